@@ -1,0 +1,20 @@
+"""The tensor alphabet: one alias for each kind of tensor that crosses a wall between rooms.
+
+Letters: `b` batch, `H W` pixels, `h w` grid of codes, `d` code dimension, `k` codes in the table, `n` vectors.
+The aliases cost nothing at run time; the tests check them.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Image = Float[Tensor, "b 3 H W"]
+"""A batch of RGB images; whether unit, [0, 1], or signed, [-1, 1], is said where it is used."""
+
+Latent = Float[Tensor, "b d h w"]
+"""Vectors of code space on a grid, before or after they are exchanged for codes."""
+
+Indices = Int[Tensor, "b h w"]
+"""Which row of the codebook stands at each place of the grid."""
+
+Logits = Float[Tensor, "b h w k"]
+"""Scores of every code at each place of the grid."""
