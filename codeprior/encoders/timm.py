@@ -1,0 +1,81 @@
+"""Any feature pyramid of timm as an encoder: another backbone costs one name."""
+
+import torch
+from torch import nn
+
+from codeprior.layers import configured
+from codeprior.shapes import Image, Latent
+
+
+@configured
+class TimmEncoder(nn.Module):
+    """A timm backbone cut at one stride, and a 1×1 convolution into code space.
+
+    Args:
+        backbone: Name of a timm model, such as `"convnextv2_tiny"`.
+        dim: Code dimension.
+        stride: Pixels a grid step; one of the backbone's reductions.
+        pretrained: Whether timm fetches its ImageNet weights, which needs a network the first time.
+        image_size: Side of the images in pixels, for transformers whose position table needs it.
+
+    Attributes:
+        dim: Code dimension.
+        stride: Pixels a grid step.
+
+    Raises:
+        ValueError: timm does not know the backbone, or the backbone has no feature at that stride.
+
+    Source: timm (`features_only=True`); inputs are normalised as the backbone was trained.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(
+        self, backbone: str, dim: int = 256, *, stride: int = 32, pretrained: bool = False, image_size: int | None = None
+    ):
+        super().__init__()
+        import timm
+
+        self.dim = dim
+        self.stride = stride
+        if not timm.is_model(backbone.split(".")[0]):
+            near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "timm.list_models() lists them"
+            raise ValueError(f"TimmEncoder: timm {timm.__version__} has no model {backbone!r}; near it: {near}.")
+        size = {} if image_size is None else {"img_size": image_size}
+        self.backbone = timm.create_model(backbone, pretrained=pretrained, features_only=True, **size)
+        strides = self.backbone.feature_info.reduction()
+        if stride not in strides:
+            raise ValueError(
+                f"TimmEncoder: {backbone} gives features at strides {sorted(set(strides))}, not {stride}; choose one."
+            )
+        # of several features at one stride the last is the richest; later ones are not computed
+        level = len(strides) - 1 - strides[::-1].index(stride)
+        self.backbone = timm.create_model(
+            backbone, pretrained=pretrained, features_only=True, out_indices=(level,), **size
+        )
+        self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+        data = getattr(self.backbone, "pretrained_cfg", None) or self.backbone.default_cfg
+        self.register_buffer("mean", torch.tensor(data["mean"]).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(data["std"]).reshape(1, 3, 1, 1), persistent=False)
+        self.to_code = nn.Conv2d(self.backbone.feature_info.channels()[-1], dim, 1)
+
+    def forward(self, image: Image) -> Latent:
+        """Gives the latent of an image.
+
+        Args:
+            image: `b 3 H W`, signed; `H` and `W` multiples of `stride`.
+
+        Returns:
+            `b d h w` with `h = H / stride`.
+
+        Raises:
+            ValueError: A side is not a multiple of `stride`.
+        """
+        if image.shape[-2] % self.stride or image.shape[-1] % self.stride:
+            raise ValueError(
+                f"TimmEncoder: expected sides that are multiples of {self.stride}, got "
+                f"{image.shape[-2]}×{image.shape[-1]}; resize or pad the image."
+            )
+        feature = self.backbone(((image + 1) / 2 - self.mean) / self.deviation)[0]
+        return self.to_code(feature.movedim(-1, 1) if self.channels_last else feature)

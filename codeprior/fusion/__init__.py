@@ -1,0 +1,6 @@
+"""Fusion: two latents in, one out."""
+
+from codeprior.fusion.cross_attention import CrossAttentionFusion
+from codeprior.fusion.linear import LinearFusion
+
+__all__ = ["CrossAttentionFusion", "LinearFusion"]

@@ -1,0 +1,43 @@
+"""Halving and doubling of a feature's grid."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Downsample(nn.Module):
+    """Halves the grid by a 3×3 convolution of stride 2, padded on the right and at the bottom only.
+
+    Args:
+        channels: Channels that come in.
+        out_channels: Channels that go out; as many as come in unless given.
+
+    Source: Esser et al. 2021; the one-sided padding is part of every published VQGAN's weights.
+    """
+
+    def __init__(self, channels: int, out_channels: int | None = None):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels or channels, 3, stride=2)
+
+    def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Gives the feature on half the grid; an odd side loses its last half step."""
+        return self.conv(F.pad(feature, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Doubles the grid by repeating each place, then a 3×3 convolution.
+
+    Args:
+        channels: Channels that come in.
+        out_channels: Channels that go out; as many as come in unless given.
+
+    Source: Esser et al. 2021.
+    """
+
+    def __init__(self, channels: int, out_channels: int | None = None):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels or channels, 3, padding=1)
+
+    def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Gives the feature on twice the grid."""
+        return self.conv(F.interpolate(feature, scale_factor=2.0, mode="nearest"))

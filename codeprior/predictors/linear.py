@@ -1,0 +1,29 @@
+"""The smallest code predictor: one linear map, place by place."""
+
+from einops import rearrange
+from torch import nn
+
+from codeprior.layers import configured
+from codeprior.shapes import Latent, Logits
+
+
+@configured
+class LinearPredictor(nn.Module):
+    """Scores every code from the latent at the same place alone; runs on any grid.
+
+    Args:
+        dim: Code dimension that comes in.
+        size: How many codes the codebook has.
+
+    Source: the baseline of Zhou et al. 2022 (CodeFormer), where context is left out.
+    """
+
+    def __init__(self, dim: int = 256, size: int = 1024):
+        super().__init__()
+        self.dim = dim
+        self.size = size
+        self.to_logits = nn.Linear(dim, size)
+
+    def forward(self, latent: Latent) -> Logits:
+        """Gives `b h w k`, the score of every code at every place of a latent `b d h w`."""
+        return self.to_logits(rearrange(latent, "b d h w -> b h w d"))
