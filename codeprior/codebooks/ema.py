@@ -1,0 +1,155 @@
+"""A codebook whose codes are moving averages of the vectors that chose them, with revival of codes that nobody chooses.
+
+Source: van den Oord et al. 2017, appendix A.1; revival after Dhariwal et al. 2020 (Jukebox), section 3.1. Deliberate
+differences: the threshold is a share of the mean use, so that it does not depend on the batch size; a revived code
+gets its average and its count together, so that the next update does not undo it; draws are a hash of the saved step,
+so that a resumed run draws the same; one all-reduce carries counts, sums and candidates.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codeprior import distributed
+from codeprior.codebooks.codebook import Quantized, rows_as_latent, straight_through
+from codeprior.kernels.nearest_code import nearest_code
+from codeprior.layers.configured import configured
+from codeprior.shapes import Indices, Latent
+
+
+@configured
+class MovingAverageCodebook(nn.Module):
+    """A codebook that follows its vectors by moving averages; it updates itself in each training forward.
+
+    count ← decay · count + (1 − decay) · n,  sum ← decay · sum + (1 − decay) · Σ x,  code = sum / count
+
+    with the counts smoothed by `smoothing` where the table is divided out. The table is a buffer: no optimiser moves
+    it, `codes` carries no gradient, and only the commitment term of `codebook_loss` has an effect.
+
+    Args:
+        size: Count of codes.
+        dim: Width of a code.
+        decay: Share that the averages keep at each step, in [0, 1).
+        revive_below: A code whose average count falls under this share of the mean count is set to a vector of the
+            current batch, and starts again at the mean count; 0 never revives.
+        smoothing: Laplace smoothing of the counts.
+        initialise_from_batch: The first training batch replaces every code by one of its vectors, after its lookup.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: `decay` or `revive_below` is out of range.
+
+    Attributes:
+        weight: `(size, dim)` buffer, float32, uniform in (−1/size, 1/size) at first.
+        counts: `(size,)` buffer, float32, average count of each code in a batch, over all ranks.
+        sums: `(size, dim)` buffer, float32, average sum of the vectors of each code.
+        step: Updates so far, int64 scalar buffer; together with `seed` it decides the draws.
+
+    Note:
+        Under `torch.distributed` every rank must run its training forwards together: each makes one all-reduce. An
+        update that is not finite, on any rank, changes nothing on all of them.
+    """
+
+    weight: Tensor
+    counts: Tensor
+    sums: Tensor
+    step: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        *,
+        decay: float = 0.99,
+        revive_below: float = 0.05,
+        smoothing: float = 1e-5,
+        initialise_from_batch: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"MovingAverageCodebook: expected decay in [0, 1), got {decay}.")
+        if not 0 <= revive_below < 1:
+            raise ValueError(f"MovingAverageCodebook: expected revive_below in [0, 1), got {revive_below}.")
+        self.size, self.dim, self.decay, self.revive_below = size, dim, decay, revive_below
+        self.smoothing, self.initialise_from_batch, self.seed = smoothing, initialise_from_batch, seed
+        self.register_buffer("weight", torch.empty(size, dim).uniform_(-1 / size, 1 / size))
+        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("sums", self.weight.clone())
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, latent: Latent) -> Quantized:
+        """Exchanges each vector for its nearest code, then, in training, lets the codes follow.
+
+        Args:
+            latent: `b d h w`, with `d = dim`.
+
+        Returns:
+            values: The codes before the update, with a straight-through gradient, in the latent's type.
+            codes: The same codes without a gradient.
+            indices: `b h w`, int64.
+
+        Raises:
+            ValueError: The latent's width is not `dim`.
+        """
+        indices = nearest_code(latent.detach(), self.weight)
+        codes = rows_as_latent(F.embedding(indices, self.weight), latent)
+        if self.training:
+            self._follow(rearrange(latent.detach(), "b d h w -> (b h w) d").float(), indices.reshape(-1))
+        return Quantized(straight_through(latent, codes), codes, indices)
+
+    def lookup(self, indices: Indices) -> Latent:
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b h w`, integers in [0, size).
+
+        Returns:
+            `b d h w`, float32.
+        """
+        return rearrange(F.embedding(indices, self.weight), "b h w d -> b d h w").contiguous()
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, dim={self.dim}, decay={self.decay}, revive_below={self.revive_below}"
+
+    @torch.no_grad()
+    def _follow(self, rows: Tensor, indices: Tensor) -> None:
+        counts = torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(rows[:, 0]))
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, rows)
+        packed = torch.cat([counts[:, None], sums, self._candidates(rows)], 1)
+        packed = distributed.sum_over_ranks(packed)
+        fine = packed.isfinite().all()
+        counts, sums, candidates = packed.split([1, self.dim, self.dim], 1)
+        counts = self.decay * self.counts + (1 - self.decay) * counts[:, 0]
+        sums = self.decay * self.sums + (1 - self.decay) * sums
+        total = counts.sum()
+        smoothed = (counts + self.smoothing) / (total + self.size * self.smoothing) * total
+        mean = total / self.size
+        dead = counts < self.revive_below * mean
+        if self.initialise_from_batch:
+            dead = dead | (self.step == 0)
+        counts = torch.where(dead, mean, counts)
+        weight = torch.where(dead[:, None], candidates, sums / smoothed[:, None])
+        sums = torch.where(dead[:, None], candidates * mean, sums)
+        self.weight.copy_(torch.where(fine, weight, self.weight))
+        self.counts.copy_(torch.where(fine, counts, self.counts))
+        self.sums.copy_(torch.where(fine, sums, self.sums))
+        self.step.add_(1)
+
+    def _candidates(self, rows: Tensor) -> Tensor:
+        """One vector of the batch for every code; each code's comes from one rank, and the others give zeros."""
+        codes = torch.arange(self.size, device=rows.device)
+        noise = _mixed(codes + _mixed(self.step + _mixed(torch.full_like(self.step, self.seed))))
+        start = codes * len(rows) // self.size
+        width = ((codes + 1) * len(rows) // self.size - start).clamp(min=1)
+        chosen = rows[(start + noise % width + _mixed(self.step)) % len(rows)]
+        return torch.where((_mixed(noise) % distributed.world() == distributed.rank())[:, None], chosen, 0)
+
+
+def _mixed(value: Tensor) -> Tensor:
+    """A 32-bit integer hash (constants: Chris Wellons, lowbias32); products stay below 2^63."""
+    value = value & 0xFFFFFFFF
+    value = ((value ^ (value >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    value = ((value ^ (value >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return value ^ (value >> 16)
