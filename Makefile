@@ -1,0 +1,78 @@
+# Every target works in a fresh clone: it first makes the virtual environment that it needs, once.
+#   make test      the test suite          make demo      restore a real photograph with the embedded prior
+#   VENV=dir       use that environment    PYTHON=python  the interpreter environments are made from (3.11 or newer)
+
+PYTHON ?= python3
+TEST := $(or $(VENV),.venv-test)
+DEMO := $(or $(VENV),.venv-demo)
+SHARED ?= $(or $(CODEPRIOR_SHARED),../shared)
+RUN := $(TEST)/bin/python
+PYTEST := $(RUN) -m pytest -q
+WORKERS ?= 2
+
+.PHONY: help test test-slow test-gpu demo train-small parity torture notebooks docs lint format environment clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
+	@echo "  targets: $$(sed -n 's/^.PHONY: help //p' Makefile)"
+
+test: $(TEST)/.codeprior-all
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile
+
+test-slow: $(TEST)/.codeprior-all
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile -m "slow and not gpu"
+
+test-gpu: $(TEST)/.codeprior-all
+	$(PYTEST) -m gpu
+
+demo: $(DEMO)/.codeprior-photos
+	$(DEMO)/bin/codeprior demo --out demo
+
+# all four stages of the small DAEFR on a folder of aligned faces: make train-small FACES=dir OUT=dir
+train-small: $(TEST)/.codeprior-all
+	@test -n "$(FACES)" -a -n "$(OUT)" || { echo "usage: make train-small FACES=folder-of-faces OUT=folder"; exit 2; }
+	$(RUN) -m codeprior.recipes.daefr.train --small --data "$(FACES)" --out "$(OUT)"
+
+parity: $(TEST)/.codeprior-all
+	$(RUN) -m tests.parity.report --fixtures "$(SHARED)/parity/daefr" --images open
+
+torture: $(TEST)/.codeprior-all
+	$(PYTEST) -n $(WORKERS) -m slow tests/photos tests/weights
+
+notebooks: $(TEST)/.codeprior-all
+	$(RUN) docs/notebooks/build.py
+
+docs: $(TEST)/.codeprior-all
+	$(TEST)/bin/mkdocs build --strict --quiet
+
+lint: $(TEST)/.codeprior-all
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
+
+format: $(TEST)/.codeprior-all
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+environment: $(TEST)/.codeprior-all
+
+$(TEST)/.codeprior-all: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "codeprior needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(TEST)
+	@echo "installing codeprior[all] into $(TEST); the first time downloads PyTorch"
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@touch $@
+
+# an environment that holds everything already holds what the demo needs
+$(DEMO)/.codeprior-photos: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "codeprior needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@test -e $(DEMO)/.codeprior-all || { \
+	  $(PYTHON) -m venv $(DEMO) && \
+	  echo "installing codeprior[photos] into $(DEMO); the first time downloads PyTorch" && \
+	  $(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[photos]'; }
+	@touch $@
+
+clean:
+	rm -rf .venv-test .venv-demo build dist site demo .pytest_cache .ruff_cache .hypothesis *.egg-info

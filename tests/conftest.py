@@ -1,0 +1,39 @@
+"""What every test relies on: derandomized examples in CI, one thread, no surprises from the machine."""
+
+import os
+
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile("default", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("default"), derandomize=True)
+hypothesis.settings.register_profile(
+    "thorough", parent=hypothesis.settings.get_profile("default"), max_examples=500, print_blob=True
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # workers share two cores; more threads than cores makes small tensors slower, not faster
+    torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else min(2, os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    absent = pytest.mark.skip(reason="no CUDA device here")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(absent)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Gives every test the same global generator, so that its order in the run does not matter."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_chosen_implementation(monkeypatch):
+    monkeypatch.delenv("CODEPRIOR_IMPL", raising=False)

@@ -1,0 +1,110 @@
+"""Imports run one way: down the levels of the house, and never sideways between the rooms an image walks through."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "codeprior"
+LEVELS = (
+    {"shapes", "images", "distributed"},
+    {"kernels", "layers", "degradations"},
+    {"encoders", "codebooks", "fusion", "predictors", "decoders"},
+    {"prior", "losses", "discriminators"},
+    {"training", "metrics", "photos", "weights", "commands", "__main__"},
+)
+ALONE = LEVELS[0] | LEVELS[2]
+"""Rooms that never import a room of their own level: one type, `Latent`, is all that they share."""
+OUTSIDE = {"examples", "benchmarks", "docs", "tests"}
+LONGEST, LONGEST_KERNEL = 300, 350
+
+
+def _files() -> list[Path]:
+    return sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def _level(room: str) -> int:
+    return next(number for number, rooms in enumerate(LEVELS) if room in rooms)
+
+
+def _imported(path: Path) -> set[str]:
+    """Gives the dotted names that a file imports, wherever in the file, relative ones made absolute."""
+    package = ("codeprior", *path.relative_to(LIBRARY).parent.parts)
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(package[: len(package) - node.level + 1]) + "." if node.level else ""
+            module = (start + (node.module or "")).strip(".")
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _rooms_imported(path: Path) -> set[str]:
+    parts = [name.split(".") for name in _imported(path)]
+    return {name[1] for name in parts if name[0] == "codeprior" and len(name) > 1}
+
+
+def test_every_room_has_a_level():
+    rooms = {_room(path) for path in _files()}
+    assert rooms <= set().union(*LEVELS), f"give these rooms a level: {rooms - set().union(*LEVELS)}"
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_run_down_the_levels(path):
+    room = _room(path)
+    for other in _rooms_imported(path) - {room, "__version__"}:
+        if other not in set().union(*LEVELS):
+            # `import codeprior as cp` or a public name through the front door loads whatever the table says
+            pytest.fail(f"{path.name} imports codeprior.{other}; inside the house, import the room itself")
+        assert _level(other) <= _level(room), f"{room} (level {_level(room)}) imports {other} (level {_level(other)})"
+        assert not (_level(other) == _level(room) and room in ALONE), f"{room} imports its neighbour {other}"
+
+
+def test_rooms_of_one_level_do_not_import_in_a_circle():
+    edges = {(_room(path), other) for path in _files() for other in _rooms_imported(path)}
+    circles = {(a, b) for a, b in edges if a < b and (b, a) in edges}
+    assert not circles
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_the_library_imports_nothing_from_outside(path):
+    names = _imported(path)
+    assert not {name for name in names if name.split(".")[0] in OUTSIDE}
+    # only the command line looks a recipe up, and by name, so that no room leans on one
+    assert not {name for name in names if name.startswith("codeprior.recipes")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_recipes_are_the_same_files_under_both_names(path):
+    assert not {name for name in _absolute(path) if name.split(".")[0] in {"examples", "tests", "benchmarks"}}
+    assert not {name for name in _absolute(path) if name.startswith("codeprior.recipes")}, "recipes import relatively"
+
+
+def _absolute(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    return names
+
+
+def test_files_hold_one_idea_each():
+    tops = ("codeprior", "examples", "benchmarks", "tests")
+    lines = {path: len(path.read_text().splitlines()) for top in tops for path in (ROOT / top).rglob("*.py")}
+    limits = {path: LONGEST_KERNEL if "kernels" in path.parts else LONGEST for path in lines}
+    longer = {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > limits[path]}
+    assert not longer, "is there a second idea in these?"
+
+
+def test_there_is_no_room_for_leftovers():
+    names = {part for path in _files() for part in path.relative_to(LIBRARY).with_suffix("").parts}
+    assert not names & {"utils", "util", "base", "helpers", "common", "misc"}

@@ -1,0 +1,87 @@
+"""The wheel holds the library, the recipes under the library's name, and their data."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _packages_named() -> set[str]:
+    return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+
+
+def _packages_there(folder: str, name: str) -> set[str]:
+    folders = {path.parent.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.py")}
+    return {".".join((name, *path.parts)) for path in folders}
+
+
+def test_pyproject_names_every_package():
+    assert _packages_named() == _packages_there("codeprior", "codeprior") | _packages_there(
+        "examples", "codeprior.recipes"
+    )
+
+
+def test_every_package_has_its_init():
+    without = {
+        path.parent
+        for top in ("codeprior", "examples")
+        for path in (ROOT / top).rglob("*.py")
+        if not (path.parent / "__init__.py").exists()
+    }
+    assert not without
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Gives a folder with the wheel of this tree unpacked into it, as `pip install --target` leaves it."""
+    scratch = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(scratch)]
+    subprocess.run([*build, str(_clean_copy(scratch))], check=True, timeout=300, stdin=subprocess.DEVNULL)
+    (wheel,) = scratch.glob("*.whl")
+    target = scratch / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target
+
+
+def _clean_copy(scratch: Path) -> Path:
+    # setuptools leaves `build/` and egg-info behind; not in the working tree of whoever runs the tests
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    wanted = [name for name in listed if name.startswith(("codeprior/", "examples/")) or "/" not in name]
+    for name in filter(None, wanted):
+        source = ROOT / name
+        if source.is_file():
+            (scratch / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / "tree" / name).write_bytes(source.read_bytes())
+    return scratch / "tree"
+
+
+def test_the_wheel_imports_away_from_the_clone(installed):
+    code = (
+        "import codeprior, codeprior.recipes, codeprior.recipes.daefr as daefr\n"
+        "print(codeprior.__file__, codeprior.recipes.__file__, daefr.__file__, sep='\\n')"
+    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=installed, capture_output=True, text=True, timeout=120, check=True)
+    assert all(Path(line).is_relative_to(installed) for line in finished.stdout.split("\n") if line)
+
+
+def test_the_wheel_holds_every_data_file(installed):
+    kinds = {".safetensors", ".typed", ".npz", ".json", ".sbatch", ".yaml"}
+    for top, name in (("codeprior", "codeprior"), ("examples", "codeprior/recipes")):
+        data = {path.relative_to(ROOT / top) for path in (ROOT / top).rglob("*") if path.suffix in kinds}
+        assert all((installed / name / path).exists() for path in data), data
+    assert (installed / "codeprior" / "py.typed").exists()
+
+
+def test_the_wheel_says_its_licence(installed):
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    assert "License-Expression: Apache-2.0" in metadata.read_text()
+    assert any(installed.glob("*.dist-info/licenses/LICENSE"))
