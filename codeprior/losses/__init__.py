@@ -1,0 +1,29 @@
+"""Losses: functions of tensors; a class only where there are weights to hold."""
+
+from codeprior.losses.adaptive import LossAtImage, adaptive_weight, cut_adaptive_weight, loss_at_image, watch_input
+from codeprior.losses.adversarial import generator_adversarial_loss, hinge_discriminator_loss
+from codeprior.losses.association import association_loss
+from codeprior.losses.codebook import codebook_loss
+from codeprior.losses.codes import code_accuracy, code_loss
+from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFeatures, VGGFeatures, feature_network
+from codeprior.losses.perceptual import PerceptualLoss
+
+__all__ = [
+    "FeatureNetwork",
+    "LossAtImage",
+    "MobileNetFeatures",
+    "PerceptualLoss",
+    "TimmFeatures",
+    "VGGFeatures",
+    "adaptive_weight",
+    "association_loss",
+    "code_accuracy",
+    "code_loss",
+    "codebook_loss",
+    "cut_adaptive_weight",
+    "feature_network",
+    "generator_adversarial_loss",
+    "hinge_discriminator_loss",
+    "loss_at_image",
+    "watch_input",
+]

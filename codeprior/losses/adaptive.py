@@ -1,0 +1,164 @@
+"""How strongly the adversarial loss should count: as strongly as the reconstruction loss, measured at the last layer.
+
+Two ways to the same number. `adaptive_weight` asks autograd for both gradients at the last weight; the losses are then
+walked a second time in the backward pass. `cut_adaptive_weight` cuts the walk at the reconstructed image: one walk a loss
+gives the gradient at the image, the last convolution's weight gradient follows from it and the convolution's input, and
+the backward pass starts at the image. The cut form also survives `DistributedDataParallel(static_graph=True)`, under which
+the first silently leaves gradients unaveraged.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+from codeprior.distributed import mean_over_ranks
+from codeprior.shapes import Image
+
+LIMIT = 1e4
+EPSILON = 1e-4
+
+
+class LossAtImage(NamedTuple):
+    """A loss of an image, and how it pulls on each pixel."""
+
+    value: Float[Tensor, ""]
+    """The loss, detached."""
+    gradient: Image
+    """Its gradient at the image, `b 3 H W`."""
+
+
+def adaptive_weight(
+    reconstruction: Float[Tensor, ""],
+    adversarial: Float[Tensor, ""],
+    *,
+    last_layer: nn.Module,
+    mode: Literal["local", "global"] = "local",
+    limit: float = LIMIT,
+    epsilon: float = EPSILON,
+) -> Float[Tensor, ""]:
+    """Gives `clamp(‖∂reconstruction/∂W‖ / (‖∂adversarial/∂W‖ + epsilon), 0, limit)`, detached.
+
+    Args:
+        reconstruction: Loss of the reconstruction, with its graph; the graph is kept.
+        adversarial: The generator's adversarial loss, with its graph; the graph is kept.
+        last_layer: The module whose `weight` is `W`: the decoder's last convolution.
+        mode: `"local"`: this process's gradients, as released. `"global"`: gradients averaged over ranks first, so that
+            one process with the whole batch finds the same weight.
+        limit: Largest weight.
+        epsilon: Added to the divisor.
+
+    Returns:
+        The weight, a scalar in [0, limit].
+
+    Raises:
+        ValueError: `mode` is neither word.
+
+    Source:
+        Esser et al. 2021 (VQGAN), eq. 7; DAEFR multiplies the result by 0.8 and by a gate.
+    """
+    weight = last_layer.weight
+    return _ratio(
+        *(torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (reconstruction, adversarial)),
+        mode=mode, limit=limit, epsilon=epsilon,
+    )  # fmt: skip
+
+
+def cut_adaptive_weight(
+    reconstruction: Image,
+    adversarial: Image,
+    *,
+    entering: Float[Tensor, "b c H W"],
+    last_layer: nn.Conv2d,
+    mode: Literal["local", "global"] = "local",
+    limit: float = LIMIT,
+    epsilon: float = EPSILON,
+) -> Float[Tensor, ""]:
+    """Gives the number of `adaptive_weight` from the two losses' gradients at the reconstructed image.
+
+    Args:
+        reconstruction: Gradient of the reconstruction loss at the image, `b 3 H W` (`loss_at_image`).
+        adversarial: Gradient of the adversarial loss at the image, `b 3 H W`.
+        entering: What entered the last convolution when it made the image (`watch_input`).
+        last_layer: That convolution; the image must be its bare output.
+        mode: `"local"` or `"global"`, as in `adaptive_weight`; only two gradients of the last weight cross the network.
+        limit: Largest weight.
+        epsilon: Added to the divisor.
+
+    Returns:
+        The weight, a scalar in [0, limit].
+
+    Raises:
+        ValueError: `mode` is neither word, or the convolution does not pad with zeros.
+
+    Example:
+        >>> import torch
+        >>> from codeprior.losses import cut_adaptive_weight, loss_at_image, watch_input
+        >>> last, clean = torch.nn.Conv2d(8, 3, 3, padding=1), torch.rand(1, 3, 16, 16)
+        >>> with watch_input(last) as entering:
+        ...     image = last(torch.rand(1, 8, 16, 16))
+        >>> wanted = loss_at_image(image, lambda image: (image - clean).abs().mean())
+        >>> fooling = loss_at_image(image, lambda image: -image.mean())
+        >>> weight = cut_adaptive_weight(wanted.gradient, fooling.gradient, entering=entering[-1], last_layer=last)
+        >>> image.backward(wanted.gradient + 0.8 * weight * fooling.gradient)
+    """
+    if last_layer.padding_mode != "zeros" or isinstance(last_layer.padding, str):
+        raise ValueError(
+            f"cut_adaptive_weight: expected a convolution with a number of zeros as padding, got padding="
+            f"{last_layer.padding!r}, padding_mode={last_layer.padding_mode!r}; use adaptive_weight instead."
+        )
+    geometry = last_layer.stride, last_layer.padding, last_layer.dilation, last_layer.groups
+    entering = entering.detach()
+    return _ratio(
+        *(
+            conv2d_weight(entering, last_layer.weight.shape, at_image.to(entering.dtype), *geometry)
+            for at_image in (reconstruction, adversarial)
+        ),
+        mode=mode, limit=limit, epsilon=epsilon,
+    )  # fmt: skip
+
+
+def loss_at_image(image: Image, loss: Callable[[Tensor], Tensor]) -> LossAtImage:
+    """Gives a loss of an image and its gradient there; nothing behind the image is walked.
+
+    Args:
+        image: The reconstruction, `b 3 H W`, signed.
+        loss: From an image to a scalar, called once with a detached copy.
+
+    Returns:
+        value: The loss, detached.
+        gradient: Its gradient at the image, `b 3 H W`, to be summed with others and given to `image.backward`.
+    """
+    with torch.enable_grad():
+        leaf = image.detach().requires_grad_()
+        value = loss(leaf)
+        (gradient,) = torch.autograd.grad(value, leaf)
+    return LossAtImage(value.detach(), gradient)
+
+
+@contextmanager
+def watch_input(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Gives a list that, while the context is open, collects the first input of every call of a module, detached.
+
+    Args:
+        module: The module to watch: a decoder's `last_layer`.
+    """
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _ratio(wanted: Tensor, fooling: Tensor, *, mode: str, limit: float, epsilon: float) -> Tensor:
+    if mode not in ("local", "global"):
+        raise ValueError(f"adaptive_weight: mode is 'local' or 'global', got {mode!r}.")
+    pair = torch.stack([wanted, fooling]).detach()
+    if mode == "global":
+        pair = mean_over_ranks(pair)
+    return (pair[0].norm() / (pair[1].norm() + epsilon)).clamp(0, limit)

@@ -1,0 +1,54 @@
+"""How two encoders learn that the same place of two images is the same thing: a symmetric contrastive loss.
+
+Every grid position of every image is a row; row `i` of the first must find row `i` of the second among all the others,
+and the other way round.
+"""
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from codeprior.distributed import gather_with_gradient
+from codeprior.shapes import Latent
+
+
+def association_loss(
+    first: Latent, second: Latent, *, scale: Float[Tensor, ""] | float, negatives: Literal["local", "global"] = "local"
+) -> Float[Tensor, ""]:
+    """Gives the mean of the row-wise and the column-wise cross-entropy of `scale · Â B̂ᵀ` against the diagonal.
+
+    `Â` and `B̂` are the latents as rows in order batch, row, column, each row of unit length.
+
+    Args:
+        first: Latents of one encoder before quantisation, `b d h w`.
+        second: Latents of the other on the paired images, `b d h w`.
+        scale: Inverse temperature, above 0: a number, or a tensor when it learns. CLIP starts it at 1 / 0.07.
+        negatives: `"local"`: the other positions of this process's batch. `"global"`: those of all ranks; the rows are
+            gathered with their gradient, and every rank computes the whole loss.
+
+    Returns:
+        The loss, in nats a row; `ln(b · h · w)` where nothing is told apart.
+
+    Raises:
+        ValueError: The shapes differ, or `negatives` is neither word.
+
+    Source:
+        DAEFR stage 2 (scale fixed at 1 / 0.07, local negatives). A row of zeros stays zero here; there it becomes NaN.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"association_loss: expected paired latents of one shape, got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}."
+        )
+    if negatives not in ("local", "global"):
+        raise ValueError(f"association_loss: negatives is 'local' or 'global', got {negatives!r}.")
+    rows, columns = (F.normalize(rearrange(latent, "b d h w -> (b h w) d"), dim=-1) for latent in (first, second))
+    if negatives == "global":
+        rows, columns = gather_with_gradient(rows), gather_with_gradient(columns)
+    similarity = scale * rows @ columns.T  # n n
+    diagonal = torch.arange(len(similarity), device=similarity.device)
+    return (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.T, diagonal)) / 2
