@@ -1,0 +1,60 @@
+"""The model of the architecture page trains and restores, as typed there."""
+
+import re
+
+import pytest
+import torch
+
+import codeprior as cp
+from tests.docs.blocks import ROOT, blocks
+from tests.shared import shared_path
+
+
+def _snippet(text: str) -> str:
+    (block,) = [block for block in blocks(text) if "class OldPhotoRestorer" in block.code]
+    return block.code
+
+
+SNIPPET = _snippet((ROOT / "docs" / "concepts" / "new_model.md").read_text())
+
+
+def test_the_pages_print_the_same_model():
+    assert _snippet((ROOT / "README.md").read_text()) == SNIPPET
+
+
+def test_the_model_is_the_one_of_the_architecture_page():
+    assert _snippet(shared_path("ARCHITECTURE.md").read_text()) == SNIPPET
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Gives the snippet's names after it has run on two photographs, with a narrow teacher of fresh weights."""
+    monkeypatch.chdir(tmp_path)
+    narrow = dict(channels=32, multipliers=(1, 1, 1, 1, 2, 2), blocks=1)
+    teacher = cp.VQGAN(cp.VQGANEncoder(256, **narrow), cp.Codebook(1024, 256), cp.VQGANDecoder(256, **narrow))
+    cp.save("ffhq-vqgan.safetensors", teacher)
+    torch.manual_seed(0)
+    namespace = {"__name__": "snippet", "photographs": [torch.rand(1, 3, 512, 512) for _ in range(2)]}
+    exec(compile(SNIPPET, "new_model.md", "exec"), namespace)
+    return namespace
+
+
+def test_the_snippet_trains_and_restores_as_typed(trained):
+    model, teacher = trained["model"], trained["teacher"]
+    assert torch.isfinite(trained["loss"])
+    assert all(parameter.grad is None for parameter in teacher.codebook.parameters())
+    assert any(parameter.grad.abs().sum() > 0 for parameter in model.context.parameters() if parameter.grad is not None)
+    with torch.no_grad():
+        logits, z = model.eval()(torch.zeros(1, 3, 512, 512))
+        restored = model.restore(torch.zeros(1, 3, 512, 512))
+    assert logits.shape == (1, 16, 16, 1024)
+    assert z.shape == (1, 256, 16, 16)
+    assert restored.shape == (1, 3, 512, 512)
+    # what is restored is what the teacher's own decoder makes of the predicted codes
+    codes = teacher.codebook.lookup(logits.argmax(-1))
+    torch.testing.assert_close(restored, teacher.decode(codes), atol=1e-4, rtol=0)  # sums in another order
+
+
+def test_the_snippet_is_as_short_as_its_title_says():
+    lines = [line for line in SNIPPET.splitlines() if line.strip() and not re.match(r"(import|from) ", line)]
+    assert len(lines) <= 27
