@@ -62,7 +62,7 @@ class PatchGAN(nn.Module):
         """Gives the scores, one a patch; above 0 for what looks real.
 
         Args:
-            image: `b 3 H W`, signed; at least `8 · 2**layers` pixels a side with the default strides.
+            image: `b 3 H W`, signed; at least `3 · 2**layers` pixels a side.
         """
         return self.main(image)
 

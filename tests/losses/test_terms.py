@@ -102,7 +102,7 @@ def test_association_refuses_unpaired_latents_and_unknown_negatives():
     ):
         association_loss(torch.zeros(1, 2, 2, 2), torch.zeros(2, 2, 2, 2), scale=1)
     with pytest.raises(ValueError, match="negatives is 'local' or 'global', got 'all'"):
-        association_loss(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2), scale=1, negatives="all")  # pyright: ignore
+        association_loss(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2), scale=1, negatives="all")  # pyright: ignore[reportArgumentType]
 
 
 def test_hinge_losses_have_their_written_out_values():

@@ -1,0 +1,91 @@
+"""PatchGAN: the reference's layout and start, what a score sees, and what each norm promises."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from codeprior.discriminators import PatchGAN
+from codeprior.layers.configured import build
+
+
+def test_layout_and_count_are_the_reference_ones():
+    judge = PatchGAN()
+    shapes = {key: tuple(value.shape) for key, value in judge.state_dict().items() if value.ndim == 4}
+    assert shapes == {
+        "main.0.weight": (64, 3, 4, 4), "main.2.weight": (128, 64, 4, 4), "main.5.weight": (256, 128, 4, 4),
+        "main.8.weight": (512, 256, 4, 4), "main.11.weight": (1, 512, 4, 4),
+    }  # fmt: skip
+    # daefr.md b.3: 2 765 633 parameters and 1 795 buffer numbers
+    assert sum(parameter.numel() for parameter in judge.parameters()) == 2_765_633
+    assert sum(buffer.numel() for buffer in judge.buffers()) == 1_795
+    assert {"main.2.bias", "main.5.bias", "main.8.bias"}.isdisjoint(judge.state_dict())
+
+
+def test_weights_start_as_the_reference_says():
+    torch.manual_seed(0)
+    judge = PatchGAN()
+    assert judge.main[5].weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert judge.main[5].weight.mean().item() == pytest.approx(0, abs=2e-4)
+    gains = torch.cat([judge.main[i].weight.detach() for i in (3, 6, 9)])
+    assert gains.mean().item() == pytest.approx(1, abs=0.003)
+    assert gains.std().item() == pytest.approx(0.02, rel=0.15)
+    assert not any(judge.main[i].bias.any() for i in (3, 6, 9))
+
+
+def test_a_score_sees_seventy_pixels():
+    judge = PatchGAN(8, norm="none").double()
+    image = torch.randn(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
+    judge(image)[0, 0, 7, 7].backward()
+    seen = image.grad.abs().sum((0, 1)) > 0
+    assert int(seen.any(0).sum()) == int(seen.any(1).sum()) == 70
+
+
+@given(st.integers(1, 4), st.integers(0, 40), st.integers(0, 40))
+@settings(max_examples=15, deadline=None)
+def test_score_map_has_the_size_of_the_convolutions(layers: int, more_height: int, more_width: int):
+    sides = [8 * 2**layers + more for more in (more_height, more_width)]
+    expected = []
+    for side in sides:
+        for _ in range(layers):
+            side = (side - 2) // 2 + 1
+        expected.append(side - 2)
+    with torch.no_grad():
+        scores = PatchGAN(2, layers, norm="none")(torch.zeros(1, 3, *sides))
+    assert tuple(scores.shape) == (1, 1, *expected)
+
+
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_scores_without_batch_statistics_ignore_the_batch(norm):
+    torch.manual_seed(0)
+    judge = PatchGAN(8, norm=norm).double().train()
+    images = torch.randn(4, 3, 48, 48, dtype=torch.float64)
+    assert torch.allclose(judge(images), torch.cat([judge(image[None]) for image in images]), atol=1e-12)
+
+
+def test_batch_statistics_tie_the_scores_of_a_batch_together():
+    torch.manual_seed(0)
+    judge, images = PatchGAN(8).double().train(), torch.randn(4, 3, 48, 48, dtype=torch.float64)
+    assert not torch.allclose(judge(images)[:1], judge(images[:1]), atol=1e-3)
+
+
+def test_sync_norm_takes_batch_weights():
+    state = PatchGAN(8).state_dict()
+    judge = PatchGAN(8, norm="sync")
+    judge.load_state_dict(state)
+    assert isinstance(judge.main[3], nn.SyncBatchNorm)
+
+
+def test_it_remembers_how_it_was_built():
+    judge = PatchGAN(4, 2, norm="group")
+    again = build(judge.config)
+    assert again.config == judge.config == {"class": "PatchGAN", "channels": 4, "layers": 2, "norm": "group"}
+    again.load_state_dict(judge.state_dict())
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="norm is 'batch', 'sync', 'group' or 'none', got 'layer'"):
+        PatchGAN(norm="layer")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="at least 1 channel and 1 layer, got 4 and 0"):
+        PatchGAN(4, 0)
