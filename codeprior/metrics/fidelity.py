@@ -1,0 +1,97 @@
+"""PSNR and SSIM by the protocol of the papers: 8-bit RGB, no border cropped, no luma.
+
+The first stop of evaluation: restored and clean pixels, side by side. SSIM is not one number — packages differ in
+window, border and colour — so the protocol is fixed here and compared with scikit-image in the tests.
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from codeprior.shapes import Image
+
+_WINDOW, _SIGMA = 11, 1.5
+_LUMINANCE, _CONTRAST = 0.01**2, 0.03**2
+
+
+def psnr(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tensor, " b"]:
+    """Gives the peak signal-to-noise ratio of each image, `−10 · log10(mean squared error)`.
+
+    Args:
+        restored: RGB, unit, [0, 1].
+        clean: RGB, unit, [0, 1], of the same shape.
+        rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
+
+    Returns:
+        Decibels, float64, one an image; infinite where the images are identical.
+
+    Raises:
+        ValueError: The shapes differ or are not `b 3 H W`.
+
+    Source: BasicSR's `calculate_psnr` with `crop_border=0, test_y_channel=False`, the protocol of DAEFR's tables.
+    """
+    restored, clean = _prepared("psnr", restored, clean, rounding)
+    return -10 * torch.log10((restored - clean).square().mean(dim=(1, 2, 3)))
+
+
+def ssim(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tensor, " b"]:
+    """Gives the structural similarity of each image: Gaussian window 11×11 of σ 1.5, only where it fits whole.
+
+    Args:
+        restored: RGB, unit, [0, 1], at least 11×11 pixels.
+        clean: RGB, unit, [0, 1], of the same shape.
+        rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
+
+    Returns:
+        Float64 in [-1, 1], one an image: the mean over window positions and channels.
+
+    Raises:
+        ValueError: The shapes differ, are not `b 3 H W`, or the images are smaller than the window.
+
+    Source: Wang et al. 2004 with the constants 0.01² and 0.03²; the same number as BasicSR's `calculate_ssim` and as
+        scikit-image with `gaussian_weights=True, use_sample_covariance=False`.
+    """
+    restored, clean = _prepared("ssim", restored, clean, rounding)
+    if min(clean.shape[-2:]) < _WINDOW:
+        raise ValueError(
+            f"ssim: expected images of at least {_WINDOW}×{_WINDOW} pixels, got {clean.shape[-2]}×{clean.shape[-1]}."
+        )
+    first, second = _windowed(restored), _windowed(clean)
+    first_variance = _windowed(restored.square()) - first.square()
+    second_variance = _windowed(clean.square()) - second.square()
+    covariance = _windowed(restored * clean) - first * second
+    similarity = (2 * first * second + _LUMINANCE) * (2 * covariance + _CONTRAST)
+    similarity = similarity / (first.square() + second.square() + _LUMINANCE)
+    return (similarity / (first_variance + second_variance + _CONTRAST)).mean(dim=(1, 2, 3))
+
+
+def eight_bit(image: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Gives the unit image that a file of 8-bit levels would hold: clamped and rounded to multiples of 1/255.
+
+    Args:
+        image: Unit, [0, 1].
+    """
+    return (image.clamp(0, 1) * 255).round() / 255
+
+
+def _prepared(who: str, restored: Image, clean: Image, rounding: bool) -> tuple[Tensor, Tensor]:
+    if restored.shape != clean.shape or clean.ndim != 4 or clean.shape[1] != 3:
+        raise ValueError(
+            f"{who}: expected two image batches of one shape b 3 H W, got {tuple(restored.shape)} and "
+            f"{tuple(clean.shape)}; resize the restored image, or add a batch axis with image[None]."
+        )
+    # float64: the variances of SSIM are small differences of large numbers
+    pair = restored.detach().double(), clean.detach().double()
+    return (eight_bit(pair[0]), eight_bit(pair[1])) if rounding else pair
+
+
+def _windowed(image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c h w"]:
+    positions = torch.arange(_WINDOW, dtype=image.dtype, device=image.device) - _WINDOW // 2
+    window = torch.exp(-positions.square() / (2 * _SIGMA**2))
+    window = window / window.sum()
+    channels = image.shape[1]
+    flat = rearrange(image, "b c H W -> (b c) 1 H W")
+    flat = F.conv2d(F.conv2d(flat, rearrange(window, "n -> 1 1 n 1")), rearrange(window, "n -> 1 1 1 n"))
+    return rearrange(flat, "(b c) 1 h w -> b c h w", c=channels)
