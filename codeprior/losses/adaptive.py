@@ -2,7 +2,7 @@
 
 Two ways to the same number. `adaptive_weight` asks autograd for both gradients at the last weight; the losses are then
 walked a second time in the backward pass. `cut_adaptive_weight` cuts the walk at the reconstructed image: one walk for
-each loss gives the gradient at the image, the last convolution's weight gradient follows from that and from what entered
+each loss gives the gradient at the image, the last weight's gradient follows from that and from what entered
 the convolution, and the backward pass starts at the image. The cut form also survives
 `DistributedDataParallel(static_graph=True)`, under which the first silently leaves gradients unaveraged.
 """
