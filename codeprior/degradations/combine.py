@@ -1,0 +1,70 @@
+"""Putting ops together."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._canvas import Canvas
+from ._draws import Draws
+from ._run import Mode
+from .op import Op, Pixels, Sizes
+from .record import Values, below, part_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain(Op):
+    """Ops one after the other.
+
+    Values of the parts are recorded under their names: `gaussian_blur.sigma`, `jpeg.quality`, and `jpeg_2.quality` for a
+    second one.
+
+    Args:
+        ops: What is done, first to last.
+    """
+
+    ops: tuple[Op, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parts in a record."""
+        return part_names(self.ops)
+
+    def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
+        values: dict[str, np.ndarray] = {}
+        for name, op in zip(self.names, self.ops, strict=True):
+            drawn = op._draw(draws.child(), sizes, origin)
+            sizes = op._sizes(drawn, sizes)
+            values |= below(name, drawn)
+        return values
+
+    def _sizes(self, values: Values, sizes: Sizes) -> Sizes:
+        for name, op in zip(self.names, self.ops, strict=True):
+            sizes = op._sizes(part_of(values, name), sizes)
+        return sizes
+
+    def _check(self, values: Values, sizes: Sizes) -> None:
+        for name, op in zip(self.names, self.ops, strict=True):
+            own = part_of(values, name)
+            op._check(own, sizes)
+            sizes = op._sizes(own, sizes)
+
+    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+        for name, op in zip(self.names, self.ops, strict=True):
+            image = op._one(image, part_of(values, name), strict)
+        return image
+
+    def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
+        for name, op in zip(self.names, self.ops, strict=True):
+            canvas = op._batch(canvas, part_of(values, name), mode)
+        return canvas
+
+
+def part_names(ops: tuple[Op, ...]) -> tuple[str, ...]:
+    """Gives each part its class name in lower case, with a number from the second of a kind on."""
+    names: list[str] = []
+    for op in ops:
+        stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(op).__name__).lower()
+        before = sum(name == stem or re.fullmatch(rf"{stem}_\d+", name) is not None for name in names)
+        names.append(f"{stem}_{before + 1}" if before else stem)
+    return tuple(names)

@@ -1,0 +1,176 @@
+"""What an op is: a frozen dataclass of ranges that draws values, and applies drawn values, as two separate acts.
+
+`sample` is the only place that touches randomness; `apply` is pure. Whoever writes a new op gives `_draw`, `_one` (one
+image as an array, on the CPU) and `_batch` (a batch of ragged images as a tensor, on any device).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ._canvas import Canvas
+from ._draws import Draws, fresh_keys
+from ._pixels import pixels_from_planes, planes_from_pixels
+from ._run import Images, Mode, run, sizes_of
+from .record import Params, Values
+
+Sizes = NDArray[np.int64]
+"""Height and width a sample: `b 2`."""
+
+Pixels = NDArray[np.float32]
+"""One image on its way: `H W 3`, unit, contiguous."""
+
+
+class Traced(NamedTuple):
+    """A degraded image and what was drawn for it."""
+
+    image: Images
+    params: Params
+
+
+class Op:
+    """One distortion, or several put together.
+
+    Calling an op is `sample` followed by `apply`. Images are `3 H W`, `b 3 H W`, or a list of `3 H W` of any sizes, in
+    RGB; unit floats or 8-bit levels as `uint8`.
+    """
+
+    def __call__(
+        self,
+        image: Images,
+        *,
+        generator: torch.Generator | None = None,
+        mode: Mode = "fast",
+        dtype: torch.dtype | None = None,
+    ) -> Images:
+        """Gives the degraded image.
+
+        Args:
+            image: `3 H W`, `b 3 H W` or a list of `3 H W`; unit, [0, 1], or uint8.
+            generator: Where the random numbers come from; global generators are not touched.
+            mode: See `apply`.
+            dtype: See `apply`.
+
+        Returns:
+            The degraded image in the form, and by default the type, of `image`.
+
+        Raises:
+            TypeError: No generator was given, or the image is neither floating-point nor uint8.
+            ValueError: The image is not RGB, is empty, or leaves [0, 1].
+        """
+        return self.trace(image, generator=generator, mode=mode, dtype=dtype).image
+
+    def trace(
+        self,
+        image: Images,
+        *,
+        generator: torch.Generator | None = None,
+        mode: Mode = "fast",
+        dtype: torch.dtype | None = None,
+    ) -> Traced:
+        """Gives the degraded image together with the values drawn for it, for logging and replay.
+
+        Args:
+            image: As for calling the op.
+            generator: As for calling the op.
+            mode: See `apply`.
+            dtype: See `apply`.
+
+        Returns:
+            image: The degraded image.
+            params: One row of drawn values a sample; `op.apply(image, params)` gives the same image again.
+        """
+        params = self.sample(image, generator)
+        return Traced(self.apply(image, params, mode=mode, dtype=dtype), params)
+
+    def sample(self, image: Images | tuple[int, ...], generator: torch.Generator | None) -> Params:
+        """Draws the values of each sample; nothing else in this room touches randomness.
+
+        Args:
+            image: The image or images to draw for, or their size: `(H, W)` or `(b, H, W)`, pixels.
+            generator: Where the random numbers come from. It gives one key a sample; everything follows from the key,
+                so a batch draws what its images would draw one by one.
+
+        Returns:
+            One row a sample, on the CPU.
+
+        Raises:
+            TypeError: No generator was given.
+            ValueError: A drawn size would be below one pixel, or the image is no image.
+        """
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"{type(self).__name__}: expected a torch.Generator, got {generator!r}; "
+                "give generator=torch.Generator().manual_seed(seed)."
+            )
+        sizes = sizes_of(type(self).__name__, image)
+        values = self._draw(Draws(fresh_keys(len(sizes), generator)), sizes, sizes)
+        self._check(values, sizes)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
+        return Params(values=tensors, sizes=torch.from_numpy(sizes.astype(np.int32)))
+
+    def apply(
+        self,
+        image: Images,
+        params: Params,
+        *,
+        mode: Mode = "fast",
+        dtype: torch.dtype | None = None,
+        impl: str | None = None,
+    ) -> Images:
+        """Gives the image with these values applied; the same image and values give the same bits.
+
+        Args:
+            image: `3 H W`, `b 3 H W` or a list of `3 H W`; unit, [0, 1], or uint8. It is not changed.
+            params: What `sample` drew for images of these sizes.
+            mode: `fast` fuses steps; `strict` gives the pixels of the plain OpenCV chain; `diff` has gradients towards
+                the image.
+            dtype: `torch.uint8` or a floating-point type of the result; by default the image's own. A uint8 result is
+                rounded half to even and clamped.
+            impl: `cpu` (native code, an image at a time) or `torch` (the batch at once, any device); by default `cpu`
+                for tensors on the CPU, except in mode `diff`.
+
+        Returns:
+            The degraded image; a list where the sizes of the results differ.
+
+        Raises:
+            TypeError: The image is neither floating-point nor uint8.
+            ValueError: The image is not RGB, is empty or leaves [0, 1]; the values were drawn for another number of
+                samples or other sizes; a value is out of its range. The text names the sample.
+        """
+        return run(self, image, params, mode=mode, dtype=dtype, impl=impl)
+
+    # what an op is made of
+
+    def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
+        """Draws one row a sample; `sizes` are the sizes here, `origin` those at the start of the chain."""
+        raise NotImplementedError
+
+    def _sizes(self, values: Values, sizes: Sizes) -> Sizes:
+        """Gives the sizes after the op."""
+        return sizes
+
+    def _check(self, values: Values, sizes: Sizes) -> None:
+        """Raises ValueError, with the sample and the reason, for values that cannot be applied."""
+
+    def _planes(self, planes: np.ndarray, values: Values, strict: bool, dtype: type) -> np.ndarray:
+        """Gives one image, planes in and planes out; what can skip the way through pixels overrides this."""
+        return planes_from_pixels(self._one(pixels_from_planes(planes), values, strict), dtype)
+
+    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+        """Gives one image with one row of values applied; `image` must not be changed."""
+        raise NotImplementedError
+
+    def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
+        """Gives a batch with its rows of values applied."""
+        raise NotImplementedError
+
+
+def reject(op: Op, bad: Sequence[bool] | np.ndarray, reason: str) -> None:
+    """Raises ValueError naming the first sample that is bad."""
+    found = np.flatnonzero(bad)
+    if len(found):
+        raise ValueError(f"{type(op).__name__}: sample {found[0]}: {reason}")
