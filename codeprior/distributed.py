@@ -54,6 +54,31 @@ def broadcast(value: Tensor, source: int = 0) -> Tensor:
     return shared
 
 
+def gather(value: Tensor) -> list[Tensor]:
+    """Gives the values of all ranks in order of rank, without a gradient.
+
+    Args:
+        value: Tensor of the same shape on every rank.
+    """
+    if world() == 1:
+        return [value.detach()]
+    parts = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(world())]
+    dist.all_gather(parts, value.detach().contiguous())
+    return parts
+
+
+def any_rank(flag: bool, *, device: torch.device | str = "cpu") -> bool:
+    """Gives whether the flag is set on at least one rank; every rank must ask.
+
+    Args:
+        flag: This rank's.
+        device: Where the process group's tensors live: `"cpu"` for gloo, the GPU for NCCL.
+    """
+    if world() == 1:
+        return flag
+    return bool(sum_over_ranks(torch.tensor(float(flag), device=device)) > 0)
+
+
 def gather_with_gradient(value: Tensor) -> Tensor:
     """Gives the values of all ranks, joined along the first axis, and lets gradients flow back to every rank.
 
