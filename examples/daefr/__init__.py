@@ -1,0 +1,1 @@
+"""DAEFR: the Dual Associated Encoder for face restoration, as a model, a four-stage recipe, and weights to use."""

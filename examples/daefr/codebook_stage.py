@@ -1,0 +1,73 @@
+"""Stages 1a and 1b: a VQGAN learns what clean faces, or degraded ones, are made of."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from codeprior import to_unit
+from codeprior.shapes import Image
+from codeprior.training import Batch
+
+from .data import Faces, Pair, windows
+from .model import vqgan
+from .objective import Objective, rate_at
+from .recipes import CodebookRecipe
+
+
+class CodebookStage:
+    """One VQGAN trained to give back what it sees: clean faces in stage 1a, degraded ones in stage 1b.
+
+    Args:
+        recipe: The configuration.
+        perceptual: Distance of two signed images.
+        device: Where to train.
+    """
+
+    def __init__(self, recipe: CodebookRecipe, *, perceptual: nn.Module, device: torch.device | str = "cpu"):
+        self.recipe = recipe
+        network = recipe.network
+        self.faces = Faces(
+            size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
+        )
+        self.model = vqgan(network).to(device)
+        self.objective = Objective(self.model, perceptual.to(device), recipe)
+        self.objective.discriminator.to(device)
+
+    @property
+    def saved(self) -> Mapping[str, nn.Module | Optimizer]:
+        """What a checkpoint holds."""
+        return self.objective.saved
+
+    @property
+    def results(self) -> Mapping[str, nn.Module]:
+        """What the next stage starts from."""
+        return {"vqgan": self.model}
+
+    def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Trains on one batch; see `Objective` for the terms."""
+        self.model.train()
+        image = seen(self.recipe, self.faces(batch), batch.keys, step).degraded
+        self.objective.set_rate(rate_at(self.recipe, step))
+        pull = self.objective.pull(image, step)
+        self.objective.step_generator(pull)
+        fake = pull.reconstruction.image
+        if self.recipe.generator_pass == "sequential":
+            with torch.no_grad():
+                fake = self.model(image).image
+        return pull.metrics | self.objective.step_discriminator(image, fake, step)
+
+    @torch.no_grad()
+    def preview(self, batch: Batch) -> Mapping[str, Image]:
+        """Gives what it sees and what it gives back."""
+        self.model.eval()
+        image = self.faces(batch).degraded
+        return {"input": to_unit(image), "reconstruction": to_unit(self.model(image).image)}
+
+
+def seen(recipe: CodebookRecipe, pair: Pair, keys: Tensor, step: int) -> Pair:
+    """Gives what a step trains on: windows of the pair while the recipe asks for them, then the whole."""
+    if recipe.crop is None or step >= recipe.crop_until * recipe.steps:
+        return pair
+    return windows(pair, recipe.crop, keys)

@@ -1,0 +1,97 @@
+"""What the networks see: clean faces, and the same faces degraded, both signed and of the network's size.
+
+A network smaller than 512 px still sees the published degradations: the face is brought to `degradation_size`, degraded
+there, and then resized to the network's size by area averaging. Training, tables and demonstration keep this one rule.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codeprior import degradations, to_signed
+from codeprior.shapes import Image
+from codeprior.training import Batch
+
+
+class Pair(NamedTuple):
+    """A batch of faces before and after damage.
+
+    Attributes:
+        clean: `b 3 S S`, signed.
+        degraded: `b 3 S S`, signed, on no 8-bit grid where the network is smaller than the degradation.
+    """
+
+    clean: Image
+    degraded: Image
+
+
+class Faces:
+    """Turns batches of 8-bit faces into pairs for a network.
+
+    Args:
+        size: Side of the network's images, pixels.
+        degradation: Name of a preset, or None: then `degraded` is the clean face itself.
+        degradation_size: Side at which faces are degraded, pixels.
+        device: Where the pairs are wanted.
+    """
+
+    def __init__(self, *, size: int, degradation: str | None, degradation_size: int, device: torch.device | str = "cpu"):
+        self.size = size
+        self.degradation = None if degradation is None else degradations.preset(degradation)
+        self.degradation_size = degradation_size
+        self.device = device
+
+    def __call__(self, batch: Batch) -> Pair:
+        """Gives the pairs of a batch; each degradation is drawn from the sample's own key."""
+        batch = batch.to(self.device)
+        faces = batch.clean.float() / 255
+        clean = to_signed(resize(faces, self.size))
+        if self.degradation is None:
+            return Pair(clean, clean)
+        large = resize(faces, self.degradation_size)
+        damaged = torch.stack([self._damage(face, key) for face, key in zip(large, batch.keys.tolist(), strict=True)])
+        return Pair(clean, to_signed(resize(damaged, self.size)))
+
+    def _damage(self, face: Tensor, key: int) -> Tensor:
+        assert self.degradation is not None
+        generator = torch.Generator().manual_seed(key)
+        damaged = self.degradation(face, generator=generator)
+        return damaged if damaged.is_floating_point() else damaged.float() / 255
+
+
+def resize(image: Image, size: int) -> Image:
+    """Gives unit images at another size: area averaging to shrink, bicubic to enlarge; clamped to [0, 1].
+
+    Args:
+        image: `b 3 H W`, unit.
+        size: New height and width, pixels.
+    """
+    if image.shape[-2:] == (size, size):
+        return image
+    if size < min(image.shape[-2:]):
+        return F.interpolate(image, size=(size, size), mode="area")
+    return F.interpolate(image, size=(size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def windows(pair: Pair, side: int, keys: Tensor) -> Pair:
+    """Gives the same random window of both images of each pair.
+
+    Args:
+        pair: Faces.
+        side: Side of the windows, pixels.
+        keys: `(b,)` seeds, one a sample; the place of the window depends on nothing else.
+    """
+    height, width = pair.clean.shape[-2:]
+    # the low bits choose the row, the next ones the column
+    tops, lefts = keys % (height - side + 1), (keys // 8191) % (width - side + 1)
+    places = list(zip(tops.tolist(), lefts.tolist(), strict=True))
+
+    def cut(images: Tensor) -> Tensor:
+        return torch.stack(
+            [one[:, top : top + side, left : left + side] for one, (top, left) in zip(images, places, strict=True)]
+        )
+
+    clean = cut(pair.clean)
+    return Pair(clean, clean if pair.degraded is pair.clean else cut(pair.degraded))

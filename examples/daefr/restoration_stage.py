@@ -1,0 +1,112 @@
+"""Stage 3: which clean codes stand behind a degraded face.
+
+The targets come from the frozen VQGAN of stage 1a; the decoder never runs while training.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from codeprior import to_unit
+from codeprior.codebooks import Quantized
+from codeprior.losses import code_accuracy, code_loss
+from codeprior.prior import VQGAN
+from codeprior.shapes import Image
+from codeprior.training import Batch
+
+from .data import Faces
+from .model import DAEFR, restorer
+from .objective import adam, rate_at
+from .recipes import RestorationRecipe
+
+
+class RestorationStage:
+    """Trains the encoders, the fusion and the code predictor of a restorer.
+
+    Args:
+        recipe: The configuration.
+        teacher: The VQGAN of stage 1a: it gives the targets and the prior, and is frozen.
+        hq: The HQ VQGAN of stage 2, whose encoder begins the HQ branch; of stage 1a for the single branch.
+        lq: The LQ VQGAN of stage 2, whose encoder begins the LQ branch; None for the single branch.
+        device: Where to train.
+
+    Raises:
+        ValueError: A dual recipe came without `lq`.
+    """
+
+    def __init__(
+        self,
+        recipe: RestorationRecipe,
+        *,
+        teacher: VQGAN,
+        hq: VQGAN,
+        lq: VQGAN | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.recipe = recipe
+        network = recipe.network
+        self.faces = Faces(
+            size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
+        )
+        self.teacher = teacher.to(device).requires_grad_(False).eval()
+        self.model = restorer(recipe, teacher.prior())
+        if isinstance(self.model, DAEFR):
+            if lq is None:
+                raise ValueError("RestorationStage: a dual recipe needs the LQ network of stage 2; pass lq=.")
+            self.model.hq_encoder.load_state_dict(hq.encoder.state_dict())
+            self.model.lq_encoder.load_state_dict(lq.encoder.state_dict())
+        else:
+            self.model.encoder.load_state_dict(hq.encoder.state_dict())
+        self.model.to(device)
+        self.optimizer = adam(self.model, recipe)
+
+    @property
+    def saved(self) -> Mapping[str, nn.Module | Optimizer]:
+        """What a checkpoint holds."""
+        return {"model": self.model, "optimizer": self.optimizer}
+
+    @property
+    def results(self) -> Mapping[str, nn.Module]:
+        """What restores faces."""
+        return {"restorer": self.model}
+
+    def losses(self, degraded: Image, target: Quantized) -> dict[str, Tensor]:
+        """Gives the code loss, the feature loss, their weighted sum, and the share of codes that are right.
+
+        Args:
+            degraded: `b 3 H W`, signed.
+            target: Codes of the clean faces.
+        """
+        logits, fused = self.model(degraded)
+        parts = {"code": code_loss(logits, target.indices), "feature": F.mse_loss(fused, target.codes.detach())}
+        total = torch.stack([weight * parts[name] for name, weight in self.recipe.weights.items()]).sum()
+        return parts | {"total": total, "accuracy": code_accuracy(logits, target.indices)}
+
+    def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Trains on one batch."""
+        self.model.train()
+        pair = self.faces(batch)
+        with torch.no_grad():
+            target = self.teacher.encode(pair.clean)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.recipe, step)
+        losses = self.losses(pair.degraded, target)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        self.optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    @torch.no_grad()
+    def preview(self, batch: Batch) -> Mapping[str, Image]:
+        """Gives the degraded face, the restored one, the best that the prior could do, and the truth."""
+        self.model.eval()
+        pair = self.faces(batch)
+        return {
+            "degraded": to_unit(pair.degraded),
+            "restored": to_unit(self.model.restore(pair.degraded)),
+            "prior": to_unit(self.teacher(pair.clean).image),
+            "clean": to_unit(pair.clean),
+        }
