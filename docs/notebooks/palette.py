@@ -51,15 +51,13 @@ for axis in axes:
 # whose perplexity falls during training is collapsing.
 
 # %%
-counts = torch.bincount(quantized.indices.flatten(), minlength=16)
-share = counts / counts.sum()
-perplexity = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+counts = cp.codebooks.usage(quantized.indices, 16)
 figure, axis = pyplot.subplots(figsize=(7, 2.5))
 colours = codebook.lookup(torch.arange(16)[None, None])[0, :, 0].T.clamp(0, 1)  # k d
-axis.bar(range(16), counts, color=colours.tolist(), edgecolor="black", linewidth=0.5)
+axis.bar(range(16), counts.tolist(), color=colours.tolist(), edgecolor="black", linewidth=0.5)
 axis.set_xlabel("code")
 axis.set_ylabel("places")
-print(f"perplexity {perplexity:.1f} of 16")
+print(f"perplexity {float(cp.codebooks.perplexity(counts)):.1f} of 16")
 
 # %% [markdown]
 # ## Two gradients
