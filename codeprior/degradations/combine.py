@@ -7,9 +7,14 @@ import numpy as np
 
 from ._canvas import Canvas
 from ._draws import Draws
+from ._fused import blurred_and_reduced, enlarged_levels
+from ._pixels import pixels_from_planes, planes_from_pixels
 from ._run import Mode
+from .blur import Blur
+from .colour import Round
 from .op import Op, Pixels, Sizes
 from .record import Values, below, part_of
+from .resample import INTERPOLATIONS, Resampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,26 @@ class Chain(Op):
             op._check(own, sizes)
             sizes = op._sizes(own, sizes)
 
+    def _planes(self, planes: np.ndarray, values: Values, strict: bool, dtype: type) -> np.ndarray:
+        parts = [(op, part_of(values, name)) for name, op in zip(self.names, self.ops, strict=True)]
+        height, width = planes.shape[1:]
+        if not strict and len(parts) > 1 and isinstance(parts[0][0], Blur) and _is_bilinear(*parts[1]):
+            new = (int(side) for side in parts[1][1]["size"])
+            image = blurred_and_reduced(planes, parts[0][1], *new)
+            parts = parts[2:]
+        else:
+            image = pixels_from_planes(planes)
+        fused_end = len(parts) > 1 and isinstance(parts[-1][0], Round) and _is_bilinear(*parts[-2])
+        for op, own in parts[:-2] if fused_end else parts:
+            image = op._one(image, own, strict)
+        if not fused_end:
+            return planes_from_pixels(image, dtype)
+        height, width = (int(side) for side in parts[-2][1]["size"])
+        if strict:
+            image = parts[-1][0]._one(parts[-2][0]._one(image, parts[-2][1], strict), {}, strict)
+            return planes_from_pixels(image, dtype)
+        return enlarged_levels(image, height, width, dtype)
+
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
         for name, op in zip(self.names, self.ops, strict=True):
             image = op._one(image, part_of(values, name), strict)
@@ -58,6 +83,13 @@ class Chain(Op):
         for name, op in zip(self.names, self.ops, strict=True):
             canvas = op._batch(canvas, part_of(values, name), mode)
         return canvas
+
+
+def _is_bilinear(op: Op, values: Values) -> bool:
+    """Says whether an op resizes as `cv2.INTER_LINEAR` does."""
+    if not isinstance(op, Resampling) or op.rules != "cv2":
+        return False
+    return INTERPOLATIONS[int(values["interpolation"])] == "bilinear"
 
 
 def part_names(ops: tuple[Op, ...]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._canvas import Canvas
 from ._draws import Draws
-from ._normal import normal_field
+from ._normal import normal_field, quantile_table
 from ._run import Mode
 from .blur import ordered
 from .op import Op, Pixels, Sizes, reject
@@ -44,6 +44,11 @@ class GaussianNoise(Op):
         reject(self, ~(values["sigma"] >= 0), "expected a noise sigma of 0 or more 8-bit levels.")
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+        if self.clip and not strict:
+            from ._native import add_normal
+
+            sigma, grey = np.float32(values["sigma"]), bool(values["grey"])
+            return add_normal(np.ascontiguousarray(image), int(values["key"]), sigma, grey, *quantile_table())
         height, width, _ = image.shape
         field = normal_field(int(values["key"]), height, width, 1 if values["grey"] else 3)
         noisy = image + field * np.float32(values["sigma"]) / np.float32(255)
