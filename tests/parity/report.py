@@ -1,0 +1,98 @@
+"""Prints how near this library comes to the released DAEFR: a row for every array of the fixtures.
+
+`python -m tests.parity.report --fixtures tests/parity/fixtures/daefr --images open`
+
+Any folder of the same layout is taken: files are known by the words in their names (`tiny` or `full`; `codebook`,
+`association`, `final` or `decode`), so `tiny_final.npz` and `tiny_final_held.npz` both will do, and of two files for
+the same thing the one that names the image set is read. Exits 1 when a row is out, when an array or a file is not known
+here, or when there is nothing to compare.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tests.parity.arrays import ARRAYS, NETWORKS, Setting
+from tests.parity.judge import Row, judge
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the report; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.parity.report", description=__doc__.split("\n")[0])
+    parser.add_argument("--fixtures", type=Path, required=True, metavar="DIR", help="folder of .npz files")
+    parser.add_argument("--images", default="open", metavar="WORD", help="last word of the image names: open, held")
+    parser.add_argument("--size", choices=[*NETWORKS, "all"], default="all", help="only one of the two configurations")
+    chosen = parser.parse_args(arguments)
+    sizes = tuple(NETWORKS) if chosen.size == "all" else (chosen.size,)
+    counted, bad = 0, 0
+    print(f"{'file':<24} {'array':<36} {'tolerance':>10} {'measured':>10}  verdict")
+    for row in rows(chosen.fixtures, chosen.images, sizes=sizes):
+        counted, bad = counted + 1, bad + (not row.good)
+        print(_line(row), flush=True)
+    print(f"{counted} arrays, {counted - bad} within tolerance, {bad} not")
+    if not counted:
+        print(f"nothing to compare: {chosen.fixtures} holds no .npz file", file=sys.stderr)
+    return int(bad > 0 or counted == 0)
+
+
+def rows(
+    folder: Path, images: str, *, sizes: Sequence[str] = tuple(NETWORKS), kinds: Sequence[str] = tuple(ARRAYS)
+) -> Iterator[Row]:
+    """Gives a row for every array of every file.
+
+    Args:
+        folder: Where the .npz files lie.
+        images: Last word of the image names.
+        sizes: Which configurations; files of others are passed over.
+        kinds: Which kinds of file, likewise.
+    """
+    paths, unknown = recognised(folder, images)
+    for path in unknown:
+        yield Row(path.name, "-", None, None, "UNKNOWN file")
+    for (size, kind), path in paths.items():
+        if size not in sizes or kind not in kinds:
+            continue
+        ours = ARRAYS[kind](Setting(size, images))
+        with np.load(path, allow_pickle=False) as stored:
+            for array in stored.files:
+                yield judge(path.name, array, stored, ours, gate_open=_gate_open(array))
+
+
+def recognised(folder: Path, images: str) -> tuple[dict[tuple[str, str], Path], list[Path]]:
+    """Gives the file of each size and kind, in a fixed order, and the files that are neither.
+
+    Where two files are of one size and kind, the one whose name holds the image set's word is taken, else the shorter.
+    """
+    known: dict[tuple[str, str], list[Path]] = {}
+    unknown = []
+    for path in sorted(folder.glob("*.npz")):
+        words = re.split(r"[^a-z0-9]+", path.stem.lower())
+        size, kind = (next((word for word in words if word in among), None) for among in (NETWORKS, ARRAYS))
+        if size and kind:
+            known.setdefault((size, kind), []).append(path)
+        else:
+            unknown.append(path)
+
+    def preference(path: Path) -> tuple[bool, int]:
+        return images not in re.split(r"[^a-z0-9]+", path.stem.lower()), len(path.stem)
+
+    order = [(size, kind) for size in NETWORKS for kind in ARRAYS]
+    return {key: min(known[key], key=preference) for key in order if key in known}, unknown
+
+
+def _gate_open(array: str) -> bool:
+    step = re.match(r"step(\d+)_", array)
+    return bool(step) and int(step[1]) in (100, 40_000)
+
+
+def _line(row: Row) -> str:
+    tolerance, measured = ("-" if value is None else f"{value:.1e}" for value in (row.tolerance, row.measured))
+    return f"{row.file:<24} {row.array:<36} {tolerance:>10} {measured:>10}  {row.verdict}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
