@@ -1,0 +1,75 @@
+"""Builds our modules from a checkpoint of the released DAEFR, at whatever sizes its tensors have."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from codeprior.codebooks import Codebook
+from codeprior.decoders import VQGANDecoder
+from codeprior.discriminators import PatchGAN
+from codeprior.encoders import VQGANEncoder
+from codeprior.fusion import CrossAttentionFusion
+from codeprior.predictors import CodePredictor
+from codeprior.prior import VQGAN, CodePrior
+from codeprior.weights.daefr import State, translate
+
+from .model import DAEFR
+
+
+class Converted(NamedTuple):
+    """What a checkpoint became.
+
+    Attributes:
+        stage: `codebook`, `association` or `final`.
+        modules: Our modules, filled, by part.
+        dropped: Keys that are not kept, each with the reason.
+    """
+
+    stage: str
+    modules: dict[str, nn.Module]
+    dropped: dict[str, str]
+
+
+def convert(state: State) -> Converted:
+    """Gives the modules of a reference checkpoint of any stage.
+
+    Sizes come from the shapes of the tensors; head counts, which no shape shows, are the released ones.
+
+    Args:
+        state: Tensors by the reference's keys (`state_dict` of its file).
+
+    Returns:
+        stage: Which stage wrote it.
+        modules: `vqgan` and `discriminator`; both with `hq_` and `lq_` for the association stage; `restorer`.
+        dropped: What was not kept, and why.
+
+    Raises:
+        ValueError: It is no checkpoint of DAEFR.
+        RuntimeError: Tensors are missing, or do not fit each other.
+    """
+    translation = translate(state)
+    modules: dict[str, nn.Module] = {}
+    for part, tensors in translation.parts.items():
+        sizes = translation.sizes.get(part)
+        if sizes is None:
+            layers = sum(1 for name in tensors if name.endswith("running_mean"))
+            module: nn.Module = PatchGAN(tensors["main.0.weight"].shape[0], layers)
+        else:
+            module = _restorer(sizes) if part == "restorer" else _vqgan(sizes)
+        module.load_state_dict(tensors, strict=True)
+        modules[part] = module
+    return Converted(translation.stage, modules, translation.dropped)
+
+
+def _vqgan(sizes: dict) -> VQGAN:
+    return VQGAN(VQGANEncoder(**sizes["encoder"]), Codebook(**sizes["codebook"]), VQGANDecoder(**sizes["decoder"]))
+
+
+def _restorer(sizes: dict) -> DAEFR:
+    return DAEFR(
+        CodePrior(Codebook(**sizes["codebook"]), VQGANDecoder(**sizes["decoder"])),
+        VQGANEncoder(**sizes["hq_encoder"]),
+        VQGANEncoder(**sizes["lq_encoder"]),
+        CrossAttentionFusion(**sizes["fusion"]),
+        CodePredictor(**sizes["predictor"]),
+    )
