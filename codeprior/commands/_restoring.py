@@ -1,0 +1,103 @@
+"""The two halves of restoring a file around the network: read and align before it, paste and write after it."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codeprior.commands._jobs import WRITABLE, Job
+from codeprior.photos.faces import Detector, Face
+from codeprior.photos.files import Photo, PhotoError, read, write
+from codeprior.photos.restoration import Choices, Finished, Prepared, Restored, answer, finish, prepare
+from codeprior.photos.sheets import comparison, uncertainty_map
+from codeprior.shapes import Image
+
+
+class Worker:
+    """What the stream of photographs calls, from several threads.
+
+    Args:
+        restorer: Takes aligned faces.
+        detector: Finds faces; None for aligned inputs.
+        choices: What the user decided.
+        points: Faces marked by hand, by photograph.
+        keep_alpha: Keep transparency.
+        overwrite: Replace results that exist.
+        compare: Also write comparison sheets.
+        uncertainty: Also write maps of where the model guessed.
+    """
+
+    def __init__(
+        self,
+        restorer: Any,
+        detector: Detector | None,
+        *,
+        choices: Choices,
+        points: Mapping[Path, list[Face]],
+        keep_alpha: bool = False,
+        overwrite: bool = False,
+        compare: bool = False,
+        uncertainty: bool = False,
+    ):
+        self.restorer, self.detector, self.choices, self.points = restorer, detector, choices, points
+        self.keep_alpha, self.overwrite, self.compare, self.uncertainty = keep_alpha, overwrite, compare, uncertainty
+        self._photos: dict[Path, tuple[Photo, float]] = {}
+
+    def prepare(self, job: Job) -> Prepared:
+        """Reads a photograph and cuts its faces out."""
+        started = time.monotonic()
+        if not self.overwrite:
+            for target in self._targets(job):
+                if target.exists():
+                    raise PhotoError(
+                        target, f"its result {target} exists already and is kept (--overwrite replaces it)"
+                    )
+        photo = read(job.source, keep_alpha=self.keep_alpha and not self.choices.aligned)
+        prepared = prepare(
+            photo.pixels,
+            self.detector,
+            size=self.restorer.size,
+            choices=self.choices,
+            faces=self.points.get(job.source),
+        )
+        self._photos[job.source] = photo, started
+        return prepared
+
+    def restore(self, images: Image) -> Restored:
+        """Sends a batch of faces through the network."""
+        return answer(self.restorer, images, uncertainty=self.uncertainty)
+
+    def finish(self, job: Job, prepared: Prepared, restored: Restored) -> dict[str, Any]:
+        """Pastes the faces back, writes the results and gives what the report says about them."""
+        photo, started = self._photos.pop(job.source)
+        done = finish(prepared, restored, choices=self.choices)
+        target, *extra = self._targets(job)
+        # sheets first: the result itself is what tells a later run that this photograph is done
+        sheets = ([comparison(prepared, done)] if self.compare else []) + (
+            [uncertainty_map(prepared, done)] if self.uncertainty else []
+        )
+        for path, sheet in zip(extra, sheets, strict=True):
+            write(path, sheet, overwrite=True)
+        write(target, done.pixels, alpha=photo.alpha, profile=photo.profile, overwrite=self.overwrite)
+        return {
+            "notes": list(photo.notes),
+            "faces": [_described(index, face, done) for index, face in enumerate(done.found)],
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    def _targets(self, job: Job) -> list[Path]:
+        target = job.target if job.target.suffix.lower() in WRITABLE else job.target.with_suffix(".png")
+        sheets = (["compare"] if self.compare else []) + (["uncertainty"] if self.uncertainty else [])
+        return [target, *(target.with_name(f"{target.stem}.{sheet}.png") for sheet in sheets)]
+
+
+def _described(index: int, face: Face, done: Finished) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "box": [round(float(value), 1) for value in face.box],
+        "points": [[round(float(x), 1), round(float(y), 1)] for x, y in face.points],
+        "score": round(face.score, 4),
+        "restored": index in done.chosen,
+    }
+    if done.uncertainty is not None and index in done.chosen:
+        described["uncertainty"] = round(float(done.uncertainty[done.chosen.index(index)].mean()), 4)
+    return described

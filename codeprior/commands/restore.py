@@ -1,0 +1,162 @@
+"""`codeprior restore IN… OUT`: faces in photographs, folders and patterns, restored and reported one by one."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from codeprior.commands._jobs import Job, Report, UsageError, jobs, landmarks
+from codeprior.commands._recipes import RECIPES, recipe
+
+HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file."
+_FAILED, _USAGE = 3, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the words of this command.
+
+    Args:
+        parser: The command's own parser.
+    """
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="inputs, then the output: a folder, or a picture's name"
+    )
+    parser.add_argument("--recipe", default="daefr", choices=RECIPES, help="model family (default: daefr)")
+    parser.add_argument("--weights", default="small", help="weights file, or small: the embedded prior (default)")
+    parser.add_argument("--aligned", action="store_true", help="each input is one aligned face already")
+    parser.add_argument("--faces", default="all", help="all, largest, centre, or a number from 0, left to right")
+    parser.add_argument("--landmarks", type=Path, metavar="FILE", help="JSON: file name to five points a face")
+    parser.add_argument("--strength", type=float, default=1.0, help="0 the input face, 1 the restored one (default)")
+    parser.add_argument("--match-colour", action="store_true", help="give restored faces the colours of the input's")
+    parser.add_argument("--detector", default="mtcnn", help="mtcnn (default), retinaface, yunet or uniface")
+    parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="weight file of the detector")
+    parser.add_argument("--score", type=float, default=0.9, help="least score of a face (default: 0.9)")
+    parser.add_argument("--smallest", type=float, default=16.0, help="least distance of the eyes, pixels (default: 16)")
+    parser.add_argument("--batch", type=int, default=8, help="faces that go through the network at once (default: 8)")
+    parser.add_argument("--device", default="cpu", help="where the network runs: cpu (default), cuda, mps")
+    parser.add_argument(
+        "--format", choices=("png", "jpg", "webp", "tif"), help="format of the results (default: as read)"
+    )
+    parser.add_argument("--keep-alpha", action="store_true", help="keep transparency instead of laying it over white")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    parser.add_argument("--resume", action="store_true", help="leave out photographs whose result exists")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON line for each input")
+    parser.add_argument("--compare", action="store_true", help="also write sheets: before, after, each face")
+    parser.add_argument("--uncertainty", action="store_true", help="also write maps of where the model guessed")
+    parser.add_argument("--quiet", action="store_true", help="no progress; errors and the summary remain")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Restores what was asked for.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0 all restored, 3 some failed, 2 a call that makes no sense.
+    """
+    try:
+        if len(arguments.paths) < 2:
+            raise UsageError("give at least one input and then the output.")
+        if arguments.batch < 1:
+            raise UsageError(f"--batch must be at least 1, got {arguments.batch}.")
+        *inputs, out = arguments.paths
+        work, ignored = jobs(inputs, Path(out), suffix=f".{arguments.format}" if arguments.format else None)
+        points = landmarks(arguments.landmarks, [job.source for job in work]) if arguments.landmarks else {}
+        worker = _worker(arguments, points)
+    except (UsageError, FileNotFoundError, ImportError, ValueError) as error:
+        print(f"codeprior restore: {error}", file=sys.stderr)
+        return _USAGE
+    report = Report(arguments.report, append=arguments.resume)
+    try:
+        return _all(work, worker, report, arguments, ignored)
+    finally:
+        report.close()
+
+
+def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any:
+    from codeprior.commands._restoring import Worker
+    from codeprior.photos.faces import detector
+    from codeprior.photos.restoration import Choices
+
+    choices = Choices(
+        faces=arguments.faces,
+        aligned=arguments.aligned,
+        strength=arguments.strength,
+        colour=arguments.match_colour,
+        score=arguments.score,
+        smallest=arguments.smallest,
+    )
+    restorer = recipe(arguments.recipe).load(arguments.weights, device=arguments.device, batch=arguments.batch)
+    found = (
+        None
+        if arguments.aligned
+        else detector(arguments.detector, weights=arguments.detector_weights, device=arguments.device)
+    )
+    return Worker(
+        restorer,
+        found,
+        choices=choices,
+        points=points,
+        keep_alpha=arguments.keep_alpha,
+        overwrite=arguments.overwrite,
+        compare=arguments.compare,
+        uncertainty=arguments.uncertainty,
+    )
+
+
+def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:
+    from tqdm import tqdm
+
+    from codeprior.photos.files import sweep
+    from codeprior.photos.stream import stream
+
+    counts = {"restored": 0, "failed": 0, "skipped": 0}
+    started = time.monotonic()
+    for folder in {job.target.parent for job in work}:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+    bar = tqdm(total=len(work), unit="photo", disable=arguments.quiet or not sys.stderr.isatty(), file=sys.stderr)
+
+    def note(job: Job, status: str, reason: str | None, **more: Any) -> None:
+        counts[status] += 1
+        report.add(input=str(job.source), output=str(job.target), status=status, reason=reason, **more)
+        if status == "failed":
+            bar.write(f"error: {_printable(job.source)}: {_printable(reason)}", file=sys.stderr)
+        bar.update()
+
+    todo = []
+    for job in work:
+        if job.refusal:
+            note(job, "failed", job.refusal)
+        elif arguments.resume and job.target.exists():
+            note(job, "skipped", "its result exists")
+        else:
+            todo.append(job)
+    for outcome in stream(todo, worker.restore, prepare=worker.prepare, finish=worker.finish, batch=arguments.batch):
+        if outcome.error is not None:
+            note(outcome.job, "failed", _reason(outcome.error))
+        else:
+            note(outcome.job, "restored", None, **outcome.result)
+    bar.close()
+    seconds = time.monotonic() - started
+    told = [f"{counts['restored']} restored", f"{counts['failed']} failed"]
+    told += [f"{counts['skipped']} done before"] if counts["skipped"] else []
+    told += [f"{ignored} files ignored that are no pictures"] if ignored else []
+    print(f"codeprior restore: {', '.join(told)}; {seconds:.1f} s", file=sys.stderr)
+    return _FAILED if counts["failed"] else 0
+
+
+def _reason(error: Exception) -> str:
+    from codeprior.photos.files import PhotoError
+
+    if isinstance(error, PhotoError):
+        return error.reason
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def _printable(text: object) -> str:
+    """Keeps a file name with control characters from writing to the terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))

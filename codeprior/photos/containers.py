@@ -1,0 +1,135 @@
+"""What a picture file claims, checked from its bytes before any decoder sees it.
+
+Decoders fill up what is missing with grey and call it a success; these checks find the end of the data first. Sizes are
+checked before memory is asked for.
+"""
+
+import struct
+import zlib
+
+MAX_BYTES = 256 * 2**20
+MAX_PIXELS = 64_000_000
+MAX_SIDE = 32_768
+MAX_ASPECT = 2_000
+_MAX_SCANS = 500
+_MAX_WORK = 4_000_000_000  # pixels times scans of a progressive JPEG
+_BMP_HEADERS = tuple(bytes([size]) for size in (12, 40, 52, 56, 64, 108, 124))
+
+
+class Refused(ValueError):
+    """The content is no picture that is read here; the text says why, without the path."""
+
+
+def kind(content: bytes) -> str | None:
+    """Gives the format that the first bytes show: `JPEG`, `PNG`, `WEBP`, `BMP`, `TIFF` or None.
+
+    Args:
+        content: At least the first 16 bytes.
+    """
+    if content.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    if content.startswith(b"BM") and content[14:15] in _BMP_HEADERS and content[15:18] == bytes(3):
+        return "BMP"
+    if content[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF"
+    return None
+
+
+def check(content: bytes) -> str:
+    """Gives the format of a complete file.
+
+    Args:
+        content: The whole file.
+
+    Raises:
+        Refused: It is no supported picture, or its structure is cut short or damaged.
+    """
+    found = kind(content)
+    if found is None:
+        raise Refused(f"is not a supported image (JPEG, PNG, WEBP, BMP, TIFF): {_guess(content)}")
+    if found == "JPEG":
+        _check_jpeg(content)
+    elif found == "PNG":
+        _check_png(content)
+    elif found == "WEBP" and struct.unpack("<I", content[4:8])[0] + 8 > len(content) + 1:
+        raise Refused("is truncated: the WEBP container promises more bytes")
+    return found
+
+
+def check_size(width: int, height: int, content: bytes, found: str) -> None:
+    """Refuses a picture whose decoded size or work has no bound worth waiting for.
+
+    Args:
+        width: Columns, pixels.
+        height: Rows, pixels.
+        content: The whole file.
+        found: Its format.
+
+    Raises:
+        Refused: A cap is exceeded.
+    """
+    if width < 1 or height < 1:
+        raise Refused(f"is {width}×{height} pixels")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise Refused(
+            f"is {width}×{height} pixels; at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE:,} a side are read"
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise Refused(f"is {width}×{height} pixels, a strip rather than a photograph")
+    scans = content.count(b"\xff\xda") if found == "JPEG" else 0
+    if scans > _MAX_SCANS or scans * width * height > _MAX_WORK:
+        raise Refused(f"has {scans} progressive scans; decoding them would take too long")
+
+
+def _check_jpeg(content: bytes) -> None:
+    scan, end = content.rfind(b"\xff\xda"), content.rfind(b"\xff\xd9")
+    if scan < 0:
+        raise Refused("is truncated: the JPEG holds no picture data")
+    if end < scan:
+        raise Refused("is truncated: the JPEG does not end")
+
+
+def _check_png(content: bytes) -> None:
+    position = 8
+    while True:
+        if position + 12 > len(content):
+            raise Refused("is truncated: the PNG does not end")
+        length, name = struct.unpack(">I4s", content[position : position + 8])
+        stop = position + 8 + length
+        if stop + 4 > len(content):
+            raise Refused("is truncated: the PNG does not end")
+        # ancillary chunks (lower-case first letter) hold no pixels; their damage is the metadata's
+        if (
+            not name[0] & 32
+            and zlib.crc32(memoryview(content)[position + 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]
+        ):
+            raise Refused(f"is damaged: the checksum of PNG chunk {name.decode('ascii', 'replace')} is wrong")
+        if name == b"IEND":
+            return
+        position = stop + 4
+
+
+def _guess(content: bytes) -> str:
+    start = content[:512].lstrip().lower()
+    known = (
+        (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself"),
+        (b"<!doctype html", "a web page"),
+        (b"<html", "a web page"),
+        (b"<svg", "an SVG drawing"),
+        (b"<?xml", "an XML document"),
+        (b"%!ps", "a PostScript document"),
+        (b"%pdf", "a PDF document"),
+        (b"gif8", "a GIF"),
+        (b"8bps", "a Photoshop document"),
+        (b"pk\x03\x04", "a ZIP archive"),
+    )
+    for magic, name in known:
+        if start.startswith(magic):
+            return name
+    if content[4:8] == b"ftyp":
+        return "an HEIC, AVIF or video file; convert it first"
+    return "the first bytes are " + content[:8].hex(" ")

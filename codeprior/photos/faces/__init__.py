@@ -1,0 +1,10 @@
+"""Faces in photographs: found, brought onto the FFHQ template, and put back without a seam."""
+
+from codeprior.photos.faces.detect import Detector, Face, box_around, choose, detector, from_landmarks
+from codeprior.photos.faces.geometry import invert, resample, similarity, template, transform
+from codeprior.photos.faces.paste import Crop, align, match_colour, paste, soft_mask
+
+__all__ = [
+    "Crop", "Detector", "Face", "align", "box_around", "choose", "detector", "from_landmarks", "invert", "match_colour",
+    "paste", "resample", "similarity", "soft_mask", "template", "transform",
+]  # fmt: skip

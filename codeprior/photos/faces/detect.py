@@ -1,0 +1,127 @@
+"""What a face detector gives, which ones there are, and which of the faces found are restored."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+# name -> room that defines `load(weights, device=...)`; each imports its own packages on first use
+DETECTORS = {
+    "mtcnn": "codeprior.photos.faces.mtcnn",
+    "retinaface": "codeprior.photos.faces.retinaface",
+    "yunet": "codeprior.photos.faces.yunet",
+    "uniface": "codeprior.photos.faces.uniface",
+}
+
+
+class Face(NamedTuple):
+    """A face in a photograph.
+
+    Attributes:
+        box: Left, top, right, bottom, pixels.
+        points: Left eye, right eye, nose, left and right corner of the mouth as (x, y), pixels; left as seen.
+        score: The detector's confidence, [0, 1].
+    """
+
+    box: Float[np.ndarray, "4"]
+    points: Float[np.ndarray, "5 2"]
+    score: float
+
+
+class Detector(Protocol):
+    """Anything that finds faces: a photograph of 8-bit RGB levels in, faces out, best score first."""
+
+    def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Face]: ...
+
+
+def detector(name: str = "mtcnn", *, weights: str | Path | None = None, device: str = "cpu") -> Detector:
+    """Gives a face detector by name.
+
+    Args:
+        name: `mtcnn` (weights come with the package `mtcnn-runtime`), `retinaface` (needs facexlib's weight file),
+            `yunet` (needs OpenCV's ONNX file) or `uniface` (the package of that name).
+        weights: The detector's weight file, where it needs one.
+        device: Where a torch detector runs.
+
+    Raises:
+        ValueError: No detector has that name, or it needs a weight file.
+        ImportError: The package that it needs is not installed; the message says which.
+    """
+    if name not in DETECTORS:
+        raise ValueError(f"detector: no detector is named {name!r}; choose one of {', '.join(DETECTORS)}.")
+    return import_module(DETECTORS[name]).load(weights, device=device)
+
+
+def choose(faces: Sequence[Face], which: str, *, width: int, height: int) -> list[int]:
+    """Gives the numbers of the faces to restore.
+
+    Args:
+        faces: Faces as the detector gave them.
+        which: `all`, `largest`, `centre` (nearest to the middle of the photograph), or a number counted from 0, left to
+            right.
+        width: Columns of the photograph, pixels.
+        height: Rows of the photograph, pixels.
+
+    Raises:
+        ValueError: `which` is none of these, or there is no face of that number.
+    """
+    if not faces:
+        return []
+    if which == "all":
+        return list(range(len(faces)))
+    boxes = np.array([face.box for face in faces])
+    if which == "largest":
+        return [int(np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))]
+    if which == "centre":
+        middle = np.array([(width - 1) / 2, (height - 1) / 2])
+        return [int(np.argmin(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - middle, axis=1)))]
+    if not which.isdecimal():
+        raise ValueError(f"choose: expected all, largest, centre or a number, got {which!r}.")
+    if int(which) >= len(faces):
+        raise ValueError(
+            f"choose: face {which} was asked for, but there are {len(faces)}, counted from 0, left to right."
+        )
+    return [int(np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable")[int(which)])]
+
+
+def from_landmarks(entries: object) -> list[Face]:
+    """Gives faces whose points somebody marked by hand.
+
+    Args:
+        entries: A list with an entry a face: five points `[[x, y], ...]`, or `{"points": ..., "box": ...}`; `box` alone is
+            not enough to align a face.
+
+    Returns:
+        Faces with score 1; where no box is given, the one that the points suggest.
+
+    Raises:
+        ValueError: An entry has another form.
+    """
+    if not isinstance(entries, list):
+        raise ValueError(f"from_landmarks: expected a list of faces, got {type(entries).__name__}.")
+    faces = []
+    for entry in entries:
+        given = entry if isinstance(entry, Mapping) else {"points": entry}
+        try:
+            points = np.array(given["points"], np.float64)
+            box = np.array(given["box"], np.float64) if "box" in given else box_around(points)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"from_landmarks: expected five points [x, y] a face, got {str(entry)[:80]}.") from error
+        if points.shape != (5, 2) or box.shape != (4,) or not (np.isfinite(points).all() and np.isfinite(box).all()):
+            raise ValueError(f"from_landmarks: expected five points [x, y] a face, got {str(entry)[:80]}.")
+        faces.append(Face(box, points, 1.0))
+    return faces
+
+
+def box_around(points: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "4"]:
+    """Gives the box that a face with these points fills, about twice as wide as its eyes are apart.
+
+    Args:
+        points: Left eye, right eye, nose, left and right corner of the mouth as (x, y), pixels.
+    """
+    low, high = points.min(0), points.max(0)
+    reach = 0.5 * max(float((high - low).max()), 1.0)
+    return np.concatenate([low - reach, high + reach])

@@ -1,0 +1,200 @@
+"""MTCNN on the ONNX weights that the package mtcnn-runtime carries: no download, no OpenCV, no output to the terminal.
+
+The cascade of Zhang et al. 2016, "Joint face detection and alignment using multi-task cascaded convolutional networks":
+P-Net proposes on an image pyramid, R-Net rejects, O-Net places five points. Only the weights are taken from the package;
+its own code prints on errors and fails on a picture without any proposal.
+"""
+
+import math
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from codeprior.photos.faces.detect import Face
+
+_CELL = 12  # side of P-Net's window, pixels
+_STRIDE = 2
+_STEP = math.sqrt(0.5)  # between the levels of the pyramid
+_OVERLAPS = (0.5, 0.7, 0.7, 0.7)  # of boxes that count as one: within a level, after P-, R- and O-Net
+
+
+class MTCNN:
+    """Finds faces with the three-stage cascade.
+
+    Args:
+        folder: Holds `pnet.onnx`, `rnet.onnx` and `onet.onnx`.
+        smallest: Smallest face, pixels of the picture that is searched.
+        longest: Longer side that a photograph is reduced to before it is searched, pixels.
+        thresholds: Scores that a box needs after P-, R- and O-Net.
+        threads: Threads of each network.
+
+    Source:
+        Weights and box conventions: mtcnn-runtime 1.0.0 (Apache-2.0), after TropComplique/mtcnn-pytorch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        smallest: float = 24.0,
+        longest: int = 1280,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
+        threads: int = 1,
+    ):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+
+        def network(name: str):
+            return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
+
+        self._proposals, self._rejects, self._points = (network(f"{name}.onnx") for name in ("pnet", "rnet", "onet"))
+        self.smallest, self.longest, self.thresholds = smallest, longest, thresholds
+
+    def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Face]:
+        """Finds the faces of a photograph.
+
+        Args:
+            photo: RGB, 8-bit levels.
+
+        Returns:
+            Faces in the photograph's pixels, best score first; none is an empty list.
+        """
+        levels = rearrange(torch.from_numpy(np.array(photo)), "h w c -> 1 c h w")
+        scale = min(1.0, self.longest / max(photo.shape[:2]))
+        image = (levels.float() - 127.5) / 128
+        if scale < 1:
+            size = [max(1, round(side * scale)) for side in photo.shape[:2]]
+            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        boxes = self._propose(image)
+        boxes = self._refine(image, boxes)
+        boxes, points = self._place(image, boxes)
+        ratio = np.array([photo.shape[1] / image.shape[3], photo.shape[0] / image.shape[2]])
+        return [
+            Face(
+                (rearrange(box[:4], "(p c) -> p c", c=2) + 0.5).__mul__(ratio).ravel() - 0.5,
+                (place + 0.5) * ratio - 0.5,
+                float(box[4]),
+            )
+            for box, place in zip(boxes, points, strict=True)
+        ]
+
+    def _propose(self, image: Tensor) -> Float[np.ndarray, "n 5"]:
+        found = [np.zeros((0, 9))]
+        scale, shorter = _CELL / self.smallest, min(image.shape[2:])
+        while shorter * scale > _CELL:
+            size = [math.ceil(side * scale) for side in image.shape[2:]]
+            level = F.interpolate(image, size=size, mode="bilinear", antialias=False)
+            offsets, scores = self._proposals.run(None, {self._proposals.get_inputs()[0].name: level.numpy()})
+            rows, columns = np.nonzero(scores[0, 1] > self.thresholds[0])
+            corner = np.stack([columns, rows], 1) * _STRIDE + 1.0
+            boxes = np.concatenate([corner / scale, (corner + _CELL) / scale], 1)
+            level_found = np.concatenate(
+                [boxes, scores[0, 1, rows, columns][:, None], offsets[0][:, rows, columns].T], axis=1
+            )
+            found.append(level_found[_distinct(level_found, _OVERLAPS[0])])
+            scale *= _STEP
+        boxes = np.concatenate(found)
+        boxes = boxes[_distinct(boxes, _OVERLAPS[1])]
+        return _moved(boxes[:, :5], boxes[:, 5:])
+
+    def _refine(self, image: Tensor, boxes: Float[np.ndarray, "n 5"]) -> Float[np.ndarray, "m 5"]:
+        boxes = _square(boxes)
+        if not len(boxes):
+            return boxes
+        offsets, scores = self._rejects.run(None, {self._rejects.get_inputs()[0].name: _patches(image, boxes, 24)})
+        boxes[:, 4] = scores[:, 1]
+        kept = np.nonzero(boxes[:, 4] > self.thresholds[1])[0]
+        kept = kept[_distinct(boxes[kept], _OVERLAPS[2])]
+        return _moved(boxes[kept], offsets[kept])
+
+    def _place(
+        self, image: Tensor, boxes: Float[np.ndarray, "n 5"]
+    ) -> tuple[Float[np.ndarray, "m 5"], Float[np.ndarray, "m 5 2"]]:
+        boxes = _square(boxes)
+        if not len(boxes):
+            return boxes, np.zeros((0, 5, 2))
+        places, offsets, scores = self._points.run(
+            None, {self._points.get_inputs()[0].name: _patches(image, boxes, 48)}
+        )
+        boxes[:, 4] = scores[:, 1]
+        sides = boxes[:, None, 2:4] - boxes[:, None, :2] + 1
+        points = boxes[:, None, :2] + sides * rearrange(places, "n (c p) -> n p c", c=2)
+        kept = np.nonzero(boxes[:, 4] > self.thresholds[2])[0]
+        boxes, points = _moved(boxes[kept], offsets[kept]), points[kept]
+        kept = _distinct(boxes, _OVERLAPS[3], of_smaller=True)
+        return boxes[kept], points[kept]
+
+
+def load(weights: str | Path | None = None, *, device: str = "cpu") -> MTCNN:
+    """Gives the detector with the weights of the installed package mtcnn-runtime.
+
+    Args:
+        weights: A folder with the three ONNX files, instead of the package's.
+        device: Only `cpu`: the cascade runs in onnxruntime.
+
+    Raises:
+        ImportError: mtcnn-runtime or onnxruntime is not installed.
+    """
+    found = find_spec("mtcnnruntime")
+    if find_spec("onnxruntime") is None or (weights is None and found is None):
+        raise ImportError("detector 'mtcnn' needs the package mtcnn-runtime: pip install 'codeprior[photos]'.")
+    if weights is None:
+        assert found is not None and found.submodule_search_locations
+        weights = Path(found.submodule_search_locations[0]) / "weights"
+    return MTCNN(Path(weights))
+
+
+def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float[np.ndarray, "n 3 size size"]:
+    rows, columns = image.shape[2:]
+    patches = []
+    for left, top, right, bottom in boxes[:, :4].astype(int):
+        part = image[:, :, max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
+        # the training pictures were black outside, which is -127.5 / 128 here
+        edges = (max(-left, 0), max(right + 1 - columns, 0), max(-top, 0), max(bottom + 1 - rows, 0))
+        if any(edges) and part.numel():
+            part = F.pad(part, edges, value=-127.5 / 128)
+        if not part.numel():
+            part = torch.full((1, 3, size, size), -127.5 / 128)
+        patches.append(F.interpolate(part, size=(size, size), mode="bilinear", antialias=True))
+    return torch.cat(patches).numpy()
+
+
+def _moved(boxes: Float[np.ndarray, "n 5"], offsets: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 5"]:
+    moved = boxes.copy()
+    sides = boxes[:, 2:4] - boxes[:, :2] + 1
+    moved[:, :4] += np.concatenate([sides, sides], 1) * offsets
+    return moved
+
+
+def _square(boxes: Float[np.ndarray, "n 5"]) -> Float[np.ndarray, "n 5"]:
+    square = boxes.copy()
+    sides = boxes[:, 2:4] - boxes[:, :2] + 1
+    longest = sides.max(1, keepdims=True)
+    square[:, :2] = np.round(boxes[:, :2] + sides / 2 - longest / 2)
+    square[:, 2:4] = np.round(boxes[:, :2] + sides / 2 + longest / 2 - 1)
+    return square
+
+
+def _distinct(boxes: Float[np.ndarray, "n c"], overlap: float, *, of_smaller: bool = False) -> list[int]:
+    """Gives the numbers of the boxes that no better one covers (non-maximum suppression), best first."""
+    left, top, right, bottom, score = boxes.T[:5]
+    area = (right - left + 1) * (bottom - top + 1)
+    order, kept = np.argsort(-score, kind="stable"), []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        across = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest]) + 1
+        down = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest]) + 1
+        shared = across.clip(0) * down.clip(0)
+        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - shared
+        order = rest[shared <= overlap * whole]
+    return kept

@@ -1,0 +1,140 @@
+"""Faces out of a photograph and back: aligned crops, soft masks, paste-back without a seam.
+
+A face is cut by the similarity that brings its five points onto the FFHQ template, restored, and sampled back at the
+photograph's own pixels under a mask that fades to nothing before the crop ends.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from codeprior.photos.faces.geometry import invert, resample, similarity, template, transform
+from codeprior.shapes import Image
+
+
+class Crop(NamedTuple):
+    """An aligned face and where it came from.
+
+    Attributes:
+        image: `3 size size`, unit, [0, 1].
+        matrix: Takes (x, y) of the crop to (x, y) of the photograph, pixels.
+    """
+
+    image: Float[Tensor, "3 size size"]
+    matrix: Float[np.ndarray, "2 3"]
+
+
+def align(photo: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "5 2"], *, size: int = 512) -> Crop:
+    """Cuts a face out of a photograph, upright and in the place that face models expect.
+
+    Args:
+        photo: RGB, 8-bit levels.
+        points: Left eye, right eye, nose, left and right corner of the mouth as (x, y), pixels; left as seen.
+        size: Side of the crop, pixels.
+
+    Returns:
+        The crop, antialiased where the face is larger than it, mirrored where the photograph ends.
+
+    Raises:
+        ValueError: The points are not five finite, different points.
+    """
+    points = np.asarray(points, np.float64)
+    if points.shape != (5, 2):
+        raise ValueError(f"align: expected five points (x, y), got an array of shape {points.shape}.")
+    matrix = similarity(template(size), points)
+    return Crop(resample(_planes(photo), matrix, height=size, width=size).clamp(0, 1), matrix)
+
+
+def paste(
+    photo: UInt8[np.ndarray, "H W 3"],
+    faces: Sequence[Crop],
+    *,
+    mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Gives the photograph with restored faces in their places.
+
+    Args:
+        photo: RGB, 8-bit levels; stays as it is.
+        faces: Restored crops with the matrix that `align` gave; any size, scaled to the place they came from.
+        mask: What gives each crop its weights in [0, 1], such as a face parser; `soft_mask` where None. It is always
+            multiplied with `soft_mask`, so that no mask can leave a square.
+
+    Returns:
+        A new photograph of the same size. Pixels outside every mask are untouched.
+    """
+    pasted = photo.copy()
+    for image, matrix in faces:
+        size = image.shape[-1]
+        weights = soft_mask(size)
+        if mask is not None:
+            weights = weights * mask(image).clamp(0, 1)
+        corners = transform(
+            np.array([(-0.5, -0.5), (size - 0.5, -0.5), (-0.5, size - 0.5), (size - 0.5, size - 0.5)]), matrix
+        )
+        left, top = np.clip(np.floor(corners.min(0)), 0, (photo.shape[1], photo.shape[0])).astype(int)
+        right, bottom = np.clip(np.ceil(corners.max(0)) + 1, 0, (photo.shape[1], photo.shape[0])).astype(int)
+        if right <= left or bottom <= top:
+            continue
+        place = invert(matrix) @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+        window = {"height": int(bottom - top), "width": int(right - left)}
+        colours = resample(image.float(), place, padding="border", **window)
+        weights = resample(weights[None], place, padding="zeros", **window).clamp(0, 1)
+        below = _planes(pasted[top:bottom, left:right]).float()
+        mixed = below + weights * (colours.clamp(0, 1) * 255 - below)
+        pasted[top:bottom, left:right] = rearrange(mixed.round().to(torch.uint8), "c h w -> h w c").numpy()
+    return pasted
+
+
+def soft_mask(size: int, *, margin: float = 0.03, feather: float = 0.14) -> Float[Tensor, "size size"]:
+    """Gives weights that are one over the face and fade smoothly to zero before the crop's edge, round at the corners.
+
+    Args:
+        size: Side of the crop, pixels.
+        margin: Width of the zero border as a share of the side.
+        feather: Width of the fade as a share of the side.
+
+    Raises:
+        ValueError: Margin and feather leave no middle.
+    """
+    if margin < 0 or feather <= 0 or margin + feather > 0.5:
+        raise ValueError(f"soft_mask: margin {margin} and feather {feather} must leave a middle; keep their sum ≤ 0.5.")
+    position = (torch.arange(size) + 0.5) / size
+    inside = torch.minimum(position, 1 - position)  # distance to the nearest edge, shares of the side
+    missing = ((margin + feather - inside) / feather).clamp(min=0)
+    ramp = (1 - torch.hypot(missing[:, None], missing[None, :])).clamp(0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def match_colour(restored: Image, reference: Image) -> Image:
+    """Gives restored faces the channel means and spreads of what they replace.
+
+    Only the middle counts, where the mask is one; spreads change by at most a quarter, so that blur, which lowers
+    contrast, is not brought back.
+
+    Args:
+        restored: `b 3 H W`, unit.
+        reference: The degraded crops, `b 3 H W`, unit.
+
+    Returns:
+        `b 3 H W`, unit, clamped.
+    """
+    weights = soft_mask(restored.shape[-1]).to(restored)
+    weights = weights / weights.sum()
+
+    def moments(image: Image) -> tuple[Tensor, Tensor]:
+        mean = (image * weights).sum((-2, -1), keepdim=True)
+        return mean, ((image - mean) ** 2 * weights).sum((-2, -1), keepdim=True).sqrt()
+
+    mean, spread = moments(restored)
+    goal, goal_spread = moments(reference)
+    return ((restored - mean) * (goal_spread / spread.clamp(min=1e-4)).clamp(0.8, 1.25) + goal).clamp(0, 1)
+
+
+def _planes(photo: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
+    photo = np.ascontiguousarray(photo)
+    return rearrange(torch.from_numpy(photo if photo.flags.writeable else photo.copy()), "h w c -> c h w")

@@ -1,0 +1,306 @@
+"""Photographs in and out: whole pictures or a reason, never half of one, never over an existing one.
+
+Reading takes regular files only, offers five decoders chosen by content, checks every size before decoding and refuses
+what is damaged. Writing goes to a temporary file that is linked into place. First and last step of a restored photo.
+"""
+
+import os
+import stat
+import tempfile
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from codeprior.photos import containers
+from codeprior.photos.containers import MAX_BYTES
+
+_MAX_PROFILE = 4 * 2**20
+_PARTIAL = ".codeprior-part-"
+_SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+_OPTIONS = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "PNG": {"compress_level": 4},
+    "WEBP": {"lossless": True, "method": 2},
+    "BMP": {},
+    "TIFF": {"compression": "tiff_deflate"},
+}
+
+
+class PhotoError(ValueError):
+    """A file that is no usable photograph, or an output that cannot be written.
+
+    Attributes:
+        path: The file.
+        reason: What is the matter with it, without the path.
+    """
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = Path(path), reason
+
+
+class Photo(NamedTuple):
+    """A photograph as it was read.
+
+    Attributes:
+        pixels: `H W 3`, RGB, 8-bit levels, upright.
+        alpha: `H W`, 8-bit levels, where it was asked for and is there.
+        profile: ICC profile of the RGB pixels, as it stood in the file.
+        format: `JPEG`, `PNG`, `WEBP`, `BMP` or `TIFF`, by content.
+        notes: What was converted on the way, a sentence each.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    alpha: UInt8[np.ndarray, "H W"] | None
+    profile: bytes | None
+    format: str
+    notes: tuple[str, ...]
+
+
+def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
+    """Reads a photograph completely.
+
+    Args:
+        path: A regular file of at most 256 MiB: JPEG, PNG, WEBP, BMP or TIFF by content, whatever its name.
+        keep_alpha: Keep transparency beside the colours, instead of laying the picture over white.
+
+    Returns:
+        The photograph, turned upright; 16-bit grey divided by 257, CMYK, palette and grey turned to RGB, the first
+        frame of several.
+
+    Raises:
+        PhotoError: It is missing, no regular file, no supported picture, too large, damaged or truncated.
+
+    Note:
+        Caps: 64 megapixels, 32,768 pixels a side, aspect 2,000.
+    """
+    content = _content(Path(path))
+    try:
+        kind = containers.check(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # broken metadata warns; damaged pixels raise
+            return _decode(content, kind, keep_alpha)
+    except containers.Refused as refusal:
+        raise PhotoError(path, str(refusal)) from None
+    except MemoryError:
+        raise PhotoError(path, "does not fit into memory") from None
+    except Exception as error:  # decoders raise what they like on damaged data: SyntaxError, struct.error, KeyError
+        raise PhotoError(path, f"is damaged: {str(error)[:200] or type(error).__name__}") from error
+
+
+def write(
+    path: str | Path,
+    pixels: UInt8[np.ndarray, "H W 3"],
+    *,
+    alpha: UInt8[np.ndarray, "H W"] | None = None,
+    profile: bytes | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes a photograph, whole or not at all.
+
+    Args:
+        path: Where to; the suffix says the format.
+        pixels: `H W 3`, RGB, 8-bit levels.
+        alpha: `H W`, 8-bit levels; JPEG and BMP have no place for it.
+        profile: ICC profile to keep with the pixels.
+        overwrite: Replace an existing file, in one step.
+
+    Raises:
+        PhotoError: The suffix names no format, the file exists, the format has no alpha, or the disk refuses.
+    """
+    path = Path(path)
+    kind = _SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise PhotoError(path, f"cannot be written: choose a name that ends in {', '.join(_SUFFIXES)}")
+    if alpha is not None and kind in ("JPEG", "BMP"):
+        raise PhotoError(path, f"cannot be written: {kind} keeps no transparency; choose PNG, WEBP or TIFF")
+    image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
+    encoded = BytesIO()
+    try:
+        image.save(encoded, kind, **_OPTIONS[kind], **({"icc_profile": profile} if profile and kind != "BMP" else {}))
+        place(path, encoded.getvalue(), overwrite=overwrite)
+    except FileExistsError:
+        raise PhotoError(path, "exists already and is kept; ask for overwriting to replace it") from None
+    except (OSError, ValueError) as error:
+        raise PhotoError(path, f"cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def place(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Puts bytes under a name in one step: after a crash the file is whole or absent, and an existing one is kept.
+
+    Args:
+        path: The name.
+        content: The bytes.
+        overwrite: Replace what has the name.
+
+    Raises:
+        FileExistsError: Something has the name and `overwrite` is off.
+        OSError: The disk refuses.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(path)
+    handle, temporary = tempfile.mkstemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _link(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> int:
+    """Removes temporary files that killed runs left in a folder, and gives their number.
+
+    Args:
+        folder: Where photographs are written; files of runs that are still alive stay.
+    """
+    removed = 0
+    for item in folder.glob(f"{_PARTIAL}*"):
+        owner = item.name.removeprefix(_PARTIAL).split("-")[0]
+        if owner.isdecimal() and int(owner) != os.getpid() and not _alive(int(owner)):
+            item.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def looks_like_photo(path: Path) -> bool:
+    """Says whether a file is a photograph by its name or by its first bytes.
+
+    Args:
+        path: A file found in a folder; unreadable ones count as photographs, so that they are reported.
+    """
+    if path.suffix.lower() in _SUFFIXES or not path.is_file():
+        return True
+    try:
+        with path.open("rb") as file:
+            return containers.kind(file.read(64)) is not None
+    except OSError:
+        return True
+
+
+def _content(path: Path) -> bytes:
+    try:
+        # a FIFO without a writer would block a plain open for ever
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        reason = {FileNotFoundError: "does not exist", PermissionError: "may not be read"}.get(type(error))
+        raise PhotoError(path, reason or f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            raise PhotoError(path, f"is {what}, not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise PhotoError(path, f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} accepted")
+        try:
+            content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise PhotoError(path, f"cannot be read: {error.strerror}") from error
+    if not content:
+        raise PhotoError(path, "is empty")
+    return content
+
+
+def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
+    notes: list[str] = []
+    image = Image.open(BytesIO(content), formats=[kind])
+    containers.check_size(image.width, image.height, content, kind)
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append(f"the first of {getattr(image, 'n_frames', 1)} frames was taken")
+    image.load()
+    try:
+        image = ImageOps.exif_transpose(image)
+    except Exception:
+        notes.append("broken EXIF data was ignored")
+    profile = image.info.get("icc_profile")
+    image = _colours(image, profile, notes)
+    alpha = None
+    if image.mode == "RGBA":
+        if keep_alpha:
+            alpha = np.array(image.getchannel("A"))
+            image = image.convert("RGB")
+        else:
+            notes.append("transparency was laid over white")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    fits = isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE and profile[16:20] == b"RGB "
+    return Photo(np.array(image), alpha, profile if fits else None, kind, tuple(notes))
+
+
+def _colours(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """Gives the picture as RGB or RGBA, and refuses values that have no honest place in 8 bits."""
+    if image.mode in ("RGB", "RGBA"):
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
+            return image.convert("RGB")
+        return image
+    if image.mode.startswith("I;16"):
+        notes.append("16-bit grey was divided by 257")
+        levels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise containers.Refused(f"holds {'32-bit integers' if image.mode == 'I' else 'floats'} of unknown range")
+    if image.mode == "CMYK":
+        notes.append("CMYK was turned to RGB")
+        return _from_cmyk(image, profile)
+    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGBX", "RGBa", "YCbCr", "LAB", "HSV"):
+        raise containers.Refused(f"has the colour mode {image.mode}, which is not supported")
+    clear = image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info
+    notes.append(f"{image.mode} was turned to RGB")
+    return image.convert("RGBA" if clear else "RGB")
+
+
+def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
+    from PIL import ImageCms
+
+    if isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE and profile[16:20] == b"CMYK":
+        try:
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return converted if converted is not None else image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a broken profile: the plain conversion below
+    return image.convert("RGB")
+
+
+def _link(temporary: str, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # no hard links here (FAT, some network disks): reserve the name, then replace our own reservation
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(temporary, path)
+
+
+def _umask() -> int:
+    # asking for the umask means setting it, which other threads would see; what new files get is 0644 nearly everywhere
+    return 0o022
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
