@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from codeprior import distributed
+from codeprior.training.disk import clear, make_folder, remove, sync, write_file
 from codeprior.training.state import Frozen, freeze, parts_of, random_state, restore_random_state, thaw
 
 _FORMAT = 1
@@ -48,36 +50,67 @@ class Checkpoints:
         folder: Where they lie; made when the first is saved. All ranks must see the same folder.
         keep: How many of the newest sound ones stay, at least 1.
         keep_every: Those at multiples of this many steps stay for good; 0 for none.
+        best: How many of those with the lowest scores stay too.
+        background: Whether files are written while training goes on; the state is copied first.
+
+    Raises:
+        ValueError: Fewer than one is to be kept.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 3, keep_every: int = 0):
+    def __init__(
+        self, folder: str | Path, *, keep: int = 3, keep_every: int = 0, best: int = 0, background: bool = False
+    ):
         if keep < 1:
             raise ValueError(f"Checkpoints: expected to keep at least 1, got {keep}.")
-        self.folder, self.keep, self.keep_every = Path(folder), keep, keep_every
-        self._sound: set[str] = set()
+        self.folder, self.keep, self.keep_every, self.best = Path(folder), keep, keep_every, best
+        self._sound: dict[str, float | None] = {}
+        self._pool = ThreadPoolExecutor(1) if background else None
+        self._pending: Future[None] | None = None
 
-    def save(self, step: int, saved: Mapping[str, Any], *, notes: Mapping[str, Any] | None = None) -> Path:
+    def save(
+        self,
+        step: int,
+        saved: Mapping[str, Any],
+        *,
+        notes: Mapping[str, Any] | None = None,
+        score: float | None = None,
+    ) -> Path:
         """Writes the state after `step` steps; every rank must call it, rank 0 writes.
 
         Args:
             step: Number of steps made.
             saved: Modules, optimisers, or anything else with `state_dict`, by name.
             notes: JSON values to keep with it.
+            score: How good it is; lower is better.
 
         Returns:
             The folder of the checkpoint.
 
         Raises:
-            OSError: It could not be written; the checkpoints before it are untouched.
+            OSError: It, or the one before it in the background, could not be written; those before are untouched.
         """
         generators = random_state()
         place = self.folder / f"{_PREFIX}{step:08d}"
         if distributed.rank() == 0:
             parts = {name: freeze(part.state_dict()) for name, part in parts_of(saved).items()}
             parts |= {f"random-{rank}": freeze(state) for rank, state in enumerate(generators)}
-            self._write(place, parts, {"step": step, "world": distributed.world(), "notes": dict(notes or {})})
-            self._prune()
+            facts = {"step": step, "world": distributed.world(), "notes": dict(notes or {}), "score": score}
+            self.wait()
+            if self._pool is None:
+                self._write_and_prune(place, parts, facts)
+            else:
+                self._pending = self._pool.submit(self._write_and_prune, place, parts, facts)
         return place
+
+    def wait(self) -> None:
+        """Waits until what was saved is on the disk.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def resume(self, saved: Mapping[str, Any]) -> Resumed | None:
         """Restores the newest sound checkpoint into the parts; every rank must call it.
@@ -132,43 +165,51 @@ class Checkpoints:
             restore_random_state(_read_part(place, manifest, f"random-{distributed.rank()}"))
         return same_world
 
+    def _write_and_prune(self, place: Path, parts: Mapping[str, Frozen], facts: dict[str, Any]) -> None:
+        self._write(place, parts, facts)
+        self._prune()
+
     def _write(self, place: Path, parts: Mapping[str, Frozen], facts: dict[str, Any]) -> None:
-        _make_folder(self.folder)
+        make_folder(self.folder)
         self._sweep()
         if place.exists():
             if _damage(place) is None:
                 return
-            _remove(place)
+            remove(place)
         unfinished = self.folder / f".part-{place.name}"
         os.mkdir(unfinished)
         files = {}
         for name, part in parts.items():
             content = to_bytes(part.tensors)
-            _write_file(unfinished / f"{name}.safetensors", content)
+            write_file(unfinished / f"{name}.safetensors", content)
             files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         body = facts | {"format": _FORMAT, "files": files, "skeletons": {n: p.skeleton for n, p in parts.items()}}
         text = json.dumps(body)
-        _write_file(unfinished / _MANIFEST, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
-        _sync(unfinished)
+        write_file(unfinished / _MANIFEST, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
+        sync(unfinished)
         os.rename(unfinished, place)
-        _sync(self.folder)
-        self._sound.add(place.name)
+        sync(self.folder)
+        self._sound[place.name] = facts["score"]
 
     def _prune(self) -> None:
-        kept = 0
-        for step in reversed(self.steps()):
-            place = self.folder / f"{_PREFIX}{step:08d}"
-            if self.keep_every and step % self.keep_every == 0:
-                continue
-            if kept == self.keep:
-                _remove(place)
-            elif place.name in self._sound or _damage(place) is None:
-                self._sound.add(place.name)
-                kept += 1
+        places = [self.folder / f"{_PREFIX}{step:08d}" for step in reversed(self.steps())]
+        for place in places:
+            if place.name not in self._sound and _damage(place) is None:
+                self._sound[place.name] = read_manifest(place).get("score")
+        sound = [place for place in places if place.name in self._sound]
+        scored = sorted((score, place.name) for place in sound if (score := self._sound[place.name]) is not None)
+        stays = {place.name for place in sound[: self.keep]} | {name for _, name in scored[: self.best]}
+        oldest = sound[: self.keep][-1].name
+        for place in places:
+            lasting = self.keep_every and int(place.name.removeprefix(_PREFIX)) % self.keep_every == 0
+            # what is damaged goes only when enough sound ones are newer
+            if place.name not in stays and not lasting and place.name < oldest:
+                remove(place)
+                self._sound.pop(place.name, None)
 
     def _sweep(self) -> None:
         for litter in [*self.folder.glob(f".part-{_PREFIX}*"), *self.folder.glob(f".gone-{_PREFIX}*")]:
-            _clear(litter)
+            clear(litter)
 
 
 def read_manifest(place: Path) -> dict[str, Any]:
@@ -228,44 +269,3 @@ def _read_part(place: Path, manifest: Mapping[str, Any], name: str) -> Any:
     except SafetensorError as error:
         raise DamagedCheckpoint(f"{place / name}.safetensors: {error}") from error
     return thaw(Frozen(tensors, manifest["skeletons"][name]))
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        os.mkdir(folder)
-        _sync(folder.parent)
-
-
-def _remove(place: Path) -> None:
-    # out of sight by one rename first, so that half a folder never looks like a checkpoint
-    gone = place.with_name(f".gone-{place.name}")
-    _clear(gone)
-    os.rename(place, gone)
-    _clear(gone)
-
-
-def _clear(folder: Path) -> None:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            os.unlink(path)
-        os.rmdir(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

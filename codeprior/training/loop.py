@@ -6,21 +6,29 @@ newest sound checkpoint was written, and ends with the same bits as if it had ne
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from codeprior import distributed
 from codeprior.training.checkpoint import Checkpoints
 from codeprior.training.data import Batch, Stream
+from codeprior.training.engine import Engine, TorchEngine
+from codeprior.training.loggers import Logger
 from codeprior.training.stage import Stage
+from codeprior.training.state import parts_of
+from codeprior.training.steps import Guard
 from codeprior.training.watch import Log, Means, Progress, save_grid
 
 REQUEUE = 75
 """Exit status of a run that was asked to stop, stopped cleanly, and wants to be started again (BSD's `EX_TEMPFAIL`)."""
+
+
+_ASKED_EVERY = 10
 
 
 class Stopped(SystemExit):
@@ -47,9 +55,15 @@ def train(
     preview_every: int = 500,
     preview: Batch | None = None,
     keep: int = 3,
+    keep_every: int = 0,
+    best: int = 0,
+    best_by: str | None = None,
+    background: bool = False,
     resume: bool = True,
     minutes: float | None = None,
     device: torch.device | str = "cpu",
+    engine: Engine | None = None,
+    loggers: Sequence[Logger] = (),
     name: str | None = None,
     progress: bool = True,
 ) -> Finished:
@@ -64,10 +78,16 @@ def train(
         log_every: Steps between lines of the log; each holds the means since the line before.
         preview_every: Steps between pictures; 0 for none.
         preview: What the pictures are made of; without it, the first four samples of the stream.
-        keep: How many checkpoints stay.
+        keep: How many of the newest checkpoints stay.
+        keep_every: Checkpoints at multiples of this many steps stay for good; 0 for none.
+        best: How many checkpoints with the lowest `best_by` stay too.
+        best_by: Name of a metric; its mean in the last line of the log is a checkpoint's score.
+        background: Whether checkpoints are written while training goes on.
         resume: Go on from the newest sound checkpoint in the folder.
         minutes: Stop cleanly, with a checkpoint, when this call has taken so long.
-        device: Where batches are sent; the stage's modules are there already.
+        device: Where batches are sent; the stage's modules are there already. An engine's own device goes before it.
+        engine: The one that the stage was built with, where there is one.
+        loggers: Further places where figures and pictures go; only rank 0 writes.
         name: What the progress line calls the run; without it, the name of the folder.
         progress: Whether there is a progress line.
 
@@ -76,54 +96,75 @@ def train(
 
     Raises:
         ValueError: The folder holds a run over other data, or holds one and `resume` is off.
+        NotFinite: Too many updates had gradients that are not finite; the text has their samples' keys.
         Stopped: SIGTERM or SIGUSR1 came; the state was saved first.
         OSError: A checkpoint could not be written; those before it are untouched.
     """
-    folder = Path(folder)
-    first = distributed.rank() == 0
-    log, checkpoints = Log(folder / "log.jsonl"), Checkpoints(folder / "checkpoints", keep=keep)
-    step, means = _resume(stage, data, checkpoints, log, resume)
+    engine, folder = engine or TorchEngine(device), Path(folder)
+    first = engine.rank == 0
+    log = Log(folder / "log.jsonl")
+    checkpoints = Checkpoints(
+        folder / "checkpoints", keep=keep, keep_every=keep_every, best=best, background=background
+    )
+    step, notes = _resume(stage, data, checkpoints, log, resume)
+    means = Means.of(notes.get("means", {}))
+    guard = Guard([p for p in parts_of(stage.saved).values() if isinstance(p, nn.Module)], **notes.get("guard", {}))
+    score: float | None = notes.get("score")
     line = Progress(steps, start=step, shown=progress and first)
     name = name or folder.name
     saved = step if step else -1
+    stop = False
 
     def save() -> None:
         nonlocal saved
-        checkpoints.save(step, stage.saved, notes={"data": data.fingerprint, "means": means.state()})
+        state = {"data": data.fingerprint, "means": means.state(), "guard": guard.state(), "score": score}
+        checkpoints.save(step, stage.saved, notes=state, score=score)
         saved = step
 
     with _requests() as asked:
         if saved < 0:
             save()  # the beginning too, so that whatever drew the first weights need not draw the same again
         for batch in data.between(step, steps):
-            means.add(stage.update(batch.to(device), step))
+            guard.before()
+            metrics = stage.update(batch.to(engine.device), step)
+            guard.after(step, batch.keys, metrics.get("skipped"))
+            means.add(metrics)
             step += 1
             if step % log_every == 0 or step == steps:
-                values = _over_ranks(means.values(), device)
+                values = _over_ranks(means.values(), engine)
                 means.reset()
+                score = values.get(best_by) if best_by else None
                 if first:
                     rates = {"steps_per_second": line.rate(step), "elapsed": line.elapsed}
                     log.write(step, **values, **{key: round(value, 3) for key, value in rates.items()})
+                    for logger in loggers:
+                        logger.write(step, values | rates)
                 line.show(step, name=name, values=values, force=step == steps)
-            if preview_every and (step % preview_every == 0 or step == steps):
-                _preview(
-                    stage, (preview or data.at(0).first(4)).to(device), folder / "previews" / f"step-{step:08d}.png"
-                )
+            if first and preview_every and (step % preview_every == 0 or step == steps):
+                looked_at = preview or data.share(0, rank=0, world=engine.world).first(4)
+                path = _preview(stage, looked_at.to(engine.device), folder / "previews" / f"step-{step:08d}.png")
+                for logger in loggers:
+                    logger.picture(step, path)
             stop, late = bool(asked), minutes is not None and line.elapsed > minutes * 60
-            if distributed.world() > 1:
-                stop, late = (distributed.any_rank(flag, device=device) for flag in (stop, late))
+            if engine.world > 1:
+                # each rank has its own clock and its own signals; a question to all waits for the device, so it is rare
+                early = step % _ASKED_EVERY == 0 and engine.any(stop or late)
+                stop, late = early and engine.any(stop), early
             if step % save_every == 0 or stop or late or step == steps:
                 save()
-            if stop:
-                raise Stopped(REQUEUE)
-            if late:
+            if stop or late:
                 break
-    if saved != step:
-        save()
+        if saved != step:
+            save()
+        checkpoints.wait()
+        for logger in loggers:
+            logger.close()
+    if stop and step < steps:
+        raise Stopped(REQUEUE)
     return Finished(step, step >= steps)
 
 
-def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resume: bool) -> tuple[int, Means]:
+def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resume: bool) -> tuple[int, dict[str, Any]]:
     if not resume and checkpoints.steps():
         raise ValueError(
             f"train: {checkpoints.folder} holds a run already; give another folder, remove it, or set resume=True."
@@ -132,7 +173,7 @@ def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resu
     if found is None:
         if distributed.rank() == 0:
             log.cut(-1)
-        return 0, Means()
+        return 0, {}
     if found.notes["data"] != data.fingerprint:
         changed = [key for key, value in data.fingerprint.items() if found.notes["data"].get(key) != value]
         raise ValueError(
@@ -144,24 +185,22 @@ def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resu
         log.write(found.step, event="resumed", bitwise=found.bitwise, damaged=found.passed)
     if not found.bitwise:
         torch.manual_seed(found.step * distributed.world() + distributed.rank())
-    return found.step, Means(**found.notes["means"])
+    return found.step, found.notes
 
 
-def _over_ranks(values: dict[str, float], device: torch.device | str) -> dict[str, float]:
-    if distributed.world() == 1 or not values:
+def _over_ranks(values: dict[str, float], engine: Engine) -> dict[str, float]:
+    if engine.world == 1 or not values:
         return values
-    together = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-    return dict(zip(values, distributed.mean_over_ranks(together).tolist(), strict=True))
+    together = torch.tensor(list(values.values()), dtype=torch.float64, device=engine.device)
+    return dict(zip(values, engine.mean(together).tolist(), strict=True))
 
 
-def _preview(stage: Stage, batch: Batch, path: Path) -> None:
-    if distributed.rank() != 0:
-        return
+def _preview(stage: Stage, batch: Batch, path: Path) -> Path:
     devices = [batch.clean.device] if batch.clean.is_cuda else []
     with torch.random.fork_rng(devices), torch.no_grad():
         pictures = stage.preview(batch)
-    if pictures:
-        save_grid(path, pictures)
+    save_grid(path, pictures)
+    return path
 
 
 @contextmanager

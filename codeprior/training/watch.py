@@ -58,27 +58,32 @@ class Log:
 class Means:
     """Running means of what updates report, kept on the device until somebody asks."""
 
-    def __init__(self, sums: Mapping[str, float] | None = None, count: int = 0):
+    def __init__(self, sums: Mapping[str, float] | None = None, counts: Mapping[str, int] | None = None):
         self.sums: dict[str, Any] = dict(sums or {})
-        self.count = count
+        self.counts = dict(counts or {})
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Means":
+        """Gives the means that go on from a `state`; a state of another kind is forgotten."""
+        return cls(state["sums"], state["counts"]) if {"sums", "counts"} <= set(state) else cls()
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         """Adds one update's scalars."""
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def values(self) -> dict[str, float]:
-        """Gives the means since the last reset."""
-        return {name: float(total) / max(1, self.count) for name, total in self.sums.items()}
+        """Gives the means since the last reset, each over the updates that reported it."""
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
     def state(self) -> dict[str, Any]:
         """Gives the sums as JSON values, from which a resumed run goes on."""
-        return {"sums": {name: float(total) for name, total in self.sums.items()}, "count": self.count}
+        return {"sums": {name: float(total) for name, total in self.sums.items()}, "counts": self.counts}
 
     def reset(self) -> None:
         """Forgets everything."""
-        self.sums, self.count = {}, 0
+        self.sums, self.counts = {}, {}
 
 
 class Progress:

@@ -1,0 +1,84 @@
+"""Further places where a run's figures and pictures go; the log of JSON lines is always written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image as Pillow
+
+
+class Logger(Protocol):
+    """Somewhere figures and pictures go."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the means since the last call."""
+        ...
+
+    def picture(self, step: int, path: Path) -> None:
+        """Takes a preview that was just written."""
+        ...
+
+    def close(self) -> None:
+        """Ends the run; called once, also when the run goes on later."""
+        ...
+
+
+class TensorBoardLogger:
+    """Event files for TensorBoard.
+
+    Args:
+        folder: Where they go; `tensorboard --logdir` takes it, or the one above.
+
+    Raises:
+        ImportError: TensorBoard is not installed; `pip install codeprior[train]`.
+    """
+
+    def __init__(self, folder: str | Path):
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the means since the last call, one scalar each."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, path: Path) -> None:
+        """Takes a preview that was just written."""
+        self._writer.add_image("preview", np.array(Pillow.open(path)), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Writes everything out."""
+        self._writer.close()
+
+
+class TrackioLogger:
+    """A trackio project, kept on this machine; `trackio show` looks at it.
+
+    Args:
+        project: Its name.
+        name: The run's name; a run of that name goes on.
+        config: JSON values that describe the run.
+
+    Raises:
+        ImportError: trackio is not installed; `pip install trackio`.
+    """
+
+    def __init__(self, project: str, *, name: str, config: Mapping[str, Any] | None = None):
+        import trackio
+
+        self._trackio = trackio
+        trackio.init(project=project, name=name, config=dict(config or {}), resume="allow")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the means since the last call."""
+        self._trackio.log(dict(values), step=step)
+
+    def picture(self, step: int, path: Path) -> None:
+        """Takes a preview that was just written."""
+        self._trackio.log({"preview": self._trackio.Image(str(path))}, step=step)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._trackio.finish()

@@ -1,0 +1,137 @@
+"""Inside a step: moving weights only where every gradient is finite, and paying memory with time."""
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
+
+
+class NotFinite(RuntimeError):
+    """Too many updates were left out because gradients were not finite."""
+
+
+def step_if_finite(*optimizers: Optimizer) -> Tensor:
+    """Steps all the optimisers if all their gradients are finite, and else none.
+
+    Gradients have been averaged over ranks by then, so every rank decides alike without asking the others.
+
+    Args:
+        *optimizers: With their gradients in place. Fused ones decide on the device; others cost a synchronisation.
+
+    Returns:
+        How many updates were left out, 0.0 or 1.0, a scalar on the gradients' device; report it as `skipped`.
+    """
+    gradients = [p.grad for o in optimizers for group in o.param_groups for p in group["params"] if p.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    # the largest magnitude is not finite exactly when some element is not
+    norms = torch.stack(torch._foreach_norm(gradients, ord=float("inf")))
+    skipped = (~norms.isfinite().all()).float()
+    if all(group.get("fused") for optimizer in optimizers for group in optimizer.param_groups):
+        for optimizer in optimizers:
+            optimizer.grad_scale, optimizer.found_inf = None, skipped  # pyright: ignore[reportAttributeAccessIssue]
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf  # pyright: ignore[reportAttributeAccessIssue]
+    elif not skipped:
+        for optimizer in optimizers:
+            optimizer.step()
+    return skipped
+
+
+class Guard:
+    """Undoes what a skipped update did to buffers, counts such updates, and ends a run that makes too many.
+
+    Args:
+        modules: Whose buffers (running statistics, moving-average codes) a skipped update must not touch.
+        in_a_row: So many skipped updates one after the other end the run.
+        share: So does more than this share of all updates, where that is also more than `in_a_row` of them.
+        skipped: Counted before, in the runs that this one goes on with.
+        run: How many of these were the last ones.
+    """
+
+    def __init__(
+        self, modules: Sequence[nn.Module], *, in_a_row: int = 5, share: float = 0.001, skipped: int = 0, run: int = 0
+    ):
+        self.in_a_row, self.share = in_a_row, share
+        self._buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
+        self._before: list[Tensor] = []
+        self._pending: list[tuple[int, Tensor, Tensor]] = []
+        self.skipped, self.run = skipped, run
+        self._row: list[str] = []
+
+    def before(self) -> None:
+        """Remembers the buffers; call it before an update."""
+        self._before = [buffer.clone() for buffer in self._buffers]
+
+    def after(self, step: int, keys: Tensor, skipped: Tensor | None) -> None:
+        """Takes note of an update; nothing waits for the device until `check`.
+
+        Args:
+            step: Number of the update.
+            keys: The samples' keys.
+            skipped: What `step_if_finite` gave, or None.
+        """
+        if skipped is None:
+            return
+        torch._foreach_copy_(
+            self._buffers,
+            [torch.where(skipped > 0, old, new) for old, new in zip(self._before, self._buffers, strict=True)],
+        )
+        self._pending.append((step, keys, skipped))
+        if not skipped.is_cuda or len(self._pending) >= 50:
+            self.check()
+
+    def check(self) -> None:
+        """Counts what is noted.
+
+        Raises:
+            NotFinite: There are too many; the text has the steps and the samples' keys.
+        """
+        pending, self._pending = self._pending, []
+        for step, keys, skipped in pending:
+            if not skipped:
+                self.run, self._row = 0, []
+                continue
+            self.run += 1
+            self.skipped += 1
+            self._row.append(f"step {step}: keys {keys.tolist()}")
+            if self.run >= self.in_a_row or self.skipped > max(self.in_a_row, self.share * (step + 1)):
+                raise NotFinite(
+                    f"train: gradients were not finite in {self.run} updates in a row, {self.skipped} in all; "
+                    "lower the learning rate, or look at these samples.\n" + "\n".join(self._row)
+                )
+
+    def state(self) -> dict[str, int]:
+        """Gives the counts as JSON values, from which a resumed run goes on."""
+        self.check()
+        return {"skipped": self.skipped, "run": self.run}
+
+
+def checkpoint_activations(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
+    """Makes blocks of a module forget their activations, and compute them again in the backward pass.
+
+    Args:
+        module: Changed in place; its parameters keep their names.
+        *kinds: Classes of the blocks.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: There is no such block, or one holds buffers, which computing twice would move twice.
+    """
+    blocks = [block for block in module.modules() if isinstance(block, kinds)]
+    names = ", ".join(kind.__name__ for kind in kinds)
+    if not blocks:
+        raise ValueError(f"checkpoint_activations: no {names} in {type(module).__name__}; name classes that are there.")
+    for block in blocks:
+        if any(True for _ in block.buffers()):
+            raise ValueError(
+                f"checkpoint_activations: {type(block).__name__} holds buffers, which a second forward pass would move "
+                "again; leave it out."
+            )
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    return module
