@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.kernels.nearest_code import nearest_code
+from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
 
@@ -35,13 +35,6 @@ def straight_through(latent: Tensor, codes: Tensor) -> Tensor:
         latent + (codes − latent), which rounds.
     """
     return codes.detach() + (latent - latent.detach())
-
-
-def rows_as_latent(rows: Tensor, like: Tensor) -> Latent:
-    """Gives rows of a table `(b, h, w, d)` as a latent, in the type and memory layout of another latent."""
-    wide = rearrange(rows, "b h w d -> b d h w").to(like.dtype)
-    dense = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
-    return wide.contiguous(memory_format=torch.channels_last if dense else torch.contiguous_format)
 
 
 @configured
@@ -77,9 +70,8 @@ class Codebook(nn.Module):
         Raises:
             ValueError: The latent's width is not `dim`.
         """
-        indices = nearest_code(latent.detach(), self.weight.detach())
-        codes = rows_as_latent(F.embedding(indices, self.weight), latent)
-        return Quantized(straight_through(latent, codes), codes, indices)
+        found = lookup(latent.detach(), self.weight)
+        return Quantized(straight_through(latent, found.codes), found.codes, found.indices)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices.

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior import distributed
-from codeprior.codebooks.codebook import Quantized, rows_as_latent, straight_through
-from codeprior.kernels.nearest_code import nearest_code
+from codeprior.codebooks.codebook import Quantized, straight_through
+from codeprior.kernels.code_stats import code_stats
+from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
 
@@ -93,11 +94,10 @@ class MovingAverageCodebook(nn.Module):
         Raises:
             ValueError: The latent's width is not `dim`.
         """
-        indices = nearest_code(latent.detach(), self.weight)
-        codes = rows_as_latent(F.embedding(indices, self.weight), latent)
+        found = lookup(latent.detach(), self.weight)
         if self.training:
-            self._follow(rearrange(latent.detach(), "b d h w -> (b h w) d").float(), indices.reshape(-1))
-        return Quantized(straight_through(latent, codes), codes, indices)
+            self._follow(latent.detach(), found.indices)
+        return Quantized(straight_through(latent, found.codes), found.codes, found.indices)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices.
@@ -114,10 +114,9 @@ class MovingAverageCodebook(nn.Module):
         return f"size={self.size}, dim={self.dim}, decay={self.decay}, revive_below={self.revive_below}"
 
     @torch.no_grad()
-    def _follow(self, rows: Tensor, indices: Tensor) -> None:
-        counts = torch.zeros_like(self.counts).index_add_(0, indices, torch.ones_like(rows[:, 0]))
-        sums = torch.zeros_like(self.sums).index_add_(0, indices, rows)
-        packed = torch.cat([counts[:, None], sums, self._candidates(rows)], 1)
+    def _follow(self, latent: Tensor, indices: Tensor) -> None:
+        found = code_stats(latent, indices, size=self.size)
+        packed = torch.cat([found.counts[:, None].float(), found.sums.float(), self._candidates(latent)], 1)
         packed = distributed.sum_over_ranks(packed)
         fine = packed.isfinite().all()
         counts, sums, candidates = packed.split([1, self.dim, self.dim], 1)
@@ -137,13 +136,14 @@ class MovingAverageCodebook(nn.Module):
         self.sums.copy_(torch.where(fine, sums, self.sums))
         self.step.add_(1)
 
-    def _candidates(self, rows: Tensor) -> Tensor:
+    def _candidates(self, latent: Tensor) -> Tensor:
         """One vector of the batch for every code; each code's comes from one rank, and the others give zeros."""
+        rows = rearrange(latent, "b d h w -> (b h w) d")
         codes = torch.arange(self.size, device=rows.device)
         noise = _mixed(codes + _mixed(self.step + _mixed(torch.full_like(self.step, self.seed))))
         start = codes * len(rows) // self.size
         width = ((codes + 1) * len(rows) // self.size - start).clamp(min=1)
-        chosen = rows[(start + noise % width + _mixed(self.step)) % len(rows)]
+        chosen = rows[(start + noise % width + _mixed(self.step)) % len(rows)].float()
         return torch.where((_mixed(noise) % distributed.world() == distributed.rank())[:, None], chosen, 0)
 
 

@@ -2,6 +2,16 @@
 
 from codeprior.kernels._choose import ImplUnavailable, use_impl
 from codeprior.kernels._explain import explain
-from codeprior.kernels.nearest_code.api import nearest_code
+from codeprior.kernels.code_stats import CodeStats, code_stats
+from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code
 
-__all__ = ["ImplUnavailable", "explain", "nearest_code", "use_impl"]
+__all__ = [
+    "CodeStats",
+    "ImplUnavailable",
+    "Lookup",
+    "code_stats",
+    "explain",
+    "lookup",
+    "nearest_code",
+    "use_impl",
+]

@@ -7,7 +7,9 @@ Asking by name for one that cannot run raises; nothing falls back silently.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Reasons = Mapping[str, Callable[[], str | None]]
 
 _asked: list[str] = []
@@ -69,6 +71,16 @@ def choose(op: str, impl: str | None, *, reasons: Reasons) -> str:
     if reason is not None:
         raise ImplUnavailable(f"{op}: {source} asks for {name!r}, which cannot run here: {reason}.")
     return name
+
+
+def constant_while_tracing(function: Function) -> Function:
+    """Marks a function whose result torch.compile takes as a constant, computed once while it traces.
+
+    Note:
+        The same as `torch.compiler.assume_constant_result`, which would import the whole compiler on the spot.
+    """
+    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    return function
 
 
 def wanted(op: str, impl: str | None) -> tuple[str | None, str]:

@@ -2,16 +2,33 @@
 
 import torch
 
-from codeprior.kernels._choose import wanted
+from codeprior.kernels._choose import ImplUnavailable, choose, wanted
+from codeprior.kernels.code_stats.choices import stats_reasons
+from codeprior.kernels.nearest_code.choices import lookup_reasons
+
+_OPS = {"nearest_code": lookup_reasons, "code_stats": stats_reasons}
 
 
-def explain() -> str:
-    """Gives a line for each op and implementation: whether it can run on this machine, and if not, why.
+def explain(device: str | None = None) -> str:
+    """Gives a line for each op and implementation: which one runs on this machine, and why the others do not.
+
+    Args:
+        device: Type of device, `"cpu"` or `"cuda"`; None takes the GPU where there is one.
 
     Returns:
         Text of a few lines, to print.
     """
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    name, source = wanted("nearest_code", None)
-    chosen = f"{name} (asked for by {source})" if name else "reference (auto)"
-    return f"device: {device}\nnearest_code: {chosen}"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    lines = [f"device: {torch.cuda.get_device_name() if device == 'cuda' and torch.cuda.is_available() else device}"]
+    for op, table in _OPS.items():
+        reasons = table(device)
+        try:
+            chosen = choose(op, None, reasons=reasons)
+            lines.append(f"{op}: {chosen} runs ({wanted(op, None)[1]})")
+        except ImplUnavailable as error:
+            chosen = ""
+            lines.append(str(error))
+        for name, why_not in reasons.items():
+            if name != chosen:
+                lines.append(f"  {name}: {why_not() or 'can run when asked for'}")
+    return "\n".join(lines)

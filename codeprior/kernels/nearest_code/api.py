@@ -1,11 +1,26 @@
 """The public lookup: checks the shapes, chooses an implementation, and calls it."""
 
+from typing import NamedTuple
+
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from codeprior.kernels._choose import choose
-from codeprior.kernels.nearest_code.reference import nearest_rows
+from codeprior.kernels._layout import as_rows, check_width, like_grid, like_latent
+from codeprior.kernels.nearest_code import ops  # noqa: F401  (its import registers the ops)
+from codeprior.kernels.nearest_code.choices import choose_lookup
+
+
+class Lookup(NamedTuple):
+    """What `lookup` gives."""
+
+    indices: Tensor
+    """int64, on the latent's grid."""
+    codes: Tensor
+    """The chosen rows, in the latent's shape, type and memory layout."""
+    distances: Tensor
+    """|x − c|² of each vector, float32 (float64 for float64), on the latent's grid."""
+    counts: Tensor
+    """How often each code was chosen, `(k,)`, int64."""
 
 
 def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: str = "exact") -> Tensor:
@@ -15,33 +30,58 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; float32, bfloat16, float16 or float64; any strides.
         codebook: `(k, d)`, on the same device.
         impl: Implementation by name; None chooses (see `explain`).
-        mode: `"exact"`, or `"fast"`, which skips the certificate and may return a near neighbour.
+        mode: `"exact"`, or `"fast"`, which leaves out the settling of near ties: about 1 vector in 50,000 then gets a
+            code that is farther by no more than float32 rounding on the CPU, 1 in 1000 by float16 rounding on a GPU.
 
     Returns:
-        int64 indices in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`. A vector with a NaN gets 0.
+        int64 indices in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`. A vector that is not finite gets 0.
 
     Raises:
         ValueError: The shapes do not fit, the codebook is empty, or the mode is unknown.
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
+    name = _check("nearest_code", latent, codebook, impl, mode)
+    rows = as_rows(latent.detach())
+    op = torch.ops.codeprior.nearest_code_triton if name == "triton" else torch.ops.codeprior.nearest_code
+    return like_grid(op(rows, codebook.detach(), name, mode == "exact"), latent)
+
+
+def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: str = "exact") -> Lookup:
+    """Gives the nearest code for each vector: its index, the code itself, the distance, and how the codes are used.
+
+    Args:
+        latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; float32, bfloat16, float16 or float64; any strides.
+        codebook: `(k, d)`, on the same device.
+        impl: Implementation by name; None chooses (see `explain`).
+        mode: `"exact"` or `"fast"`, as for `nearest_code`.
+
+    Returns:
+        indices: int64 in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`.
+        codes: As the latent; their gradient goes to the codebook alone.
+        distances: |x − c|², on the grid of the indices; their gradient goes to latent and codebook.
+        counts: `(k,)`, int64.
+
+    Raises:
+        ValueError: The shapes do not fit, the codebook is empty, or the mode is unknown.
+        ImplUnavailable: The implementation asked for by name cannot run here.
+    """
+    name = _check("lookup", latent, codebook, impl, mode)
+    op = torch.ops.codeprior.lookup_triton if name == "triton" else torch.ops.codeprior.lookup
+    codes, distances, indices, counts = op(as_rows(latent), codebook, name, mode == "exact")
+    return Lookup(like_grid(indices, latent), like_latent(codes, latent), like_grid(distances, latent), counts)
+
+
+def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: str) -> str:
     if mode not in ("exact", "fast"):
-        raise ValueError(f"nearest_code: expected mode 'exact' or 'fast', got {mode!r}.")
+        raise ValueError(f"{op}: expected mode 'exact' or 'fast', got {mode!r}.")
     if codebook.ndim != 2 or 0 in codebook.shape:
-        raise ValueError(f"nearest_code: expected a codebook (k, d) that is not empty, got {tuple(codebook.shape)}.")
-    width = latent.shape[1 if latent.ndim == 4 else -1] if latent.ndim in (2, 3, 4) else None
-    if width != codebook.shape[1]:
-        raise ValueError(
-            f"nearest_code: expected latent (n, {codebook.shape[1]}), (b, t, {codebook.shape[1]}) or "
-            f"(b, {codebook.shape[1]}, h, w) for a codebook {tuple(codebook.shape)}, got {tuple(latent.shape)}."
-        )
-    choose("nearest_code", impl, reasons={"reference": lambda: None})
-    with torch.no_grad():
-        if latent.ndim == 4:
-            batch, _, height, _ = latent.shape
-            indices = nearest_rows(rearrange(latent, "b d h w -> (b h w) d"), codebook)
-            return rearrange(indices, "(b h w) -> b h w", b=batch, h=height)
-        if latent.ndim == 3:
-            return rearrange(
-                nearest_rows(rearrange(latent, "b t d -> (b t) d"), codebook), "(b t) -> b t", b=latent.shape[0]
-            )
-        return nearest_rows(latent, codebook)
+        raise ValueError(f"{op}: expected a codebook (k, d) that is not empty, got {tuple(codebook.shape)}.")
+    check_width(op, latent, codebook.shape[1])
+    if latent.device != codebook.device:
+        raise ValueError(f"{op}: expected latent and codebook on one device, got {latent.device}, {codebook.device}.")
+    unfit = None
+    if torch.float64 in (latent.dtype, codebook.dtype):
+        unfit = "it screens float32 and half precision, not float64"
+    elif codebook.shape[1] > 512:
+        unfit = "its codes are at most 512 wide"
+    return choose_lookup(impl, latent.device.type, unfit=unfit)

@@ -1,0 +1,23 @@
+"""Whether Triton kernels can run on a device."""
+
+import importlib.util
+import os
+
+import torch
+
+
+def why_not_triton(device: str) -> str | None:
+    """Gives the reason why a Triton kernel cannot run on tensors of this type of device, or None.
+
+    On the CPU it can where `TRITON_INTERPRET=1` was set before Triton was imported: slowly, for tests.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if device == "cpu":
+        return None if interpreted else "it reads CUDA tensors (on the CPU only under TRITON_INTERPRET=1)"
+    if device != "cuda":
+        return f"it reads CUDA tensors, not {device}"
+    if torch.cuda.get_device_capability() < (8, 0):
+        return "it needs a GPU of compute capability 8.0 or newer"
+    return None

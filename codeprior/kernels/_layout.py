@@ -1,0 +1,35 @@
+"""One view for three layouts: `(n, d)`, `(b, t, d)` and `(b, d, h, w)` are all read as `(b, s, d)`, strides and all."""
+
+from einops import rearrange
+from torch import Tensor
+
+
+def as_rows(latent: Tensor) -> Tensor:
+    """Gives the vectors of a latent as `(b, s, d)`, in place where the strides allow."""
+    if latent.ndim == 4:
+        return rearrange(latent, "b d h w -> b (h w) d")
+    return latent[None] if latent.ndim == 2 else latent
+
+
+def like_latent(rows: Tensor, latent: Tensor) -> Tensor:
+    """Gives rows `(b, s, d)` back in the latent's layout."""
+    if latent.ndim == 4:
+        return rearrange(rows, "b (h w) d -> b d h w", h=latent.shape[2], w=latent.shape[3])
+    return rows[0] if latent.ndim == 2 else rows
+
+
+def like_grid(values: Tensor, latent: Tensor) -> Tensor:
+    """Gives one value a row, `(b, s)`, back on the latent's grid: `(n,)`, `(b, t)` or `(b, h, w)`."""
+    if latent.ndim == 4:
+        return rearrange(values, "b (h w) -> b h w", h=latent.shape[2], w=latent.shape[3])
+    return values[0] if latent.ndim == 2 else values
+
+
+def check_width(op: str, latent: Tensor, width: int) -> None:
+    """Raises a ValueError where a latent does not carry vectors of this width."""
+    found = latent.shape[1 if latent.ndim == 4 else -1] if latent.ndim in (2, 3, 4) else None
+    if found != width:
+        raise ValueError(
+            f"{op}: expected latent (n, {width}), (b, t, {width}) or (b, {width}, h, w) for codes of width {width}, "
+            f"got {tuple(latent.shape)}."
+        )

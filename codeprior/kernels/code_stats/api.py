@@ -1,0 +1,50 @@
+"""The public counts and sums by code."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codeprior.kernels._layout import as_rows
+from codeprior.kernels.code_stats import ops  # noqa: F401  (its import registers the ops)
+from codeprior.kernels.code_stats.choices import choose_stats
+
+
+class CodeStats(NamedTuple):
+    """What `code_stats` gives."""
+
+    counts: Tensor
+    """How many vectors chose each code, `(k,)`, int64."""
+    sums: Tensor
+    """The sum of those vectors, `(k, d)`, float32 (float64 for float64)."""
+
+
+def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None = None) -> CodeStats:
+    """Gives how many vectors chose each code and the sum of those vectors, the same at every run.
+
+    Both the gradient of a codebook and moving averages are made of these: vectors are sorted by code and summed segment
+    by segment; no float is added atomically.
+
+    Args:
+        latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`, any floating type.
+        indices: int64 in [0, size), `(n,)`, `(b, t)` or `(b, h, w)`.
+        size: Count of codes.
+        impl: Implementation by name; None chooses (see `explain`).
+
+    Returns:
+        counts: `(size,)`, int64.
+        sums: `(size, d)`, float32 (float64 for float64), without a gradient.
+
+    Raises:
+        ValueError: There is not one index for each vector.
+        ImplUnavailable: The implementation asked for by name cannot run here.
+    """
+    rows = as_rows(latent.detach())
+    if indices.numel() != rows.shape[0] * rows.shape[1]:
+        raise ValueError(
+            f"code_stats: expected an index for each vector, got indices {tuple(indices.shape)} for a latent "
+            f"{tuple(latent.shape)}."
+        )
+    name = choose_stats(impl, rows.device.type)
+    op = torch.ops.codeprior.code_stats_triton if name == "triton" else torch.ops.codeprior.code_stats
+    return CodeStats(*op(rows.flatten(0, 1), indices.flatten(), size))

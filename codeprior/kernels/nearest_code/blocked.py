@@ -1,0 +1,89 @@
+"""The lookup in plain PyTorch for any device: float32 blocks over rows and codes, near ties settled in float64.
+
+Blocks are small enough to stay in the cache, and no n x k matrix exists. On the CPU the argmin is numpy's, on the same
+memory: it is vectorised, and torch's is not.
+"""
+
+import functools
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from codeprior.kernels.nearest_code.settle import margin, middle, settle
+
+_ROWS = 1024
+_CODES = 1024
+_PANEL = 2**20  # elements of centred rows, and of centred codes, that are held at a time
+
+
+def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tensor:
+    """Gives the index of the nearest code for each row.
+
+    Args:
+        rows: `(b, s, d)`, any floating type, any strides.
+        codebook: `(k, d)`.
+        exact: Settle near ties in float64.
+
+    Returns:
+        `(b, s)`, int64.
+    """
+    if rows.is_contiguous() and len(rows) > 1:
+        return nearest_rows(rearrange(rows, "b s d -> 1 (b s) d"), codebook, exact=exact).view(rows.shape[:2])
+    indices = torch.empty(rows.shape[:2], dtype=torch.int64, device=rows.device)
+    doubtful = torch.empty(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    table = _Table(codebook)
+    step = max(_ROWS, _PANEL // rows.shape[2])
+    for image in range(len(rows)):
+        for start in range(0, rows.shape[1], step):
+            _search(*(tensor[image, start : start + step] for tensor in (rows, indices, doubtful)), table=table)
+    if exact:
+        settle(rows, codebook, indices, doubtful=doubtful)
+    return indices
+
+
+class _Table:
+    """The codebook, centred and in float32, a block at a time; kept where it is small."""
+
+    def __init__(self, codebook: Tensor):
+        self.codebook = codebook
+        self.centre = middle(codebook)
+        self.half = torch.cat([self._centred(first).square().sum(1) / 2 for first in range(0, len(codebook), _CODES)])
+        self.longest = (2 * self.half.max()).sqrt()
+        if codebook.numel() <= _PANEL:
+            self.block = functools.cache(self._centred)
+        else:
+            self.block = self._centred
+
+    def _centred(self, first: int) -> Tensor:
+        return (self.codebook[first : first + _CODES] - self.centre).float()
+
+
+def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table) -> None:
+    centred = (panel - table.centre).float()
+    low = torch.full((len(panel),), torch.inf, device=panel.device)
+    after = low.clone()
+    scores = torch.empty(min(len(panel), _ROWS), min(len(table.codebook), _CODES), device=panel.device)
+    for first in range(0, len(table.codebook), _CODES):
+        codes = table.block(first)
+        half = table.half[first : first + _CODES]
+        for start in range(0, len(panel), _ROWS):
+            span = slice(start, start + _ROWS)
+            rows = centred[span]
+            part = torch.addmm(half, rows, codes.T, alpha=-1, out=scores[: len(rows), : len(codes)])
+            found = _argmin(part)[:, None]
+            least = part.gather(1, found)[:, 0]
+            runner = part.scatter_(1, found, torch.inf).amin(1)
+            better = least < low[span]
+            # the loser of the two blocks, or the runner-up of either
+            after[span] = torch.minimum(torch.maximum(least, low[span]), torch.minimum(runner, after[span]))
+            low[span] = torch.minimum(least, low[span])
+            indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]
+    reach = margin(torch.linalg.vector_norm(centred, dim=1), table.longest, width=panel.shape[1])
+    doubtful.copy_(~(after - low > reach))
+
+
+def _argmin(scores: Tensor) -> Tensor:
+    if scores.device.type != "cpu":
+        return scores.argmin(1)
+    return torch.from_numpy(scores.numpy().argmin(1))

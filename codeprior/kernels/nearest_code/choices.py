@@ -1,0 +1,33 @@
+"""Which implementations of the lookup can run on given tensors, best first, and why the others cannot."""
+
+from codeprior.kernels._choose import Reasons, choose, constant_while_tracing
+from codeprior.kernels._device import why_not_triton
+from codeprior.kernels.nearest_code.compiled import why_not_compiled
+
+
+@constant_while_tracing
+def choose_lookup(impl: str | None, device: str, *, unfit: str | None = None) -> str:
+    """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing.
+
+    Args:
+        impl: The caller's argument.
+        device: Type of the tensors' device.
+        unfit: Why the Triton kernel cannot read these tensors, where it cannot.
+
+    Raises:
+        ImplUnavailable: The implementation asked for by name cannot run here.
+    """
+    return choose("nearest_code", impl, reasons=lookup_reasons(device, unfit=unfit))
+
+
+def lookup_reasons(device: str, *, unfit: str | None = None) -> Reasons:
+    """Gives, for each implementation, a function that says why it cannot run, or None."""
+
+    def triton() -> str | None:
+        return why_not_triton(device) or unfit
+
+    plain = {"blocked": lambda: None, "reference": lambda: None}
+    if device != "cpu":
+        return {"triton": triton, "compiled": lambda: f"it reads CPU tensors, not {device}"} | plain
+    # on the CPU Triton is an interpreter for tests: never chosen, only asked for
+    return {"compiled": why_not_compiled} | plain | {"triton": triton}

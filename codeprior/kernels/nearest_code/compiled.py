@@ -1,0 +1,181 @@
+"""The lookup for CPUs with a C++ compiler: screen.cpp, compiled once on first use and kept in the user's cache.
+
+The screen is a matrix product whose tiles are reduced while they are in registers, so that no score is ever stored. Its
+rounding is bounded per row; rows whose runner-up is within the bound are settled in float64.
+"""
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codeprior.kernels.nearest_code.settle import margin, middle, settle
+
+_SOURCE = Path(__file__).with_name("screen.cpp")
+# no -ffast-math: linking with it changes the rounding of the whole process
+_LOOSER = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+_FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", *_LOOSER]
+_PACKED = 2**21  # floats of the table that are packed at a time: 8 MB
+_PANEL = 2**18  # floats of rows that are converted at a time, where they are not float32: 1 MB
+_THREADED = 2**24  # multiplications from which threads pay
+_LARGEST = torch.finfo(torch.float32).max
+
+
+def why_not_compiled() -> str | None:
+    """Gives the reason why the compiled lookup cannot run here, or None."""
+    try:
+        _library()
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return None
+
+
+def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tensor:
+    """Gives the index of the nearest code for each row.
+
+    Args:
+        rows: `(b, s, d)` on the CPU, any floating type, any strides.
+        codebook: `(k, d)`.
+        exact: Settle near ties in float64.
+
+    Returns:
+        `(b, s)`, int64.
+    """
+    library = _library()
+    batch, length, width = rows.shape
+    lanes = library.tile_width()
+    centre = middle(codebook)
+    found = _Found(
+        low=torch.full((batch, length), _LARGEST),
+        after=torch.full((batch, length), _LARGEST),
+        indices=torch.zeros(batch, length, dtype=torch.int64),
+        norm=torch.zeros(batch, length),
+    )
+    longest = torch.zeros(())
+    step = max(1, _PACKED // (width * lanes)) * lanes
+    for first in range(0, len(codebook), step):
+        part, about = _single(codebook[first : first + step], centre)
+        part, tiles = part.contiguous(), math.ceil(len(part) / lanes)
+        packed, half = _aligned(tiles * width * lanes), _aligned(tiles * lanes)
+        library.pack_codes(_at(part), _at(about), len(part), width, _at(packed), _at(half))
+        longest = torch.maximum(longest, half[: len(part)].max())
+        _screen(rows, centre, _Table(packed, half, tiles, first), found)
+    if exact:
+        reach = margin(found.norm, (2 * longest).sqrt(), width=width)
+        settle(rows, codebook, found.indices, doubtful=~(found.after - found.low > reach))
+    return found.indices
+
+
+class _Table(NamedTuple):
+    packed: Tensor
+    half: Tensor
+    tiles: int
+    first: int
+
+
+class _Found(NamedTuple):
+    low: Tensor
+    after: Tensor
+    indices: Tensor
+    norm: Tensor
+
+
+def _screen(rows: Tensor, centre: Tensor, table: _Table, found: _Found) -> None:
+    multiplications = rows.numel() * table.tiles * _library().tile_width()
+    threads = torch.get_num_threads() if multiplications > _THREADED else 1
+    work = []
+    for image in range(len(rows)):
+        step = max(1, math.ceil(rows.shape[1] / math.ceil(threads / len(rows))))
+        for start in range(0, rows.shape[1], step):
+            span = slice(start, start + step)
+            work.append((rows[image, span], _Found(*(tensor[image, span] for tensor in found))))
+
+    def take(share: int) -> None:
+        for part, into in work[share::threads]:
+            _screen_rows(part, centre, table, into)
+
+    helpers = [threading.Thread(target=take, args=(share,)) for share in range(1, threads)]
+    for helper in helpers:
+        helper.start()
+    take(0)
+    for helper in helpers:
+        helper.join()
+
+
+def _screen_rows(rows: Tensor, centre: Tensor, table: _Table, found: _Found) -> None:
+    width = rows.shape[1]
+    scratch = torch.empty(_library().scratch_floats(width))
+    step = len(rows) if rows.dtype == torch.float32 else max(1, _PANEL // width)
+    for start in range(0, len(rows), max(1, step)):
+        part, about = _single(rows[start : start + step], centre)
+        low, after, indices, norm = (tensor[start : start + step] for tensor in found)
+        _library().screen(
+            _at(part), len(part), width, part.stride(0), part.stride(1), _at(about), _at(table.packed),
+            _at(table.half), table.tiles, table.first, _at(low), _at(after), _at(indices), _at(norm), _at(scratch),
+        )  # fmt: skip
+
+
+def _single(rows: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows in float32 and the centre that is still to be taken away; float64 is rounded after its centre is gone."""
+    if rows.dtype == torch.float64:
+        return (rows - centre).float(), torch.zeros_like(centre)
+    return rows.float(), centre
+
+
+def _at(tensor: Tensor) -> int:
+    return tensor.data_ptr()
+
+
+def _aligned(count: int) -> Tensor:
+    """Uninitialised float32 memory on a border of 64 bytes."""
+    room = torch.empty(count + 16)
+    return room[(-(room.data_ptr() // 4)) % 16 :][:count]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise FileNotFoundError("no C++ compiler is on the path; install one or set CXX")
+    target = _cache() / f"screen-{_fingerprint(compiler)}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            built = Path(folder) / target.name
+            command = [compiler, *_FLAGS, "-o", str(built), str(_SOURCE)]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            if result.returncode:
+                raise OSError(f"{compiler} could not compile {_SOURCE.name}: {result.stderr.strip()[:200]}")
+            built.replace(target)
+    library = ctypes.CDLL(str(target))
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.tile_width.restype = library.scratch_floats.restype = count
+    library.scratch_floats.argtypes = [count]
+    library.pack_codes.argtypes = [pointer, pointer, count, count, pointer, pointer]
+    library.pack_codes.restype = library.screen.restype = None
+    library.screen.argtypes = [pointer, *[count] * 4, *[pointer] * 3, *[count] * 2, *[pointer] * 5]
+    return library
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "codeprior"
+
+
+def _fingerprint(compiler: str) -> str:
+    processor = platform.machine() + platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    text = " ".join([compiler, *_FLAGS, processor]).encode() + _SOURCE.read_bytes()
+    return hashlib.sha256(text).hexdigest()[:16]

@@ -1,0 +1,94 @@
+"""The lookup as registered ops, so that torch.compile, export and autograd know it.
+
+The CPU's implementations and the Triton kernel are separate ops: one op with both was found to be taken apart into its
+Triton launch by the compiler, on every device.
+"""
+
+import torch
+from torch import Tensor
+
+from codeprior.kernels.code_stats import code_stats
+from codeprior.kernels.nearest_code import blocked, compiled, reference
+
+_PANEL = 2**18  # elements of codes that are written at a time
+
+
+@torch.library.custom_op("codeprior::nearest_code", mutates_args=())
+def nearest_code_op(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
+    """Indices `(b, s)` for rows `(b, s, d)`."""
+    return _search(rows, codebook, impl, exact)
+
+
+@nearest_code_op.register_fake
+def _(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
+    return rows.new_empty(rows.shape[:2], dtype=torch.int64)
+
+
+@torch.library.custom_op("codeprior::lookup", mutates_args=())
+def lookup_op(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes `(b, s, d)`, squared distances `(b, s)`, indices `(b, s)` and counts `(k,)` for rows `(b, s, d)`."""
+    indices = _search(rows, codebook, impl, exact)
+    codes = torch.empty_like(rows)
+    distances = torch.empty(rows.shape[:2], dtype=_wide(rows), device=rows.device)
+    step = max(1, _PANEL // rows.shape[2])
+    for image in range(len(rows)):
+        for start in range(0, rows.shape[1], step):
+            span = (image, slice(start, start + step))
+            chosen = codebook[indices[span]]
+            codes[span] = chosen
+            distances[span] = (rows[span] - chosen).to(distances.dtype).square_().sum(-1)
+    counts = torch.zeros(len(codebook), dtype=torch.int64, device=rows.device)
+    flat = indices.reshape(-1)
+    return codes, distances, indices, counts.scatter_add_(0, flat, torch.ones_like(flat))
+
+
+@lookup_op.register_fake
+def fake_lookup(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shapes of what `lookup_op` gives."""
+    return (
+        torch.empty_like(rows),
+        rows.new_empty(rows.shape[:2], dtype=_wide(rows)),
+        rows.new_empty(rows.shape[:2], dtype=torch.int64),
+        codebook.new_empty(codebook.shape[:1], dtype=torch.int64),
+    )
+
+
+def remember(ctx, inputs: tuple, output: tuple) -> None:
+    """Keeps what the gradient needs: the rows, the table and the indices."""
+    rows, codebook = inputs[:2]
+    _, _, indices, counts = output
+    ctx.mark_non_differentiable(indices, counts)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(rows, codebook, indices)
+
+
+def gradients(ctx, codes_gradient: Tensor | None, distances_gradient: Tensor | None, _indices, _counts):
+    """Gives the gradients of rows and table.
+
+    d|x − c|² / dx = 2 (x − c) = −d|x − c|² / dc; each code's gradient is a sum over the rows that chose it.
+    """
+    rows, codebook, indices = ctx.saved_tensors
+    to_rows = to_table = None
+    if distances_gradient is not None:
+        difference = rows - codebook[indices].to(rows.dtype)
+        to_rows = 2 * difference * distances_gradient[..., None].to(rows.dtype)
+    if ctx.needs_input_grad[1]:
+        terms = [term for term in (codes_gradient, None if to_rows is None else -to_rows) if term is not None]
+        flat = sum(terms[1:], terms[0]).flatten(0, 1)
+        to_table = code_stats(flat, indices.flatten(), size=len(codebook)).sums.to(codebook.dtype)
+    return to_rows, to_table, *[None] * (len(ctx.needs_input_grad) - 2)
+
+
+lookup_op.register_autograd(gradients, setup_context=remember)
+
+
+def _search(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
+    if impl == "compiled":
+        return compiled.nearest_rows(rows, codebook, exact=exact)
+    if impl == "blocked":
+        return blocked.nearest_rows(rows, codebook, exact=exact)
+    return reference.nearest_rows(rows, codebook)
+
+
+def _wide(rows: Tensor) -> torch.dtype:
+    return torch.promote_types(rows.dtype, torch.float32)
