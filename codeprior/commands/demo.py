@@ -1,4 +1,4 @@
-"""`codeprior demo --out DIR`: the main job in a minute, offline: a face found, damaged, restored, pasted back, measured."""
+"""`codeprior demo --out DIR`: the main job in a minute, offline: a face damaged, restored, pasted back, measured."""
 
 import argparse
 import json
@@ -89,7 +89,7 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
     crop = align(photo, face.points, size=_SIDE)
     say(f"degrading the aligned face with the preset {arguments.preset}, seed {arguments.seed}")
     generator = torch.Generator().manual_seed(arguments.seed)
-    damaged = preset(arguments.preset)(crop.image, generator=generator)
+    damaged = torch.as_tensor(preset(arguments.preset)(crop.image, generator=generator))
 
     def sized(image: torch.Tensor) -> torch.Tensor:
         return F.interpolate(image[None], size=(restorer.size, restorer.size), mode="area")

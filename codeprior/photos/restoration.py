@@ -136,8 +136,8 @@ def prepare(
     if not good:
         best = max(face.score for face in found)
         raise ValueError(
-            f"all {len(found)} faces found are below the least score {choices.score} (best {best:.2f}) or have eyes less "
-            f"than {choices.smallest:g} pixels apart"
+            f"all {len(found)} faces found are below the least score {choices.score} (best {best:.2f}) "
+            f"or have eyes less than {choices.smallest:g} pixels apart"
         )
     chosen = [good[i] for i in choose([found[i] for i in good], choices.faces, width=width, height=height)]
     return Prepared(pixels, found, chosen, [align(pixels, found[i].points, size=size) for i in chosen])

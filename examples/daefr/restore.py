@@ -45,8 +45,8 @@ class Restorer:
         """Restores aligned faces, in the type in which they come.
 
         Args:
-            images: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit; or a
-                list of these. Other sizes than the model's are resized, by area where they shrink.
+            images: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit;
+                or a list of these. Other sizes than the model's are resized, by area where they shrink.
 
         Returns:
             The same type, `size` pixels a side; the same order for a list.
@@ -123,17 +123,18 @@ class Restorer:
             )
         if image.shape[2:] == (self.size, self.size):
             return image.float()
-        shrinks = min(image.shape[2:]) >= self.size
-        mode = {"mode": "area"} if shrinks else {"mode": "bicubic", "antialias": True, "align_corners": False}
-        return F.interpolate(image.float(), size=(self.size, self.size), **mode).clamp(0, 1)
+        size = (self.size, self.size)
+        if min(image.shape[2:]) >= self.size:
+            return F.interpolate(image.float(), size=size, mode="area")
+        return F.interpolate(image.float(), size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batch: int = 8) -> Restorer:
     """Gives a restorer with trained weights.
 
     Args:
-        name: `small`, the embedded prior (128 pixels, trained on faces under a non-commercial licence), or the path of a
-            weights file that `codeprior.save` or `codeprior convert` wrote.
+        name: `small`, the embedded prior (128 pixels, trained on faces under a non-commercial licence), or the path of
+            a weights file that `codeprior.save` or `codeprior convert` wrote.
         device: Where it runs.
         batch: Faces that go through it at once.
 

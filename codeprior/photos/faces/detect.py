@@ -82,7 +82,7 @@ def choose(faces: Sequence[Face], which: str, *, width: int, height: int) -> lis
         raise ValueError(f"choose: expected all, largest, centre or a number, got {which!r}.")
     if int(which) >= len(faces):
         raise ValueError(
-            f"choose: face {which} was asked for, but there are {len(faces)}, counted from 0, left to right."
+            f"choose: there is no face {which} among {len(faces)}; faces are counted from 0, left to right."
         )
     return [int(np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable")[int(which)])]
 
@@ -91,8 +91,8 @@ def from_landmarks(entries: object) -> list[Face]:
     """Gives faces whose points somebody marked by hand.
 
     Args:
-        entries: A list with an entry a face: five points `[[x, y], ...]`, or `{"points": ..., "box": ...}`; `box` alone is
-            not enough to align a face.
+        entries: A list with an entry a face: five points `[[x, y], ...]`, or `{"points": ..., "box": ...}`; `box` alone
+            is not enough to align a face.
 
     Returns:
         Faces with score 1; where no box is given, the one that the points suggest.

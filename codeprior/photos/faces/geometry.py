@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-# left eye, right eye, nose tip, left and right corner of the mouth, seen from the camera; facexlib:face_restoration_helper
+# left eye, right eye, nose tip, left and right corner of the mouth, left as seen; facexlib:face_restoration_helper
 _TEMPLATE = np.array(
     [
         (192.98138, 239.94708),

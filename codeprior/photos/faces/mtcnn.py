@@ -1,13 +1,14 @@
 """MTCNN on the ONNX weights that the package mtcnn-runtime carries: no download, no OpenCV, no output to the terminal.
 
 The cascade of Zhang et al. 2016, "Joint face detection and alignment using multi-task cascaded convolutional networks":
-P-Net proposes on an image pyramid, R-Net rejects, O-Net places five points. Only the weights are taken from the package;
-its own code prints on errors and fails on a picture without any proposal.
+P-Net proposes on an image pyramid, R-Net rejects, O-Net places five points. Only the weights are the package's; its
+own code prints on errors and fails on a picture without any proposal.
 """
 
 import math
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class MTCNN:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
 
-        def network(name: str):
+        def network(name: str) -> Any:
             return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
 
         self._proposals, self._rejects, self._points = (network(f"{name}.onnx") for name in ("pnet", "rnet", "onet"))
@@ -78,17 +79,14 @@ class MTCNN:
         boxes = self._refine(image, boxes)
         boxes, points = self._place(image, boxes)
         ratio = np.array([photo.shape[1] / image.shape[3], photo.shape[0] / image.shape[2]])
+        both = np.concatenate([ratio, ratio])
         return [
-            Face(
-                (rearrange(box[:4], "(p c) -> p c", c=2) + 0.5).__mul__(ratio).ravel() - 0.5,
-                (place + 0.5) * ratio - 0.5,
-                float(box[4]),
-            )
+            Face((box[:4] + 0.5) * both - 0.5, (place + 0.5) * ratio - 0.5, float(box[4]))
             for box, place in zip(boxes, points, strict=True)
         ]
 
     def _propose(self, image: Tensor) -> Float[np.ndarray, "n 5"]:
-        found = [np.zeros((0, 9))]
+        found: list[np.ndarray] = [np.zeros((0, 9))]
         scale, shorter = _CELL / self.smallest, min(image.shape[2:])
         while shorter * scale > _CELL:
             size = [math.ceil(side * scale) for side in image.shape[2:]]
@@ -145,12 +143,10 @@ def load(weights: str | Path | None = None, *, device: str = "cpu") -> MTCNN:
         ImportError: mtcnn-runtime or onnxruntime is not installed.
     """
     found = find_spec("mtcnnruntime")
-    if find_spec("onnxruntime") is None or (weights is None and found is None):
+    folders = list(found.submodule_search_locations or []) if found else []
+    if find_spec("onnxruntime") is None or not (weights or folders):
         raise ImportError("detector 'mtcnn' needs the package mtcnn-runtime: pip install 'codeprior[photos]'.")
-    if weights is None:
-        assert found is not None and found.submodule_search_locations
-        weights = Path(found.submodule_search_locations[0]) / "weights"
-    return MTCNN(Path(weights))
+    return MTCNN(Path(weights) if weights else Path(folders[0]) / "weights")
 
 
 def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float[np.ndarray, "n 3 size size"]:
