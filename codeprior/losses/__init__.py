@@ -6,10 +6,13 @@ from codeprior.losses.association import association_loss
 from codeprior.losses.codebook import codebook_loss
 from codeprior.losses.codes import code_accuracy, code_loss
 from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFeatures, VGGFeatures, feature_network
+from codeprior.losses.identity import IdentityLoss
 from codeprior.losses.perceptual import PerceptualLoss
+from codeprior.losses.style import gram, style_loss
 
 __all__ = [
     "FeatureNetwork",
+    "IdentityLoss",
     "LossAtImage",
     "MobileNetFeatures",
     "PerceptualLoss",
@@ -23,7 +26,9 @@ __all__ = [
     "cut_adaptive_weight",
     "feature_network",
     "generator_adversarial_loss",
+    "gram",
     "hinge_discriminator_loss",
     "loss_at_image",
+    "style_loss",
     "watch_input",
 ]
