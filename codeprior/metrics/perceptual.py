@@ -169,14 +169,30 @@ def perceptual_distance(
             f"perceptual_distance: expected two image batches of one shape, got {tuple(restored.shape)} and "
             f"{tuple(clean.shape)}."
         )
-    pairs = list(zip(trunk(restored.float()), trunk(clean.float()), strict=True))
-    if heads is not None and [head.numel() for head in heads] != [first.shape[1] for first, _ in pairs]:
+    return feature_distance(trunk(restored.float()), trunk(clean.float()), heads=heads)
+
+
+def feature_distance(
+    restored: Sequence[Tensor], clean: Sequence[Tensor], *, heads: Sequence[Tensor] | None = None
+) -> Float[Tensor, " b"]:
+    """Gives the perceptual distance of feature maps that are computed already.
+
+    Args:
+        restored: Feature maps `b c h w` of a trunk.
+        clean: The same trunk's maps of the clean images.
+        heads: Channel weights, one vector a feature map; all ones where nothing is given.
+
+    Raises:
+        ValueError: The heads do not fit the feature maps.
+    """
+    channels = [features.shape[1] for features in clean]
+    if heads is not None and [head.numel() for head in heads] != channels:
         raise ValueError(
-            f"perceptual_distance: expected heads of {[first.shape[1] for first, _ in pairs]} channels, got "
-            f"{[head.numel() for head in heads]}; give the heads of the same trunk."
+            f"perceptual_distance: expected heads of {channels} channels, got {[head.numel() for head in heads]}; "
+            "give the heads of the same trunk."
         )
-    total = restored.new_zeros(len(restored), dtype=torch.float32)
-    for index, (first, second) in enumerate(pairs):
+    total = clean[0].new_zeros(len(clean[0]))
+    for index, (first, second) in enumerate(zip(restored, clean, strict=True)):
         difference = (_unit_length(first) - _unit_length(second)).square()
         if heads is not None:
             difference = difference * heads[index].to(difference)[:, None, None]

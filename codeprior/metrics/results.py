@@ -1,0 +1,222 @@
+"""The results of an evaluation: values by method, image and measure, and the files they become.
+
+`scores.csv` holds one row an image and method; `results.json` the summaries, the comparisons and which network made
+each column; `results.md` the tables for people. An image without a value has an empty cell and is never counted as
+zero.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codeprior.metrics.measures import Measure
+from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
+
+
+@dataclass(kw_only=True)
+class Results:
+    """A growing table of values; `add` fills it, the rest reads it.
+
+    Args:
+        measures: The columns.
+        settings: What made the results, JSON values: set, weights, versions. Written with them.
+        groups: Image to the group it belongs to, such as the person, for the intervals.
+    """
+
+    measures: Sequence[Measure]
+    settings: dict[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, str] | None = None
+    values: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # method, image, column
+    missing: dict[str, dict[str, str]] = field(default_factory=dict)  # method, image, reason
+
+    def add(self, names: Sequence[str], scores: Mapping[str, Mapping[str, Iterable[float]]]) -> None:
+        """Adds what `score` gave for a batch.
+
+        Args:
+            names: The images of the batch.
+            scores: Method to column to values.
+        """
+        for method, columns in scores.items():
+            rows = self.values.setdefault(method, {})
+            for column, values in columns.items():
+                for name, value in zip(names, values, strict=True):
+                    rows.setdefault(name, {})[column] = float(value)
+
+    def images(self) -> list[str]:
+        """Gives the images that at least one method has, in order of appearance."""
+        return list(dict.fromkeys(name for rows in self.values.values() for name in rows))
+
+    def column(self, method: str, measure: str) -> list[float]:
+        """Gives the values of a method in the order of `images`, not a number where there is none."""
+        rows = self.values[method]
+        return [rows.get(name, {}).get(measure, math.nan) for name in self.images()]
+
+    def summaries(self, *, seed: int = 0) -> dict[str, dict[str, Summary]]:
+        """Gives the mean of each method and column that has values, with standard error and 95 % interval."""
+        named = self._groups()
+        return {
+            method: {
+                measure.name: summarise(column, torch.Generator().manual_seed(seed), groups=named)
+                for measure in self.measures
+                if not all(map(math.isnan, column := self.column(method, measure.name)))
+            }
+            for method in self.values
+        }
+
+    def comparisons(self, baseline: str, *, seed: int = 0) -> dict[str, dict[str, Comparison]]:
+        """Gives every other method minus `baseline`, image by image.
+
+        Raises:
+            ValueError: There is no method of that name.
+        """
+        if baseline not in self.values:
+            raise ValueError(f"Results: expected a method of {', '.join(self.values)}, got {baseline!r}.")
+        named, found = self._groups(), {}
+        for method in self.values:
+            if method == baseline:
+                continue
+            found[method] = {}
+            for measure in self.measures:
+                first, second = self.column(method, measure.name), self.column(baseline, measure.name)
+                if any(not (math.isnan(a) or math.isnan(b)) for a, b in zip(first, second, strict=True)):
+                    found[method][measure.name] = compare(
+                        first, second, torch.Generator().manual_seed(seed), groups=named,
+                        higher_is_better=measure.higher_is_better,
+                    )  # fmt: skip
+        return found
+
+    def as_csv(self) -> str:
+        """Gives one row an image and method; empty cells where there is no value."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["method", "image", *(measure.name for measure in self.measures), "missing"])
+        for method in dict.fromkeys([*self.values, *self.missing]):
+            rows, gone = self.values.get(method, {}), self.missing.get(method, {})
+            for name in dict.fromkeys([*rows, *gone]):
+                cells = [rows.get(name, {}).get(measure.name) for measure in self.measures]
+                written = ["" if value is None or math.isnan(value) else repr(value) for value in cells]
+                writer.writerow([method, name, *written, gone.get(name, "")])
+        return text.getvalue()
+
+    def as_json(self, *, baseline: str | None = None) -> dict[str, Any]:
+        """Gives settings, provenance, summaries and comparisons as JSON values; infinities become text."""
+        compared = self.comparisons(baseline) if baseline else {}
+        return _plain(
+            {
+                "settings": self.settings,
+                "measures": {
+                    measure.name: {
+                        "unit": measure.unit,
+                        "better": "higher" if measure.higher_is_better else "lower",
+                        **measure.record.as_dict(),
+                    }
+                    for measure in self.measures
+                },
+                "summaries": {
+                    method: {column: summary._asdict() for column, summary in columns.items()}
+                    for method, columns in self.summaries().items()
+                },
+                "baseline": baseline,
+                "comparisons": {
+                    method: {column: comparison._asdict() for column, comparison in columns.items()}
+                    for method, columns in compared.items()
+                },
+                "missing": self.missing,
+            }
+        )
+
+    def as_markdown(self, *, baseline: str | None = None) -> str:
+        """Gives the tables: means ± standard errors with intervals, then every method against the baseline."""
+        summaries = self.summaries()
+        lines = [_row(["method", *(_heading(measure) for measure in self.measures), "images"])]
+        lines.append(_row(["---"] * (len(self.measures) + 2)))
+        for method, columns in summaries.items():
+            counts = {summary.count for summary in columns.values()}
+            cells = [_mean(columns.get(measure.name)) for measure in self.measures]
+            lines.append(_row([method, *cells, "/".join(map(str, sorted(counts))) or "0"]))
+        if baseline and len(self.values) > 1:
+            lines += ["", f"Against {baseline}, image by image: mean difference [95 % interval], share of wins.", ""]
+            lines.append(_row(["method", *(_heading(measure) for measure in self.measures)]))
+            lines.append(_row(["---"] * (len(self.measures) + 1)))
+            for method, columns in self.comparisons(baseline).items():
+                lines.append(_row([method, *(_difference(columns.get(measure.name)) for measure in self.measures)]))
+        for method, gone in self.missing.items():
+            if gone:
+                lines += ["", f"Missing of {method}, in no mean: {'; '.join(f'{k} ({v})' for k, v in gone.items())}."]
+        lines += ["", *(f"- {measure.name}: {_source(measure)}" for measure in self.measures)]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: str | Path, *, baseline: str | None = None) -> None:
+        """Writes `scores.csv`, `results.json` and `results.md`.
+
+        Args:
+            folder: Made where it is not there; files of these names are replaced.
+            baseline: Method that the others are compared with.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scores.csv").write_text(self.as_csv(), encoding="utf-8")
+        text = json.dumps(self.as_json(baseline=baseline), indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "results.md").write_text(self.as_markdown(baseline=baseline), encoding="utf-8")
+
+    def _groups(self) -> list[str] | None:
+        return None if self.groups is None else [self.groups.get(name, name) for name in self.images()]
+
+
+def _heading(measure: Measure) -> str:
+    unit = f" ({measure.unit})" if measure.unit else ""
+    return f"{measure.name}{unit} {'↑' if measure.higher_is_better else '↓'}"
+
+
+def _mean(summary: Summary | None) -> str:
+    if summary is None:
+        return "–"
+    error = "" if math.isnan(summary.standard_error) else f" ± {_number(summary.standard_error, summary.mean)}"
+    return f"{_number(summary.mean, summary.mean)}{error}"
+
+
+def _difference(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "–"
+    largest = max(abs(comparison.low), abs(comparison.high))
+    mean, low, high = (f"{value:+.{_digits(largest)}f}" for value in comparison[:3])
+    return f"{mean} [{low}, {high}], {comparison.wins:.0%}"
+
+
+def _number(value: float, size: float) -> str:
+    return f"{value:.{_digits(size)}f}"
+
+
+def _digits(size: float) -> int:
+    return 2 if math.isfinite(size) and abs(size) >= 5 else 4
+
+
+def _source(measure: Measure) -> str:
+    record = measure.record.as_dict()
+    parts = [record.pop("network"), record.pop("note")]
+    sha256 = record.pop("sha256")
+    parts += [record["weights"] if sha256 else "", f"sha256 {sha256[:12]}…" if sha256 else "", record["package"]]
+    parts.append(record["colours"] if sha256 else "")
+    return ", ".join(part for part in parts if part and part != "none") or "pixels"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
