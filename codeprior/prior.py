@@ -59,7 +59,7 @@ class VQGAN(nn.Module):
 
     def encode(self, image: Image) -> Quantized:
         """Gives the codes of an image `b 3 H W`, signed."""
-        return self.codebook(self.encoder(image))
+        return self.codebook(self._latent(image))
 
     def decode(self, values: Latent, taps: Taps | None = None) -> Image:
         """Gives the signed image of values `b d h w`."""
@@ -71,13 +71,18 @@ class VQGAN(nn.Module):
         Args:
             image: `b 3 H W`, signed.
         """
-        latent = self.encoder(image)
+        latent = self._latent(image)
         quantized = self.codebook(latent)
         return Reconstruction(self.decoder(quantized.values), latent, quantized)
 
     def prior(self) -> "CodePrior":
         """Gives the half that restorers are built on; it shares these weights and freezes them."""
         return CodePrior(self.codebook, self.decoder)
+
+    def _latent(self, image: Image) -> Latent:
+        # distances to codes want the weights' precision, also where autocast ran the encoder in half of it
+        latent = self.encoder(image)
+        return latent.to(next((parameter.dtype for parameter in self.encoder.parameters()), latent.dtype))
 
 
 @configured

@@ -138,6 +138,11 @@ class TorchEngine:
             yield
 
 
+def full(tensor: Tensor) -> Tensor:
+    """Gives half precision as float32, and anything else as it is: where forward passes end and losses begin."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
 @contextmanager
 def started(*, timeout: timedelta = timedelta(minutes=10)) -> Iterator[torch.device]:
     """Joins the process group that `torchrun` asks for, and leaves it at the end; without `torchrun`, does nothing.

@@ -56,7 +56,7 @@ class Guard:
         self, modules: Sequence[nn.Module], *, in_a_row: int = 5, share: float = 0.001, skipped: int = 0, run: int = 0
     ):
         self.in_a_row, self.share = in_a_row, share
-        self._buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
+        self._buffers = [buffer for module in modules for buffer in module.buffers()]
         self._before: list[Tensor] = []
         self._pending: list[tuple[int, Tensor, Tensor]] = []
         self.skipped, self.run = skipped, run

@@ -13,11 +13,11 @@ from codeprior import to_unit
 from codeprior.losses import association_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.training import Batch
+from codeprior.training import Batch, Engine, TorchEngine, step_if_finite
 
 from .codebook_stage import seen
 from .data import Faces
-from .objective import Objective, Pull, prefixed, rate_at
+from .objective import Objective, Pull, prefixed, rate_at, with_skipped
 from .recipes import AssociationRecipe
 
 
@@ -29,7 +29,8 @@ class AssociationStage:
         hq: The VQGAN of stage 1a.
         lq: The VQGAN of stage 1b.
         perceptual: Distance of two signed images.
-        device: Where to train.
+        device: Where to train; an engine's own device goes before it.
+        engine: What distributes; one process without it.
     """
 
     def __init__(
@@ -40,17 +41,18 @@ class AssociationStage:
         lq: VQGAN,
         perceptual: nn.Module,
         device: torch.device | str = "cpu",
+        engine: Engine | None = None,
     ):
         self.recipe = recipe
+        self.engine = engine or TorchEngine(device)
+        device = self.engine.device
         network = recipe.network
         self.faces = Faces(
             size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
         )
         self.hq, self.lq = hq.to(device), lq.to(device)
-        self.hq_objective = Objective(self.hq, perceptual.to(device), recipe)
-        self.lq_objective = Objective(self.lq, perceptual, recipe)
-        for objective in (self.hq_objective, self.lq_objective):
-            objective.discriminator.to(device)
+        self.hq_objective = Objective(self.hq, perceptual.to(device), recipe, engine=self.engine)
+        self.lq_objective = Objective(self.lq, perceptual, recipe, engine=self.engine)
 
     @property
     def saved(self) -> Mapping[str, nn.Module | Optimizer]:
@@ -101,14 +103,10 @@ class AssociationStage:
             objective.generator_optimizer.zero_grad(set_to_none=True)
         # one walk: each VQGAN gets its own objective and its side of the association loss
         weighed = self.recipe.weights["association"] * association
-        torch.autograd.backward(
-            [*hq.roots, *lq.roots, weighed],
-            [*hq.gradients, *lq.gradients, None],  # pyright: ignore[reportArgumentType]
-        )
-        for objective in (self.hq_objective, self.lq_objective):
-            objective.generator_optimizer.step()
+        self.engine.backward([*hq.roots, *lq.roots, weighed], [*hq.gradients, *lq.gradients, None])
+        skipped = step_if_finite(self.hq_objective.generator_optimizer, self.lq_objective.generator_optimizer)
         return self._metrics(
-            hq, lq, association,
+            hq, lq, association, skipped,
             self.hq_objective.step_discriminator(clean, hq.reconstruction.image, step),
             self.lq_objective.step_discriminator(degraded, lq.reconstruction.image, step),
         )  # fmt: skip
@@ -116,20 +114,31 @@ class AssociationStage:
     def _sequential(self, clean: Image, degraded: Image, step: int) -> Mapping[str, Tensor]:
         images = {"hq": clean, "lq": degraded}
         objectives = {"hq": self.hq_objective, "lq": self.lq_objective}
-        pulls, judged, association = {}, {}, clean.new_zeros(())
+        pulls, judged, association, skipped = {}, {}, clean.new_zeros(()), clean.new_zeros(())
         for side, objective in objectives.items():
-            pulls = {name: other.pull(images[name], step) for name, other in objectives.items()}
+            for name, other in objectives.items():
+                # only this side moves now, so nothing walks back into the other
+                with torch.set_grad_enabled(name == side):
+                    pulls[name] = other.pull(images[name], step)
             association = self.association(pulls["hq"], pulls["lq"])
             weighed = self.recipe.weights["association"] * association
             mine = pulls[side]
-            objective.step_generator(mine._replace(roots=[*mine.roots, weighed], gradients=[*mine.gradients, None]))
+            wanted = mine._replace(roots=[*mine.roots, weighed], gradients=[*mine.gradients, None])
+            skipped = skipped.maximum(objective.step_generator(wanted))
             with torch.no_grad():
                 fakes = {name: other.model(images[name]).image for name, other in objectives.items()}
             judged[side] = objective.step_discriminator(images[side], fakes[side], step)
-        return self._metrics(pulls["hq"], pulls["lq"], association, judged["hq"], judged["lq"])
+        return self._metrics(pulls["hq"], pulls["lq"], association, skipped, judged["hq"], judged["lq"])
 
     def _metrics(
-        self, hq: Pull, lq: Pull, association: Tensor, hq_judged: Mapping[str, Tensor], lq_judged: Mapping[str, Tensor]
+        self,
+        hq: Pull,
+        lq: Pull,
+        association: Tensor,
+        skipped: Tensor,
+        hq_judged: dict[str, Tensor],
+        lq_judged: dict[str, Tensor],
     ) -> Mapping[str, Tensor]:
+        parts = [judged.pop("skipped") for judged in (hq_judged, lq_judged) if judged]
         metrics = prefixed("hq", hq.metrics | hq_judged) | prefixed("lq", lq.metrics | lq_judged)
-        return metrics | {"association": association.detach()}
+        return with_skipped(metrics | {"association": association.detach()}, skipped, *parts)

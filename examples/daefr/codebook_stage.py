@@ -8,11 +8,11 @@ from torch.optim import Optimizer
 
 from codeprior import to_unit
 from codeprior.shapes import Image
-from codeprior.training import Batch
+from codeprior.training import Batch, Engine, TorchEngine
 
 from .data import Faces, Pair, windows
 from .model import vqgan
-from .objective import Objective, rate_at
+from .objective import Objective, rate_at, with_skipped
 from .recipes import CodebookRecipe
 
 
@@ -22,18 +22,27 @@ class CodebookStage:
     Args:
         recipe: The configuration.
         perceptual: Distance of two signed images.
-        device: Where to train.
+        device: Where to train; an engine's own device goes before it.
+        engine: What distributes; one process without it.
     """
 
-    def __init__(self, recipe: CodebookRecipe, *, perceptual: nn.Module, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        recipe: CodebookRecipe,
+        *,
+        perceptual: nn.Module,
+        device: torch.device | str = "cpu",
+        engine: Engine | None = None,
+    ):
         self.recipe = recipe
+        engine = engine or TorchEngine(device)
+        device = engine.device
         network = recipe.network
         self.faces = Faces(
             size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
         )
         self.model = vqgan(network).to(device)
-        self.objective = Objective(self.model, perceptual.to(device), recipe)
-        self.objective.discriminator.to(device)
+        self.objective = Objective(self.model, perceptual.to(device), recipe, engine=engine)
 
     @property
     def saved(self) -> Mapping[str, nn.Module | Optimizer]:
@@ -51,12 +60,12 @@ class CodebookStage:
         image = seen(self.recipe, self.faces(batch), batch.keys, step).degraded
         self.objective.set_rate(rate_at(self.recipe, step))
         pull = self.objective.pull(image, step)
-        self.objective.step_generator(pull)
+        skipped = self.objective.step_generator(pull)
         fake = pull.reconstruction.image
         if self.recipe.generator_pass == "sequential":
             with torch.no_grad():
                 fake = self.model(image).image
-        return pull.metrics | self.objective.step_discriminator(image, fake, step)
+        return with_skipped(pull.metrics | self.objective.step_discriminator(image, fake, step), skipped)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

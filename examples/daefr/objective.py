@@ -19,6 +19,7 @@ from codeprior.losses import (
 )
 from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image
+from codeprior.training import Engine, TorchEngine, full, step_if_finite
 
 from .recipes import CodebookRecipe
 
@@ -46,13 +47,17 @@ class Objective:
         model: The VQGAN.
         perceptual: Distance of two signed images.
         recipe: Weights, rates and gates.
+        engine: What distributes; one process on the CPU without it.
     """
 
-    def __init__(self, model: VQGAN, perceptual: nn.Module, recipe: CodebookRecipe):
+    def __init__(self, model: VQGAN, perceptual: nn.Module, recipe: CodebookRecipe, *, engine: Engine | None = None):
+        self.engine = engine or TorchEngine()
         self.model, self.perceptual, self.recipe = model, perceptual, recipe
         self.discriminator = PatchGAN(
             recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
         )
+        # each is wrapped for the part of the step that trains it; the generator's part asks the bare discriminator
+        self.network, self.judge = self.engine.wrap(model), self.engine.wrap(self.discriminator)
         self.generator_optimizer = adam(model, recipe)
         self.discriminator_optimizer = adam(self.discriminator, recipe)
 
@@ -78,8 +83,9 @@ class Objective:
         """
         recipe, weights = self.recipe, self.recipe.weights
         last_layer = self.model.decoder.last_layer
-        with watch_input(last_layer) as entering:
-            result = self.model(image)
+        with self.engine.autocast(), watch_input(last_layer) as entering:
+            result = self.network(image)
+        result = result._replace(image=full(result.image))
         parts: dict[str, Tensor] = {}
 
         def faithful(candidate: Tensor) -> Tensor:
@@ -92,10 +98,14 @@ class Objective:
         gate = float(step >= recipe.adversarial_start)
         if gate or recipe.generator_pass == "sequential":
             self.discriminator.requires_grad_(False)
-            fooling = loss_at_image(result.image, lambda fake: generator_adversarial_loss(self.discriminator(fake)))
+            fooling = loss_at_image(result.image, lambda fake: generator_adversarial_loss(self.look(fake)))
             self.discriminator.requires_grad_(True)
             adaptive = weights["adversarial"] * cut_adaptive_weight(
-                wanted.gradient, fooling.gradient, entering=entering[-1], last_layer=last_layer, mode=recipe.adaptive
+                wanted.gradient,
+                fooling.gradient,
+                entering=full(entering[-1]),
+                last_layer=last_layer,
+                mode=recipe.adaptive,
             )
             gradient = gradient + adaptive * gate * fooling.gradient
             total = total + adaptive * gate * fooling.value
@@ -109,11 +119,16 @@ class Objective:
         metrics = {name: value.detach() for name, value in parts.items()}
         return Pull([result.image, quantization], [gradient, None], metrics, result)
 
-    def step_generator(self, pull: Pull) -> None:
-        """Walks back and moves the VQGAN."""
+    def look(self, image: Image) -> Tensor:
+        """Gives the bare discriminator's map."""
+        with self.engine.autocast():
+            return full(self.discriminator(image))
+
+    def step_generator(self, pull: Pull) -> Tensor:
+        """Walks back and moves the VQGAN; gives how many moves were left out, see `step_if_finite`."""
         self.generator_optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(pull.roots, pull.gradients)  # pyright: ignore[reportArgumentType]
-        self.generator_optimizer.step()
+        self.engine.backward(pull.roots, pull.gradients)
+        return step_if_finite(self.generator_optimizer)
 
     def step_discriminator(self, real: Image, fake: Image, step: int) -> dict[str, Tensor]:
         """Moves the discriminator, and gives its loss; nothing happens while its gate is closed in a shared pass.
@@ -126,11 +141,12 @@ class Objective:
         gate = float(step >= self.recipe.adversarial_start)
         if not gate and self.recipe.generator_pass == "shared":
             return {}
-        loss = hinge_discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()))
+        with self.engine.autocast():
+            maps = self.judge(real), self.judge(fake.detach())
+        loss = hinge_discriminator_loss(*(full(one) for one in maps))
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        (gate * loss).backward()
-        self.discriminator_optimizer.step()
-        return {"discriminator": loss.detach()}
+        self.engine.backward([gate * loss])
+        return {"discriminator": loss.detach(), "skipped": step_if_finite(self.discriminator_optimizer)}
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of both optimisers."""
@@ -153,8 +169,14 @@ def rate_at(recipe, step: int) -> float:
     return recipe.learning_rate * max(0.0, (1 - done) / (1 - recipe.decay_from))
 
 
+def with_skipped(metrics: Mapping[str, Tensor], *skipped: Tensor) -> dict[str, Tensor]:
+    """Gives metrics with `skipped` 1 where any part of the step was left out."""
+    return {
+        **metrics,
+        "skipped": torch.stack([*skipped, *(metrics[key] for key in metrics if key == "skipped")]).amax(),
+    }
+
+
 def prefixed(prefix: str, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gives metrics under longer names."""
     return {f"{prefix}_{name}": value for name, value in metrics.items()}
-
-

@@ -15,7 +15,7 @@ from codeprior.codebooks import Quantized
 from codeprior.losses import code_accuracy, code_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.training import Batch
+from codeprior.training import Batch, Engine, TorchEngine, full, step_if_finite
 
 from .data import Faces
 from .model import DAEFR, restorer
@@ -31,7 +31,8 @@ class RestorationStage:
         teacher: The VQGAN of stage 1a: it gives the targets and the prior, and is frozen.
         hq: The HQ VQGAN of stage 2, whose encoder begins the HQ branch; of stage 1a for the single branch.
         lq: The LQ VQGAN of stage 2, whose encoder begins the LQ branch; None for the single branch.
-        device: Where to train.
+        device: Where to train; an engine's own device goes before it.
+        engine: What distributes; one process without it.
 
     Raises:
         ValueError: A dual recipe came without `lq`.
@@ -45,8 +46,11 @@ class RestorationStage:
         hq: VQGAN,
         lq: VQGAN | None = None,
         device: torch.device | str = "cpu",
+        engine: Engine | None = None,
     ):
         self.recipe = recipe
+        self.engine = engine or TorchEngine(device)
+        device = self.engine.device
         network = recipe.network
         self.faces = Faces(
             size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
@@ -60,7 +64,8 @@ class RestorationStage:
             self.model.lq_encoder.load_state_dict(lq.encoder.state_dict())
         else:
             self.model.encoder.load_state_dict(hq.encoder.state_dict())
-        self.model.to(device)
+        # the frozen networks stay outside; the wrapped one trains every parameter that asks for a gradient
+        self.network = self.engine.wrap(self.model)
         self.optimizer = adam(self.model, recipe)
 
     @property
@@ -80,7 +85,9 @@ class RestorationStage:
             degraded: `b 3 H W`, signed.
             target: Codes of the clean faces.
         """
-        logits, fused = self.model(degraded)
+        with self.engine.autocast():
+            logits, fused = self.network(degraded)
+        logits, fused = full(logits), full(fused)
         parts = {"code": code_loss(logits, target.indices), "feature": F.mse_loss(fused, target.codes.detach())}
         total = torch.stack([weight * parts[name] for name, weight in self.recipe.weights.items()]).sum()
         return parts | {"total": total, "accuracy": code_accuracy(logits, target.indices)}
@@ -95,9 +102,9 @@ class RestorationStage:
             group["lr"] = rate_at(self.recipe, step)
         losses = self.losses(pair.degraded, target)
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        self.optimizer.step()
-        return {name: value.detach() for name, value in losses.items()}
+        self.engine.backward([losses["total"]])
+        skipped = step_if_finite(self.optimizer)
+        return {name: value.detach() for name, value in losses.items()} | {"skipped": skipped}
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
