@@ -13,6 +13,8 @@ MAX_SIDE = 32_768
 MAX_ASPECT = 2_000
 _MAX_SCANS = 500
 _MAX_WORK = 4_000_000_000  # pixels times scans of a progressive JPEG
+_PIECE = 2**20
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _BMP_HEADERS = tuple(bytes([size]) for size in (12, 40, 52, 56, 64, 108, 124))
 
 
@@ -94,7 +96,7 @@ def _check_jpeg(content: bytes) -> None:
 
 
 def _check_png(content: bytes) -> None:
-    position = 8
+    position, data = 8, []
     while True:
         if position + 12 > len(content):
             raise Refused("is truncated: the PNG does not end")
@@ -102,15 +104,43 @@ def _check_png(content: bytes) -> None:
         stop = position + 8 + length
         if stop + 4 > len(content):
             raise Refused("is truncated: the PNG does not end")
-        # ancillary chunks (lower-case first letter) hold no pixels; their damage is the metadata's
-        if (
-            not name[0] & 32
-            and zlib.crc32(memoryview(content)[position + 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]
-        ):
+        if zlib.crc32(memoryview(content)[position + 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]:
             raise Refused(f"is damaged: the checksum of PNG chunk {name.decode('ascii', 'replace')} is wrong")
+        if name == b"IDAT":
+            data.append(memoryview(content)[position + 8 : stop])
         if name == b"IEND":
-            return
+            break
         position = stop + 4
+    if content[12:16] != b"IHDR" or len(content) < 33:
+        raise Refused("is damaged: the PNG has no header")
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
+    check_size(width, height, content, "PNG")
+    _check_rows(data, _png_bytes(width, height, depth * _PNG_CHANNELS.get(colour, 1), interlaced=bool(interlaced)))
+
+
+def _png_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
+    """Gives the bytes of all filtered rows; the passes of Adam7 are pictures of their own."""
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    total = 0
+    for left, top, across, down in passes if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        total += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    return total
+
+
+def _check_rows(data: list[memoryview], expected: int) -> None:
+    """Inflates the picture data once, piece by piece, to see that all rows are there: decoders fill up with black."""
+    stream, given = zlib.decompressobj(), 0
+    try:
+        for part in data:
+            waiting: bytes | memoryview = part
+            while len(waiting) and not stream.eof and given < expected:
+                given += len(stream.decompress(waiting, _PIECE))
+                waiting = stream.unconsumed_tail
+    except zlib.error as error:
+        raise Refused(f"is damaged: {error}") from None
+    if given < expected:
+        raise Refused(f"is damaged: the PNG holds {given:,} of {expected:,} bytes of its rows")
 
 
 def _guess(content: bytes) -> str:

@@ -95,6 +95,8 @@ def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
             return _decode(content, kind, keep_alpha)
     except containers.Refused as refusal:
         raise PhotoError(path, str(refusal)) from None
+    except Image.DecompressionBombError:
+        raise PhotoError(path, "claims far more than the megapixels that are read") from None
     except MemoryError:
         raise PhotoError(path, "does not fit into memory") from None
     except Exception as error:  # decoders raise what they like on damaged data: SyntaxError, struct.error, KeyError
@@ -204,11 +206,12 @@ def _content(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = {FileNotFoundError: "does not exist", PermissionError: "may not be read"}.get(type(error))
         raise PhotoError(path, reason or f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise PhotoError(path, f"is {what}, not a regular file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-            raise PhotoError(path, f"is {what}, not a regular file")
         if status.st_size > MAX_BYTES:
             raise PhotoError(path, f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} accepted")
         try:
