@@ -57,11 +57,14 @@ def adaptive_weight(
 
     Raises:
         ValueError: `mode` is neither word.
+        TypeError: `last_layer` has no weight.
 
     Source:
         Esser et al. 2021 (VQGAN), eq. 7; DAEFR multiplies the result by 0.8 and by a gate.
     """
-    weight = last_layer.weight
+    weight = getattr(last_layer, "weight", None)
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"adaptive_weight: expected a layer with one weight, got {type(last_layer).__name__}.")
     return _ratio(
         *(torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (reconstruction, adversarial)),
         mode=mode, limit=limit, epsilon=epsilon,
@@ -111,15 +114,8 @@ def cut_adaptive_weight(
             f"cut_adaptive_weight: expected a convolution with a number of zeros as padding, got padding="
             f"{last_layer.padding!r}, padding_mode={last_layer.padding_mode!r}; use adaptive_weight instead."
         )
-    geometry = last_layer.stride, last_layer.padding, last_layer.dilation, last_layer.groups
-    entering = entering.detach()
-    return _ratio(
-        *(
-            conv2d_weight(entering, last_layer.weight.shape, at_image.to(entering.dtype), *geometry)
-            for at_image in (reconstruction, adversarial)
-        ),
-        mode=mode, limit=limit, epsilon=epsilon,
-    )  # fmt: skip
+    weights = (_weight_gradient(last_layer, entering, gradient) for gradient in (reconstruction, adversarial))
+    return _ratio(*weights, mode=mode, limit=limit, epsilon=epsilon)
 
 
 def loss_at_image(image: Image, loss: Callable[[Tensor], Tensor]) -> LossAtImage:
@@ -153,6 +149,14 @@ def watch_input(module: nn.Module) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
+
+
+def _weight_gradient(layer: nn.Conv2d, entering: Tensor, at_output: Tensor) -> Tensor:
+    entering = entering.detach()
+    return conv2d_weight(
+        entering, layer.weight.shape, at_output.to(entering.dtype),
+        layer.stride, layer.padding, layer.dilation, layer.groups,  # pyright: ignore[reportArgumentType]  # tuples will do
+    )  # fmt: skip
 
 
 def _ratio(wanted: Tensor, fooling: Tensor, *, mode: str, limit: float, epsilon: float) -> Tensor:

@@ -8,7 +8,7 @@ No weights are downloaded: a file is named by its path, and a pickled one is ope
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -158,13 +158,14 @@ class TimmFeatures(nn.Module):
         super().__init__()
         import timm
 
-        self.body = timm.create_model(
+        body: Any = timm.create_model(
             name, pretrained=pretrained and not checkpoint, checkpoint_path=checkpoint, features_only=True,
             out_indices=None if layers is None else tuple(layers),
         )  # fmt: skip
-        self.channels = tuple(self.body.feature_info.channels())
-        self.mean: Sequence[float] = self.body.pretrained_cfg["mean"]
-        self.std: Sequence[float] = self.body.pretrained_cfg["std"]
+        self.body = body
+        self.channels = tuple(body.feature_info.channels())
+        self.mean: Sequence[float] = body.pretrained_cfg["mean"]
+        self.std: Sequence[float] = body.pretrained_cfg["std"]
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Tensor]:
         """Gives one map a layer; `image` is normalised with `mean` and `std`."""

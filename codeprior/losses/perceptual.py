@@ -6,6 +6,7 @@ channel, averaged over places and summed over layers.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -73,9 +74,10 @@ class PerceptualLoss(nn.Module):
         self.scaling_layer = _Scaling(
             getattr(backbone, "mean", _IMAGENET_MEAN), getattr(backbone, "std", _IMAGENET_STD)
         )
-        self._heads = [f"lin{number}" for number in range(len(backbone.channels))]
-        for name, channels in zip(self._heads, backbone.channels, strict=True):
-            self.add_module(name, _Head(channels))
+        widths: Any = backbone.channels
+        self._heads = [f"lin{number}" for number in range(len(widths))]
+        for name, width in zip(self._heads, widths, strict=True):
+            self.add_module(name, _Head(width))
         if heads is not None:
             self._load_heads(heads)
         self.requires_grad_(False)
@@ -144,8 +146,9 @@ class _Head(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.model = nn.Sequential(nn.Identity(), nn.Conv2d(channels, 1, 1, bias=False))
-        nn.init.ones_(self.model[1].weight)
+        weigh = nn.Conv2d(channels, 1, 1, bias=False)
+        nn.init.ones_(weigh.weight)
+        self.model = nn.Sequential(nn.Identity(), weigh)
 
     def forward(self, difference: Tensor) -> Tensor:
         return self.model(difference)

@@ -116,6 +116,12 @@ def test_geometry_that_the_cut_form_cannot_follow_is_refused():
         cut_adaptive_weight(at_image, at_image, entering=torch.zeros(1, 2, 4, 4), last_layer=layer)
 
 
+def test_a_layer_without_weight_is_refused():
+    loss = torch.ones((), requires_grad=True) * 2
+    with pytest.raises(TypeError, match="adaptive_weight: expected a layer with one weight, got Sequential"):
+        adaptive_weight(loss, loss, last_layer=nn.Sequential())
+
+
 def test_unknown_mode_is_refused():
     layer = nn.Conv2d(2, 3, 1)
     loss = layer(torch.ones(1, 2, 2, 2)).sum()

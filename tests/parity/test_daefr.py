@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from codeprior.recipes.daefr.model import restorer, vqgan
 from codeprior.recipes.daefr.recipes import RestorationRecipe
+from codeprior.weights.daefr import translate
 from tests.parity import arrays, judge, names, report
 
 _FIXTURES = Path(__file__).parent / "fixtures" / "daefr"
@@ -49,6 +51,20 @@ def test_final_stage_has_the_released_tensors():
     targets = {key for key in released if "Fixed_encoder" in key or "Fixed_quant_conv" in key}
     tables = {"vqvae.HQ_quantize.embedding.weight", "vqvae.LQ_quantize.embedding.weight"}
     assert mine == {key: shape for key, shape in released.items() if key not in unread | targets | tables}
+
+
+def test_weights_room_names_every_tensor_alike():
+    # shapes without memory: only names are compared, tensor by tensor
+    codebook = {key: torch.empty(shape, device="meta") for key, shape in _keys("hq_codebook").items()}
+    final = {key: torch.empty(shape, device="meta") for key, shape in _keys("final").items()}
+    model = vqgan(arrays.NETWORKS["full"])
+    for state, part, mine in (
+        (codebook, "vqgan", names.stage_names(model, "vqvae")),
+        (final, "restorer", names.restorer_names(restorer(RestorationRecipe(), model.prior()))),
+    ):
+        translated = translate(state).parts[part]
+        assert set(translated) == set(mine)
+        assert all(translated[name] is state[key] for name, key in mine.items())
 
 
 @pytest.fixture
