@@ -3,32 +3,41 @@
 import numpy as np
 
 from ._kernels import gaussian_taps, is_separable, kernel_matrix
+from ._pixels import pixels_from_planes
 from ._resize import resize_pixels
 from .record import Values
 
-_NEGLIGIBLE = 1e-8  # weight below which a tap or an outer product changes no pixel by a float32 rounding
+_NEGLIGIBLE = 1e-11  # weight below which a tap is dropped: 1681 of them together are less than a rounding
+
+# nanoseconds, measured on a Zen 3 core: a block of 16 taps at an output pixel, and `cv2.filter2D` at an input pixel
+_DIRECT, _DENSE = 4.2, 58.0
 
 
 def blurred_and_reduced(planes: np.ndarray, blur: Values, height: int, width: int) -> np.ndarray:
     """Gives planes, `3 H W` of uint8 or unit float32, blurred and resized bilinearly: `height width 3`."""
     from . import _native
 
-    if planes.dtype == np.uint8:
-        planes = _native.unit_planes(planes)
+    size = int(blur["size"])
+    scale = np.float32(255 if planes.dtype == np.uint8 else 1)
     rows, part_y = _native.place_between(planes.shape[1], height)
     columns, part_x = _native.place_between(planes.shape[2], width)
-    if is_separable(blur):
-        size = int(blur["size"])
-        taps = [gaussian_taps(size, float(sigma))[None] for sigma in blur["sigma"]]
-        return _native.reduce_by_ranks(planes, taps[1], taps[0], rows, part_y, columns, part_x)
+    between = rows, part_y, columns, part_x
     kernel = kernel_matrix(blur)
-    if _direct_cost(kernel, height, width) < 15:
-        low, high = _support(kernel)
-        return _native.reduce_directly(planes, kernel, low, high, rows, part_y, columns, part_x)
+    if is_separable(blur):
+        # OpenCV rounds the kernel to single precision: keep the sum that this leaves it with
+        excess = np.sqrt(kernel.astype(np.float32).sum(dtype=np.float64))
+        taps_x, taps_y = (np.pad(gaussian_taps(size, float(sigma)) * excess, 1) for sigma in blur["sigma"])
+        image = _native.padded_planes(planes, scale, size // 2)
+        return _native.reduce_separably(image, planes.shape[2], taps_y, taps_x, *between)
+    kernel[kernel < _NEGLIGIBLE] = 0
+    blocks = sum(np.count_nonzero(kernel[:, first : first + 16].any(1)) for first in range(0, size, 16))
+    if height * width * blocks * _DIRECT < planes.shape[1] * planes.shape[2] * _DENSE:
+        image = _native.padded_planes(planes, scale, size // 2)
+        return _native.reduce_directly(image, kernel, *between)
     import cv2
 
-    pixels = np.ascontiguousarray(planes.transpose(1, 2, 0))
-    return resize_pixels(cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REFLECT_101), height, width, "bilinear", "cv2")
+    pixels = cv2.filter2D(pixels_from_planes(planes), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return resize_pixels(pixels, height, width, "bilinear", "cv2")
 
 
 def enlarged_levels(pixels: np.ndarray, height: int, width: int, dtype: type) -> np.ndarray:
@@ -38,16 +47,3 @@ def enlarged_levels(pixels: np.ndarray, height: int, width: int, dtype: type) ->
     planes = np.empty((3, height, width), np.uint8)
     _native.enlarge_levels(np.ascontiguousarray(pixels), height, width, planes)
     return planes if dtype == np.uint8 else _native.unit_planes(planes)
-
-
-def _direct_cost(kernel: np.ndarray, height: int, width: int) -> float:
-    return height * width * 2.5e-3
-
-
-def _support(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the first tap of each kernel row that counts, and one past the last."""
-    counts = np.abs(kernel) > _NEGLIGIBLE
-    low = counts.argmax(1)
-    high = kernel.shape[1] - counts[:, ::-1].argmax(1)
-    empty = ~counts.any(1)
-    return np.where(empty, 0, low), np.where(empty, 0, high)

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from ._normal import PIECES
+from ._vector import weighted_rows, window_pairs
 
 _SHIFT = np.uint32(23 - PIECES)
 _FIRST = np.uint32(127 << PIECES)
@@ -16,7 +17,6 @@ _REST = np.uint32((1 << (23 - PIECES)) - 1)
 _UNIT = np.float32(2.0 ** (PIECES - 23))
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-_compiled = njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 _exact = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -41,160 +41,150 @@ def unit_planes(planes):
 
 
 @_exact
-def _blended(taps, fraction):
-    """Gives a tap row for each output: taps at the left neighbour and at the right one, blended; a multiple of six."""
-    outputs, size = fraction.size, taps.size
-    padded = (size + 1 + 5) // 6 * 6
-    result = np.zeros((outputs, padded), np.float32)
-    for output in range(outputs):
-        part = np.float64(fraction[output])
-        for tap in range(size + 1):
-            value = 0.0
-            if tap < size:
-                value += (1 - part) * taps[tap]
-            if tap > 0:
-                value += part * taps[tap - 1]
-            result[output, tap] = value
+def padded_planes(planes, scale, half):
+    """Gives planes as unit floats with reflect-101 columns on both sides, and room for vectors to run over.
+
+    Args:
+        planes: `3 H W`, uint8 or float32.
+        scale: What the values are divided by: 255 or 1.
+        half: Columns on the left; there are as many and 64 more on the right, the last of which are zero.
+    """
+    channels, height, width = planes.shape
+    pitch = (width + 2 * half + 64 + 7) // 8 * 8
+    result = np.zeros((channels, height, pitch), np.float32)
+    for channel in range(channels):
+        for y in range(height):
+            line, source = result[channel, y], planes[channel, y]
+            middle = line[half : half + width]
+            for x in range(width):
+                middle[x] = np.float32(source[x]) / scale
+            for x in range(half):
+                line[x] = middle[_reflect(x - half, width)]
+                line[half + width + x] = middle[_reflect(width + x, width)]
+            line[2 * half + width] = middle[_reflect(width + half, width)]
     return result
 
 
-@_compiled
-def _six(target, weights, start, a, b, c, d, e, f):
-    w0, w1, w2 = weights[start], weights[start + 1], weights[start + 2]
-    w3, w4, w5 = weights[start + 3], weights[start + 4], weights[start + 5]
-    for x in range(target.size):
-        target[x] += w0 * a[x] + w1 * b[x] + w2 * c[x] + w3 * d[x] + w4 * e[x] + w5 * f[x]
+_windows = window_pairs(3, 2)
+_row_pairs = weighted_rows(4)
+_ROWS = 8  # output rows done together, so that what is between the passes stays in the cache
 
 
-@_compiled
-def reduce_by_ranks(planes, taps_y, taps_x, rows, part_y, columns, part_x):
-    """Gives the blurred and reduced image for a kernel that is a sum of outer products.
+@_exact
+def _starts(first, taps, half, size, pitch):
+    """Gives where each row that a kernel reads begins: `taps` of them from each first row on."""
+    starts = np.empty(first.size * taps, np.int64)
+    for output in range(first.size):
+        for tap in range(taps):
+            starts[output * taps + tap] = _reflect(first[output] - half + tap, size) * pitch
+    return starts
+
+
+@_exact
+def reduce_separably(image, width, taps_y, taps_x, rows, part_y, columns, part_x):
+    """Gives the blurred and reduced image for a kernel that is an outer product, rounded where OpenCV rounds.
 
     Args:
-        planes: `3 H W`, unit.
-        taps_y, taps_x: `ranks size`: the kernel is the sum of their outer products.
+        image: `padded_planes` of the image with half the kernel.
+        width: Columns of the image itself.
+        taps_y, taps_x: The two factors of the kernel, with a 0 before and after.
         rows, part_y: Which two rows each output row lies between, and how far: first row and fraction.
         columns, part_x: The same for columns.
 
     Returns:
         `h w 3`.
     """
-    channels, height, width = planes.shape
-    ranks, size = taps_y.shape
-    half = size // 2
+    channels, height, pitch = image.shape
+    taps = taps_y.size - 1
+    half = (taps - 1) // 2
     out_h, out_w = rows.size, columns.size
+    starts = _starts(rows, taps, half, height, pitch)
+    used = (width + 2 * half + 1 + 15) // 16 * 16
+    lines = np.empty(2 * _ROWS * used)
+    turned = np.zeros(used * 2 * _ROWS)
+    places = np.arange(taps) * (2 * _ROWS)
+    sums = np.empty((2, 2 * _ROWS))
+    flat_sums = sums.reshape(-1)
     result = np.empty((out_h, out_w, channels), np.float32)
-    turned = np.empty((ranks, width, out_h), np.float32)
-    sums = np.empty(out_h, np.float32)
-    line = np.empty(width, np.float32)
-    weights_y = [_blended(taps_y[rank], part_y) for rank in range(ranks)]
-    weights_x = [_blended(taps_x[rank], part_x) for rank in range(ranks)]
-    padded = weights_y[0].shape[1]
-    place_y = np.empty((out_h, padded), np.int64)
-    for i in range(out_h):
-        for t in range(padded):
-            place_y[i, t] = _reflect(rows[i] - half + min(t, size), height)
-    place_x = np.empty((out_w, padded), np.int64)
-    for j in range(out_w):
-        for t in range(padded):
-            place_x[j, t] = _reflect(columns[j] - half + min(t, size), width)
     for channel in range(channels):
-        plane = planes[channel]
-        for i in range(out_h):
-            p = place_y[i]
-            for rank in range(ranks):
-                line[:] = 0
-                for t in range(0, padded, 6):
-                    _six(line, weights_y[rank][i], t, plane[p[t]], plane[p[t + 1]], plane[p[t + 2]],
-                         plane[p[t + 3]], plane[p[t + 4]], plane[p[t + 5]])  # fmt: skip
-                for x in range(width):
-                    turned[rank, x, i] = line[x]
-        for j in range(out_w):
-            p = place_x[j]
-            sums[:] = 0
-            for rank in range(ranks):
-                there = turned[rank]
-                for t in range(0, padded, 6):
-                    _six(sums, weights_x[rank][j], t, there[p[t]], there[p[t + 1]], there[p[t + 2]],
-                         there[p[t + 3]], there[p[t + 4]], there[p[t + 5]])  # fmt: skip
-            for i in range(out_h):
-                result[i, j, channel] = sums[i]
+        plane = image[channel].reshape(-1)
+        for first in range(0, out_h, _ROWS):
+            block = min(_ROWS, out_h - first)
+            for i in range(block):
+                for x in range(0, used, 16):
+                    _row_pairs(plane, starts, (first + i) * taps, x, taps_y, taps, lines, 2 * i * used + x, used)
+            for x in range(used):
+                for line in range(2 * block):
+                    turned[x * 2 * _ROWS + line] = lines[line * used + x]
+            for j in range(out_w):
+                _row_pairs(turned, places, 0, columns[j] * 2 * _ROWS, taps_x, taps, flat_sums, 0, 2 * _ROWS)
+                for i in range(block):
+                    upper = _between(np.float32(sums[0, 2 * i]), np.float32(sums[1, 2 * i]), part_x[j])
+                    lower = _between(np.float32(sums[0, 2 * i + 1]), np.float32(sums[1, 2 * i + 1]), part_x[j])
+                    result[first + i, j, channel] = _between(upper, lower, part_y[first + i])
     return result
 
 
-@_compiled
-def _rows(target, near, far, k0, s0, p0, k1, s1, p1):
-    for lane in range(target.size):
-        target[lane] += (near * k0[lane] + far * s0[lane]) * p0[lane] + (near * k1[lane] + far * s1[lane]) * p1[lane]
+@_exact
+def _between(a, b, way):
+    """A fused multiply-add: the product is exact in double precision, and rounded to single once."""
+    return np.float32(np.float64(way) * np.float64(b - a) + np.float64(a))
 
 
-@_compiled
-def reduce_directly(planes, kernel, low, high, rows, part_y, columns, part_x):
+@_exact
+def reduce_directly(image, kernel, rows, part_y, columns, part_x):
     """Gives the blurred and reduced image for any kernel, summing it where it is read.
 
     Args:
-        planes: `3 H W`, unit.
-        kernel: `size size`.
-        low, high: First tap of each kernel row that counts, and one past the last.
-        rows, part_y, columns, part_x: As for `reduce_by_ranks`.
+        image: `padded_planes` of the image with half the kernel.
+        kernel: `size size`; taps that are 0 are passed over.
+        rows, part_y, columns, part_x: As for `reduce_separably`.
 
     Returns:
         `h w 3`.
     """
-    channels, height, width = planes.shape
+    channels, height, pitch = image.shape
     size = kernel.shape[0]
     half = size // 2
-    out_h, out_w = rows.size, columns.size
-    # lanes hold tap and channel side by side, in blocks of 32 so that the vector loop leaves no rest
-    lanes = (channels * (size + 1) + 31) // 32 * 32
-    padded = np.zeros((height, channels * width + lanes), np.float32)
-    for x in range(width + size):
-        source = _reflect(x - half, width)
-        for y in range(height):
-            for channel in range(channels):
-                padded[y, x * channels + channel] = planes[channel, y, source]
-    result = np.empty((out_h, out_w, channels), np.float32)
-    blended = np.zeros((size + 1, lanes), np.float32)
-    shifted = np.zeros((size + 1, lanes), np.float32)
-    sums = np.empty(lanes, np.float32)
-    place = np.empty(size + 1, np.int64)
-    first = np.empty(size + 1, np.int64)
-    last = np.empty(size + 1, np.int64)
-    for ty in range(0, size + 1, 2):
-        start, end = size, 0
-        for near in range(max(ty - 1, 0), min(ty + 2, size)):
-            start, end = min(start, low[near]), max(end, high[near])
-        first[ty] = channels * start // 32 * 32
-        last[ty] = (channels * (end + 1) + 31) // 32 * 32 if end > start else first[ty]
-    for i in range(out_h):
+    result = np.empty((rows.size, columns.size, channels), np.float32)
+    sums = np.empty((3, 2, 16), np.float32)
+    flat_sums = sums.reshape(-1)
+    threes = np.empty((columns.size + 2) // 3 * 3, np.int64)
+    for j in range(threes.size):
+        threes[j] = columns[min(j, columns.size - 1)]
+    # the window in blocks of one row and 16 columns, without those where the kernel is 0
+    tap_y, tap_x = np.empty((size + 1) * (size // 16 + 1), np.int64), np.empty((size + 1) * (size // 16 + 1), np.int64)
+    count = 0
+    for t in range(size + 1):
+        for first in range(0, size, 16):
+            counts = False
+            for near in range(max(t - 1, 0), min(t + 1, size)):
+                for x in range(first, min(first + 16, size)):
+                    counts = counts or kernel[near, x] != 0
+            if counts:
+                tap_y[count], tap_x[count] = t, first
+                count += 1
+    weights, starts = np.zeros(count * 16, np.float32), np.empty(count, np.int64)
+    for i in range(rows.size):
         part = np.float64(part_y[i])
-        for ty in range(size + 1):
-            place[ty] = _reflect(rows[i] - half + ty, height)
-            for tx in range(size):
-                value = 0.0
-                if ty < size:
-                    value += (1 - part) * kernel[ty, tx]
-                if ty > 0:
-                    value += part * kernel[ty - 1, tx]
-                for channel in range(channels):
-                    blended[ty, tx * channels + channel] = value
-                    shifted[ty, (tx + 1) * channels + channel] = value
-        for j in range(out_w):
-            far_x = part_x[j]
-            near_x = np.float32(1) - far_x
-            start = columns[j] * channels
-            sums[:] = 0
-            for ty in range(0, size + 1, 2):
-                a, b = first[ty], last[ty]
-                if b > a:
-                    _rows(sums[a:b], near_x, far_x, blended[ty, a:b], shifted[ty, a:b],
-                          padded[place[ty], start + a : start + b], blended[ty + 1, a:b], shifted[ty + 1, a:b],
-                          padded[place[ty + 1], start + a : start + b])  # fmt: skip
-            for channel in range(channels):
-                total = 0.0
-                for lane in range(channel, channels * (size + 1), channels):
-                    total += sums[lane]
-                result[i, j, channel] = total
+        for block in range(count):
+            t, first = tap_y[block], tap_x[block]
+            starts[block] = _reflect(rows[i] - half + t, height) * pitch + first
+            for x in range(first, min(first + 16, size)):
+                here = kernel[t, x] if t < size else 0.0
+                above = kernel[t - 1, x] if t > 0 else 0.0
+                weights[block * 16 + x - first] = (1 - part) * here + part * above
+        for channel in range(channels):
+            plane = image[channel].reshape(-1)
+            for group in range(0, columns.size, 3):
+                _windows(plane, starts, threes, group, weights, count, flat_sums)
+                for number in range(min(3, columns.size - group)):
+                    near = far = 0.0
+                    for lane in range(16):
+                        near += sums[number, 0, lane]
+                        far += sums[number, 1, lane]
+                    part_far = np.float64(part_x[group + number])
+                    result[i, group + number, channel] = (1 - part_far) * near + part_far * far
     return result
 
 
@@ -245,19 +235,12 @@ def enlarge_levels(pixels, height, width, rounded):
                     for x in range(width):
                         a = pixels[row, columns[x], channel]
                         b = pixels[row, min(columns[x] + 1, last_x), channel]
-                        # one rounding, as a fused multiply-add: the product is exact in double precision
-                        line[x] = np.float32(np.float64(part_x[x]) * np.float64(b - a) + np.float64(a))
-        way = np.float64(part_y[i])
+                        line[x] = _between(a, b, part_x[x])
         for channel in range(channels):
-            _between(rounded[channel, i], lines[upper & 1, channel], lines[lower & 1, channel], way)
-
-
-@_exact
-def _between(target, a, b, way):
-    for x in range(target.size):
-        value = np.float32(way * np.float64(b[x] - a[x]) + np.float64(a[x]))
-        value = min(max(value, np.float32(0)), np.float32(1))
-        target[x] = np.rint(value * np.float32(255))
+            target, a, b = rounded[channel, i], lines[upper & 1, channel], lines[lower & 1, channel]
+            for x in range(width):
+                value = min(max(_between(a[x], b[x], part_y[i]), np.float32(0)), np.float32(1))
+                target[x] = np.rint(value * np.float32(255))
 
 
 @_exact
@@ -266,20 +249,24 @@ def add_normal(pixels, key, sigma, grey, values, slopes):
     height, width, channels = pixels.shape
     result = np.empty_like(pixels)
     area = height * width
+    source, target = pixels.reshape(-1), result.reshape(-1)
     base = _mixed(np.uint64(key))
-    for place in range(area if grey else channels * area):
-        bits = _mixed(base + np.uint64(place // 2 + 1) * _GOLDEN)
-        half = np.uint32(bits >> np.uint64(32)) if place & 1 else np.uint32(bits & np.uint64(0xFFFFFFFF))
-        pattern = np.float32((half >> np.uint32(1)) | np.uint32(1)).view(np.uint32)
-        piece = (pattern >> _SHIFT) - _FIRST
-        upper = values[piece] + np.float32(pattern & _REST) * _UNIT * slopes[piece]
-        normal = -upper if half & np.uint32(1) else upper
-        noise = normal * sigma / np.float32(255)
-        y, x = (place % area) // width, place % width
-        for channel in range(channels if grey else 1):
-            here = channel if grey else place // area
-            value = pixels[y, x, here] + noise
-            result[y, x, here] = min(max(value, np.float32(0)), np.float32(1))
+    bits = np.uint64(0)
+    for channel in range(1 if grey else channels):
+        for pixel in range(area):
+            place = channel * area + pixel
+            if place & 1:
+                bits = bits >> np.uint64(32)
+            else:
+                bits = _mixed(base + np.uint64((place >> 1) + 1) * _GOLDEN)
+            half = np.uint32(bits & np.uint64(0xFFFFFFFF))
+            pattern = np.float32((half >> np.uint32(1)) | np.uint32(1)).view(np.uint32)
+            piece = (pattern >> _SHIFT) - _FIRST
+            upper = values[piece] + np.float32(pattern & _REST) * _UNIT * slopes[piece]
+            noise = (-upper if half & np.uint32(1) else upper) * sigma / np.float32(255)
+            for here in range(channel, channels if grey else channel + 1):
+                value = source[channels * pixel + here] + noise
+                target[channels * pixel + here] = min(max(value, np.float32(0)), np.float32(1))
     return result
 
 
