@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._layout import as_rows
-from codeprior.kernels.code_stats import ops  # noqa: F401  (its import registers the ops)
 from codeprior.kernels.code_stats.choices import choose_stats
+from codeprior.kernels.code_stats.ops import code_stats_op
 
 
 class CodeStats(NamedTuple):
@@ -45,6 +45,9 @@ def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None =
             f"code_stats: expected an index for each vector, got indices {tuple(indices.shape)} for a latent "
             f"{tuple(latent.shape)}."
         )
-    name = choose_stats(impl, rows.device.type)
-    op = torch.ops.codeprior.code_stats_triton if name == "triton" else torch.ops.codeprior.code_stats
+    unfit = "it sums in float32, not float64" if latent.dtype == torch.float64 else None
+    if choose_stats(impl, rows.device.type, unfit=unfit) == "triton":
+        from codeprior.kernels.code_stats.fused import code_stats_triton as op
+    else:
+        op = code_stats_op
     return CodeStats(*op(rows.flatten(0, 1), indices.flatten(), size))

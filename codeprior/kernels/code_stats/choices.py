@@ -5,13 +5,13 @@ from codeprior.kernels._device import why_not_triton
 
 
 @constant_while_tracing
-def choose_stats(impl: str | None, device: str) -> str:
+def choose_stats(impl: str | None, device: str, *, unfit: str | None = None) -> str:
     """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing."""
-    return choose("code_stats", impl, reasons=stats_reasons(device))
+    return choose("code_stats", impl, reasons=stats_reasons(device, unfit=unfit))
 
 
-def stats_reasons(device: str) -> Reasons:
+def stats_reasons(device: str, *, unfit: str | None = None) -> Reasons:
     """Gives, for each implementation, a function that says why it cannot run, or None."""
-    triton = {"triton": lambda: why_not_triton(device)}
+    triton = {"triton": lambda: why_not_triton(device) or unfit}
     plain = {"reference": lambda: None}
     return plain | triton if device == "cpu" else triton | plain

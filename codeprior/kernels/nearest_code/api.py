@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._layout import as_rows, check_width, like_grid, like_latent
-from codeprior.kernels.nearest_code import ops  # noqa: F401  (its import registers the ops)
+from codeprior.kernels.nearest_code import fused, ops
 from codeprior.kernels.nearest_code.choices import choose_lookup
 
 
@@ -42,7 +42,7 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
     """
     name = _check("nearest_code", latent, codebook, impl, mode)
     rows = as_rows(latent.detach())
-    op = torch.ops.codeprior.nearest_code_triton if name == "triton" else torch.ops.codeprior.nearest_code
+    op = fused.nearest_code_triton if name == "triton" else ops.nearest_code_op
     return like_grid(op(rows, codebook.detach(), name, mode == "exact"), latent)
 
 
@@ -66,7 +66,7 @@ def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: s
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
     name = _check("lookup", latent, codebook, impl, mode)
-    op = torch.ops.codeprior.lookup_triton if name == "triton" else torch.ops.codeprior.lookup
+    op = fused.lookup_triton if name == "triton" else ops.lookup_op
     codes, distances, indices, counts = op(as_rows(latent), codebook, name, mode == "exact")
     return Lookup(like_grid(indices, latent), like_latent(codes, latent), like_grid(distances, latent), counts)
 

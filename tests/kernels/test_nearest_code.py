@@ -1,0 +1,215 @@
+"""The lookup on the CPU: the float64 argmin, lowest index on ties, for any layout, type and way to cut up the work."""
+
+import pytest
+import torch
+from einops import rearrange
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.library import opcheck
+
+from codeprior.kernels import ImplUnavailable, code_stats, lookup, nearest_code, use_impl
+from codeprior.kernels.nearest_code import blocked, compiled, settle
+from tests.kernels.families import families, truth
+
+IMPLEMENTATIONS = ["compiled", "blocked", "reference"]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def impl(request):
+    if request.param == "compiled" and compiled.why_not_compiled():
+        pytest.skip(compiled.why_not_compiled())
+    return request.param
+
+
+@pytest.mark.parametrize("dim", [1, 4, 8, 16, 33, 256])
+def test_every_family_gets_the_float64_argmin(impl, dim):
+    for name, (rows, codebook) in families(dim).items():
+        assert torch.equal(nearest_code(rows, codebook, impl=impl), truth(rows, codebook)), name
+
+
+def test_many_codes_and_rows_cross_every_block(impl):
+    generator = torch.Generator().manual_seed(1)
+    rows, codebook = torch.randn(2500, 3, generator=generator), torch.randn(2300, 3, generator=generator)
+    assert torch.equal(nearest_code(rows, codebook, impl=impl), truth(rows, codebook))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_types_are_compared_as_they_are(impl, dtype):
+    for name, (rows, codebook) in families(8).items():
+        if dtype == torch.float16 and codebook.abs().max() > 6e4:
+            continue
+        rows, codebook = rows.to(dtype), codebook.to(dtype)
+        assert torch.equal(nearest_code(rows, codebook, impl=impl), truth(rows, codebook)), name
+
+
+def test_float64_differences_below_float32_are_seen(impl):
+    codebook = torch.tensor([[1.0], [1.0 + 1e-12]], dtype=torch.float64)
+    assert nearest_code(codebook, codebook, impl=impl).tolist() == [0, 1]
+
+
+def test_ties_go_to_the_lowest_index(impl):
+    codebook = torch.tensor([[2.0], [1.0], [-1.0], [1.0]])
+    assert nearest_code(torch.tensor([[0.0], [1.5], [1.0]]), codebook, impl=impl).tolist() == [1, 0, 1]
+
+
+def test_rows_that_are_not_finite_get_zero_and_codes_that_are_not_finite_are_passed_over(impl):
+    generator = torch.Generator().manual_seed(2)
+    rows, codebook = torch.randn(6, 8, generator=generator), torch.randn(40, 8, generator=generator)
+    rows[1, 3], rows[2, 0], rows[3, 5] = torch.nan, torch.inf, -torch.inf
+    clean = truth(rows, codebook)
+    for spoiled in (torch.nan, torch.inf):
+        codebook[int(clean[0]), 2] = spoiled
+        found = nearest_code(rows, codebook, impl=impl)
+        distances = (rows.double()[:, None] - codebook.double()).square().sum(-1).nan_to_num(torch.inf, torch.inf)
+        assert found[1:4].tolist() == [0, 0, 0]
+        assert torch.equal(found[[0, 4, 5]], distances.argmin(1)[[0, 4, 5]])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 50), st.integers(1, 90)),
+    layout=st.sampled_from(["rows", "tokens", "grid", "channels last", "every other"]),
+    spread=st.sampled_from([1e-20, 1e-3, 1.0, 1e4]),
+)
+def test_layout_stride_and_scale_do_not_matter(seed, sizes, layout, spread):
+    batch, length, dim, codes = sizes
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(batch, length, dim, generator=generator) * spread
+    codebook = torch.randn(codes, dim, generator=generator)
+    expected = truth(rearrange(tokens, "b t d -> (b t) d"), codebook)
+    grid = rearrange(tokens, "b t d -> b d t 1").contiguous()
+    latent = {
+        "rows": rearrange(tokens, "b t d -> (b t) d"),
+        "tokens": tokens,
+        "grid": grid,
+        "channels last": grid.to(memory_format=torch.channels_last),
+        "every other": torch.stack([tokens, torch.full_like(tokens, torch.nan)], -1)[..., 0],
+    }[layout]
+    for name in ("blocked", "compiled"):
+        if name == "compiled" and compiled.why_not_compiled():
+            continue
+        assert torch.equal(nearest_code(latent, codebook, impl=name).flatten(), expected)
+
+
+def test_the_way_the_work_is_cut_up_does_not_matter(monkeypatch):
+    rows, codebook = torch.randn(1, 700, 5), torch.randn(333, 5)
+    whole = blocked.nearest_rows(rows, codebook)
+    for size in (7, 64):
+        monkeypatch.setattr(blocked, "_ROWS", size)
+        monkeypatch.setattr(blocked, "_CODES", size + 2)
+        monkeypatch.setattr(blocked, "_PANEL", 64)
+        monkeypatch.setattr(settle, "_SCORES", 64)
+        assert torch.equal(blocked.nearest_rows(rows, codebook), whole)
+        if not compiled.why_not_compiled():
+            monkeypatch.setattr(compiled, "_PACKED", 5 * size)
+            monkeypatch.setattr(compiled, "_THREADED", 1)
+            assert torch.equal(compiled.nearest_rows(rows.mT.contiguous().mT, codebook), whole)
+
+
+def test_the_bound_holds_for_the_screen_it_certifies():
+    for rows, codebook in families(64, rows=200, codes=150).values():
+        centre = settle.middle(codebook)
+        x, c = rows - centre, codebook - centre
+        scores = torch.addmm(c.square().sum(1) / 2, x, c.T, alpha=-1).double()
+        exact = (codebook.double() - centre.double()).square().sum(1) / 2
+        exact = exact - (rows.double() - centre.double()) @ (codebook.double() - centre.double()).T
+        longest = torch.linalg.vector_norm(c, dim=1).max()
+        reach = settle.margin(torch.linalg.vector_norm(x, dim=1), longest, width=64)
+        fine = reach.isfinite()
+        assert ((scores - exact).abs().amax(1) <= reach / 2)[fine].all()
+
+
+def test_fast_mode_is_within_float32_rounding_of_the_nearest(impl):
+    for name, (rows, codebook) in families(16).items():
+        found = nearest_code(rows, codebook, impl=impl, mode="fast")
+        distances = (rows.double()[:, None] - codebook.double()).square().sum(-1)
+        regret = distances.gather(1, found[:, None])[:, 0] - distances.amin(1)
+        # twice the screen's bound, in units of distance; beyond float32's range it promises nothing
+        scale = (rows.double().norm(dim=1) + codebook.double().norm(dim=1).max()) ** 2
+        if name not in ("squares overflow", "squares underflow"):
+            assert (regret <= 4 * 24 * 2.0**-24 * scale).all(), name
+
+
+def test_lookup_gives_codes_distances_and_counts_in_the_latents_layout(impl):
+    codebook = torch.randn(20, 8)
+    for latent in (torch.randn(2, 8, 3, 5), torch.randn(2, 8, 3, 5).to(memory_format=torch.channels_last)):
+        found = lookup(latent, codebook, impl=impl)
+        rows = rearrange(latent, "b d h w -> (b h w) d")
+        expected = truth(rows, codebook)
+        assert torch.equal(found.indices.flatten(), expected)
+        assert torch.equal(rearrange(found.codes, "b d h w -> (b h w) d"), codebook[expected])
+        assert found.codes.stride() == latent.stride()
+        assert torch.equal(found.counts, torch.bincount(expected, minlength=20))
+        # a float32 sum of eight squares
+        assert torch.allclose(found.distances.flatten(), (rows - codebook[expected]).square().sum(1), rtol=1e-6)
+
+
+def test_gradients_are_those_of_the_written_out_form():
+    latent = torch.randn(2, 6, 3, 4, dtype=torch.float64, requires_grad=True)
+    codebook = torch.randn(9, 6, dtype=torch.float64, requires_grad=True)
+    first, second = torch.randn_like(latent), torch.randn(2, 3, 4, dtype=torch.float64)
+    found = lookup(latent, codebook)
+    ours = torch.autograd.grad((found.codes * first).sum() + (found.distances * second).sum(), (latent, codebook))
+    codes = rearrange(codebook[found.indices], "b h w d -> b d h w")
+    written = (codes * first).sum() + ((latent - codes).square().sum(1) * second).sum()
+    for mine, theirs in zip(ours, torch.autograd.grad(written, (latent, codebook)), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_registered_ops_pass_the_checks_of_torch_library():
+    rows, codebook = torch.randn(2, 9, 4), torch.randn(7, 4)
+    opcheck(torch.ops.codeprior.nearest_code.default, (rows, codebook, "blocked", True))
+    rows.requires_grad_(), codebook.requires_grad_()
+    opcheck(torch.ops.codeprior.lookup.default, (rows, codebook, "blocked", True))
+    opcheck(torch.ops.codeprior.code_stats.default, (torch.randn(9, 3), torch.randint(0, 5, (9,)), 5))
+
+
+@pytest.mark.slow
+def test_the_whole_compiles_without_a_break_for_any_size():
+    def forward(latent, codebook):
+        found = lookup(latent, codebook)
+        return found.codes + 1, found.indices, code_stats(latent, found.indices, size=len(codebook)).sums
+
+    whole = torch.compile(forward, fullgraph=True, dynamic=True)
+    codebook = torch.randn(11, 4)
+    for size in (3, 5):
+        latent = torch.randn(2, 4, size, size)
+        for mine, theirs in zip(whole(latent, codebook), forward(latent, codebook), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+@pytest.mark.slow
+def test_the_whole_can_be_exported():
+    class Quantizer(torch.nn.Module):
+        def forward(self, latent, codebook):
+            return nearest_code(latent, codebook)
+
+    latent, codebook = torch.randn(2, 4, 3, 3), torch.randn(11, 4)
+    program = torch.export.export(Quantizer(), (latent, codebook))
+    assert torch.equal(program.module()(latent, codebook), nearest_code(latent, codebook))
+
+
+def test_autocast_does_not_lower_the_precision():
+    rows, codebook = torch.randn(300, 32), torch.randn(200, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = lookup(rows, codebook, impl="blocked")
+    assert torch.equal(found.indices, truth(rows, codebook))
+    assert found.codes.dtype == torch.float32
+
+
+def test_nothing_to_look_up_gives_nothing(impl):
+    assert nearest_code(torch.zeros(0, 4), torch.zeros(3, 4), impl=impl).shape == (0,)
+    assert nearest_code(torch.zeros(2, 4, 0, 3), torch.zeros(3, 4), impl=impl).shape == (2, 0, 3)
+
+
+def test_wrong_calls_say_what_was_expected():
+    with pytest.raises(ValueError, match=r"expected latent \(n, 4\).*got \(2, 3\)"):
+        nearest_code(torch.zeros(2, 3), torch.zeros(5, 4))
+    with pytest.raises(ValueError, match=r"expected a codebook \(k, d\) that is not empty, got \(0, 4\)"):
+        nearest_code(torch.zeros(2, 4), torch.zeros(0, 4))
+    with pytest.raises(ValueError, match="expected mode 'exact' or 'fast', got 'slow'"):
+        lookup(torch.zeros(2, 4), torch.zeros(5, 4), mode="slow")
+    with pytest.raises(ImplUnavailable, match="impl= asks for 'gpu'; there are compiled, blocked"):
+        nearest_code(torch.zeros(2, 4), torch.zeros(5, 4), impl="gpu")
+    with use_impl("nearest_code=triton"), pytest.raises(ImplUnavailable, match="use_impl asks .*not float64"):
+        nearest_code(torch.zeros(2, 4).double(), torch.zeros(5, 4))
