@@ -189,6 +189,7 @@ def fill_module(module: nn.Module, keys: Mapping[str, str]) -> None:
     module.load_state_dict({name: fill.tensor_for(keys[name], tuple(own[name].shape), own[name].dtype) for name in own})
 
 
+@lru_cache(maxsize=1)
 def _filled_vqgan(size: str, prefix: str) -> VQGAN:
     model = vqgan(NETWORKS[size])
     if prefix == "final":
