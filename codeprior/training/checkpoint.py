@@ -219,10 +219,10 @@ def read_manifest(place: Path) -> dict[str, Any]:
         DamagedCheckpoint: It is missing, or not the one that was written.
     """
     try:
-        digest, text, *_ = (place / _MANIFEST).read_bytes().split(b"\n")
+        digest, text, rest = (place / _MANIFEST).read_bytes().split(b"\n")
     except (OSError, ValueError) as error:
         raise DamagedCheckpoint(f"{place}: the manifest cannot be read: {error}") from error
-    if hashlib.sha256(text).hexdigest().encode() != digest:
+    if rest or hashlib.sha256(text).hexdigest().encode() != digest:
         raise DamagedCheckpoint(f"{place}: the manifest is not the one that was written")
     manifest = json.loads(text)
     if manifest["format"] != _FORMAT:
