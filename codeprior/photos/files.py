@@ -17,9 +17,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from codeprior.photos import containers
+from codeprior.photos.colours import is_profile, to_rgb
 from codeprior.photos.containers import MAX_BYTES
 
-_MAX_PROFILE = 4 * 2**20
 _PARTIAL = ".codeprior-part-"
 _SUFFIXES = {
     ".jpg": "JPEG",
@@ -235,7 +235,7 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
     except Exception:
         notes.append("broken EXIF data was ignored")
     profile = image.info.get("icc_profile")
-    image = _colours(image, profile, notes)
+    image = to_rgb(image, profile, notes)
     alpha = None
     if image.mode == "RGBA":
         if keep_alpha:
@@ -244,43 +244,8 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
         else:
             notes.append("transparency was laid over white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    fits = isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE and profile[16:20] == b"RGB "
-    return Photo(np.array(image), alpha, profile if fits else None, kind, tuple(notes))
-
-
-def _colours(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Gives the picture as RGB or RGBA, and refuses values that have no honest place in 8 bits."""
-    if image.mode in ("RGB", "RGBA"):
-        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-            return image.convert("RGB")
-        return image
-    if image.mode.startswith("I;16"):
-        notes.append("16-bit grey was divided by 257")
-        levels = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise containers.Refused(f"holds {'32-bit integers' if image.mode == 'I' else 'floats'} of unknown range")
-    if image.mode == "CMYK":
-        notes.append("CMYK was turned to RGB")
-        return _from_cmyk(image, profile)
-    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGBX", "RGBa", "YCbCr", "LAB", "HSV"):
-        raise containers.Refused(f"has the colour mode {image.mode}, which is not supported")
-    clear = image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info
-    notes.append(f"{image.mode} was turned to RGB")
-    return image.convert("RGBA" if clear else "RGB")
-
-
-def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
-    from PIL import ImageCms
-
-    if isinstance(profile, bytes) and 128 <= len(profile) <= _MAX_PROFILE and profile[16:20] == b"CMYK":
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            return converted if converted is not None else image.convert("RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a broken profile: the plain conversion below
-    return image.convert("RGB")
+    kept = profile if is_profile(profile, b"RGB ") else None
+    return Photo(np.array(image), alpha, kept, kind, tuple(notes))
 
 
 def _link(temporary: str, path: Path) -> None:
