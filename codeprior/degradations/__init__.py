@@ -1,33 +1,53 @@
-"""Distortions that draw from an explicit generator, and can be replayed."""
+"""Distortions that draw from an explicit generator and can be replayed: ops, combinators and published presets."""
 
-from .blur import DefocusBlur, GaussianBlur, GeneralisedBlur, KernelMix, MotionBlur, PlateauBlur, Sinc
-from .colour import Round
-from .combine import Chain
+from .blur import Blur, DefocusBlur, GaussianBlur, GeneralisedBlur, KernelMix, MotionBlur, PlateauBlur, Sinc
+from .choose import Maybe, OneOf, Shuffle
+from .colour import ChannelShift, Clamp, ColourJitter, Grey, Round
+from .combine import Chain, Pair, Paired
 from .compression import Jpeg
-from .noise import GaussianNoise
+from .noise import GaussianNoise, PoissonNoise, SpeckleNoise
 from .op import Op, Traced
-from .presets import preset
+from .presets import About, about_preset, codeformer_pair, preset, preset_names
 from .record import Params, concatenate
 from .resample import Rescale, Resize, ResizeBack
+from .sharpen import BrushStrokes, Unsharp
 
 __all__ = [
+    "About",
+    "Blur",
+    "BrushStrokes",
     "Chain",
+    "ChannelShift",
+    "Clamp",
+    "ColourJitter",
     "DefocusBlur",
     "GaussianBlur",
     "GaussianNoise",
     "GeneralisedBlur",
+    "Grey",
     "Jpeg",
     "KernelMix",
+    "Maybe",
     "MotionBlur",
+    "OneOf",
     "Op",
+    "Pair",
+    "Paired",
     "Params",
     "PlateauBlur",
+    "PoissonNoise",
     "Rescale",
     "Resize",
     "ResizeBack",
     "Round",
+    "Shuffle",
     "Sinc",
+    "SpeckleNoise",
     "Traced",
+    "Unsharp",
+    "about_preset",
+    "codeformer_pair",
     "concatenate",
     "preset",
+    "preset_names",
 ]

@@ -1,11 +1,14 @@
 """Images of different sizes in one tensor: each in the corner of a canvas as large as the largest."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .record import Values
 
 
 class Canvas(NamedTuple):
@@ -24,7 +27,55 @@ class Canvas(NamedTuple):
             tensor = tensor.pin_memory()
         return tensor.to(self.pixels.device, dtype or tensor.dtype, non_blocking=True)
 
+    def per_sample(self, values: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
+        """Gives one number a sample, shaped to go with the pixels: `b 1 1 1`."""
+        return self.send(values, dtype)[:, None, None, None]
+
     @property
     def uniform(self) -> bool:
         """Whether all images have the size of the canvas."""
         return bool((self.sizes == self.pixels.shape[-2:]).all())
+
+    def gather(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Tensor:
+        """Gives `pixels[b, :, rows[b], columns[b]]` on the grid of both: `b 3 r c`."""
+        samples = torch.arange(len(self.sizes), device=self.pixels.device)[:, None, None, None]
+        channels = torch.arange(self.pixels.shape[1], device=self.pixels.device)[None, :, None, None]
+        return self.pixels[samples, channels, self.send(rows)[:, None, :, None], self.send(columns)[:, None, None, :]]
+
+    def part(self, samples: NDArray[np.int64]) -> "Canvas":
+        """Gives some of the samples."""
+        return Canvas(self.pixels.index_select(0, self.send(samples)), self.sizes[samples])
+
+    def inside(self) -> Tensor:
+        """Says for each place of the canvas whether it belongs to the image: `b 1 H W`."""
+        height, width = self.pixels.shape[-2:]
+        rows = torch.arange(height, device=self.pixels.device)[None, None, :, None]
+        columns = torch.arange(width, device=self.pixels.device)[None, None, None, :]
+        return (rows < self.per_sample(self.sizes[:, 0])) & (columns < self.per_sample(self.sizes[:, 1]))
+
+
+def merged(parts: Sequence[tuple[NDArray[np.int64], Canvas]]) -> Canvas:
+    """Gives one canvas from parts and the places of their samples in it."""
+    height, width = np.max([canvas.pixels.shape[-2:] for _, canvas in parts], 0)
+    padded = [
+        torch.nn.functional.pad(canvas.pixels, (0, width - canvas.pixels.shape[-1], 0, height - canvas.pixels.shape[-2]))
+        for _, canvas in parts
+    ]
+    order = np.argsort(np.concatenate([samples for samples, _ in parts]))
+    whole = Canvas(torch.cat(padded), np.concatenate([canvas.sizes for _, canvas in parts]))
+    return whole.part(order)
+
+
+def routed(canvas: Canvas, choice: NDArray[np.integer], ways: Sequence[Callable[[Canvas, NDArray], Canvas]]) -> Canvas:
+    """Sends each sample one of several ways; which one is known on the host."""
+    parts = []
+    for number, way in enumerate(ways):
+        samples = np.flatnonzero(choice == number)
+        if len(samples):
+            parts.append((samples, way(canvas.part(samples), samples)))
+    return merged(parts)
+
+
+def rows_of(values: Values, samples: NDArray[np.int64]) -> Values:
+    """Gives the rows of some samples."""
+    return {name: value[samples] for name, value in values.items()}

@@ -73,6 +73,12 @@ class Draws:
         """Gives a key a sample, from which a noise field follows."""
         return self.bits().view(np.int64)
 
+    def rows(self, samples: NDArray[np.int64]) -> "Draws":
+        """Gives the same streams, from their beginning, for some of the samples."""
+        chosen = Draws.__new__(Draws)
+        chosen._keys, chosen._counter = self._keys[samples], 0
+        return chosen
+
     def child(self) -> "Draws":
         """Gives an independent stream for one part of an op, which may draw as often as it likes."""
         return Draws(self.bits())

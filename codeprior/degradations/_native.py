@@ -275,3 +275,22 @@ def _mixed(state):
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
+
+
+@_exact
+def poisson_counts(whole, key, table, counts):
+    """Fills in the Poisson counts of 8-bit pixels, `h w c`: the smallest whose cumulative chance is above 32 bits."""
+    height, width, channels = whole.shape
+    area = height * width
+    source, target = whole.reshape(-1), counts.reshape(-1)
+    base = _mixed(np.uint64(key))
+    for channel in range(channels):
+        for pixel in range(area):
+            bits = np.int64(_mixed(base + np.uint64(channel * area + pixel + 1) * _GOLDEN) >> np.uint64(32))
+            row = table[source[channels * pixel + channel]]
+            low, step = 0, 256
+            while step > 0:
+                if row[low + step - 1] <= bits:
+                    low += step
+                step >>= 1
+            target[channels * pixel + channel] = low

@@ -2,14 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ._canvas import Canvas
 from ._draws import Draws
 from ._fused import blurred_and_reduced, enlarged_levels
 from ._pixels import pixels_from_planes, planes_from_pixels
-from ._run import Mode
+from ._run import Images, Mode
 from .blur import Blur
 from .colour import Round
 from .op import Op, Pixels, Sizes
@@ -83,6 +85,40 @@ class Chain(Op):
         for name, op in zip(self.names, self.ops, strict=True):
             canvas = op._batch(canvas, part_of(values, name), mode)
         return canvas
+
+
+class Paired(NamedTuple):
+    """Two degradations of the same image."""
+
+    first: Images
+    second: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two ops that each degrade the same image, with draws of their own.
+
+    Args:
+        first: One degradation.
+        second: The other.
+    """
+
+    first: Op
+    second: Op
+
+    def __call__(self, image: Images, *, generator: torch.Generator | None = None, mode: Mode = "fast") -> Paired:
+        """Gives both degradations.
+
+        Args:
+            image: As for an op.
+            generator: As for an op; the first op draws first.
+            mode: As for an op.
+
+        Returns:
+            first: What the first op makes of the image.
+            second: What the second op makes of it.
+        """
+        return Paired(*(op(image, generator=generator, mode=mode) for op in (self.first, self.second)))
 
 
 def _is_bilinear(op: Op, values: Values) -> bool:

@@ -58,3 +58,93 @@ class GaussianNoise(Op):
         from ._torch_noise import gaussian_canvas
 
         return gaussian_canvas(canvas, values, self.clip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoissonNoise(Op):
+    """Shot noise: counts of mean `level · pixel` are drawn, and their departure from the mean is added.
+
+    The image is rounded to 8 bits first. `level` is the number of distinct 8-bit values in it, rounded up to a power of
+    two: a dark, flat picture is noisier than a rich one.
+
+    Args:
+        scale: Range of the factor on the departure.
+        grey: Chance that the noise of the luma goes to all three channels.
+        clip: Whether the result is clipped to [0, 1].
+
+    Source: XPixelGroup/BasicSR:basicsr/data/degradations.py. Counts come from the quantile function of a recorded key,
+        up to means of 256.
+    """
+
+    scale: tuple[float, float] = (0.05, 3)
+    grey: float = 0.4
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        ordered(self, "scale")
+
+    def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
+        return {
+            "scale": draws.uniform(*self.scale).astype(np.float32),
+            "grey": draws.coin(self.grey),
+            "key": draws.key(),
+        }
+
+    def _check(self, values: Values, sizes: Sizes) -> None:
+        reject(self, ~(values["scale"] >= 0), "expected a noise scale of 0 or more.")
+
+    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+        from ._poisson import poisson_pixels
+
+        noise = poisson_pixels(image, int(values["key"]), bool(values["grey"]))
+        noisy = image + noise * np.float32(values["scale"])
+        return np.clip(noisy, 0, 1) if self.clip else noisy
+
+    def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
+        from ._poisson import poisson_canvas
+
+        noise = poisson_canvas(canvas, values["key"], values["grey"])
+        noisy = canvas.pixels + noise * canvas.per_sample(values["scale"].astype(np.float32))
+        return Canvas(noisy.clamp(0, 1) if self.clip else noisy, canvas.sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeckleNoise(Op):
+    """Multiplies by normal noise around 1: `image + image · field`.
+
+    Args:
+        sigma: Range of the standard deviation, 8-bit levels at white.
+        grey: Chance that the three channels share one field.
+        clip: Whether the result is clipped to [0, 1].
+    """
+
+    sigma: tuple[float, float] = (2, 25)
+    grey: float = 0.0
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        ordered(self, "sigma")
+
+    def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
+        return {
+            "sigma": draws.uniform(*self.sigma).astype(np.float32),
+            "grey": draws.coin(self.grey),
+            "key": draws.key(),
+        }
+
+    def _check(self, values: Values, sizes: Sizes) -> None:
+        reject(self, ~(values["sigma"] >= 0), "expected a noise sigma of 0 or more 8-bit levels.")
+
+    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+        height, width, _ = image.shape
+        field = normal_field(int(values["key"]), height, width, 1 if values["grey"] else 3)
+        noisy = image + image * (field * np.float32(values["sigma"]) / np.float32(255))
+        return np.clip(noisy, 0, 1) if self.clip else noisy
+
+    def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
+        from ._torch_noise import normal_canvas
+
+        field = normal_canvas(canvas, values["key"], values["grey"])
+        noise = field * canvas.per_sample(values["sigma"].astype(np.float32)) / 255
+        noisy = canvas.pixels + canvas.pixels * noise
+        return Canvas(noisy.clamp(0, 1) if self.clip else noisy, canvas.sizes)
