@@ -3,6 +3,7 @@
 from codeprior.kernels._choose import ImplUnavailable, use_impl
 from codeprior.kernels._explain import explain
 from codeprior.kernels.code_stats import CodeStats, code_stats
+from codeprior.kernels.contrastive import symmetric_cross_entropy
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "explain",
     "lookup",
     "nearest_code",
+    "symmetric_cross_entropy",
     "use_impl",
 ]

@@ -18,6 +18,8 @@ def why_not_triton(device: str) -> str | None:
         return None if interpreted else "it reads CUDA tensors (on the CPU only under TRITON_INTERPRET=1)"
     if device != "cuda":
         return f"it reads CUDA tensors, not {device}"
+    if not torch.cuda.is_available():
+        return "no CUDA device is here"
     if torch.cuda.get_device_capability() < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"
     return None

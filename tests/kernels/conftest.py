@@ -1,4 +1,4 @@
-"""Without a GPU the kernels that ship run in Triton's interpreter, which must be asked for before Triton is imported."""
+"""Without a GPU the shipped kernels run in Triton's interpreter, asked for before Triton is imported."""
 
 import os
 

@@ -1,8 +1,8 @@
 """The Triton kernel of the lookup: one float16 matrix product screens, a bound certifies, float64 settles; one launch.
 
 Rows and codes are centred and scaled by powers of two, so that float16 carries 11 bits of each. Scores v = |c|²/2 − x·c
-are never stored: each row keeps `SLOTS = BK / GROUP` slots, and a slot keeps its smallest and second smallest score, the
-number of the tile written into their low bits. Then every code whose score is within twice the error bound of the
+are never stored: each row keeps `SLOTS = BK / GROUP` slots, and a slot keeps its smallest and second smallest score,
+the number of the tile written into their low bits. Then every code whose score is within twice the error bound of the
 smallest is scored again in float64; where a slot may hide a third such code, the whole table is.
 
 Bound: Cauchy–Schwarz on the measured rounding of rows and codes, plus GAMMA for the accumulation of the tensor cores,
@@ -136,7 +136,7 @@ def certified_lookup(
     first = part * chunk
     last = tl.minimum(first + chunk, K)
     whole = (last - first) // BK
-    for tile in range(0, whole):
+    for tile in range(whole):
         scores = _tile(xh, ratio, chat_ptr, half_ptr, first + tile * BK, last, D, BN, BK, DP, False)
         best, second = _keep(best, second, _group_minimum(scores, BN, BK, GROUP), tile, BITS)
     if first + whole * BK < last:
@@ -200,7 +200,7 @@ def certified_lookup(
         tl.debug_barrier()
         finish = tl.atomic_add(tickets_ptr + place, 1) == SPLIT - 1
         if finish:
-            for other in range(0, SPLIT):
+            for other in range(SPLIT):
                 found = tl.load(partial_ptr + other * N + n, mask=inside, other=float("inf"), cache_modifier=".cg")
                 code = tl.load(partial_index_ptr + other * N + n, mask=inside, other=0, cache_modifier=".cg")
                 distance, index = _better(distance, index, found, code, inside)

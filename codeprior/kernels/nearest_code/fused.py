@@ -32,9 +32,7 @@ def nearest_code_triton(rows: Tensor, codebook: Tensor, impl: str, exact: bool) 
 
 
 @triton_op("codeprior::lookup_triton", mutates_args=())
-def lookup_triton(
-    rows: Tensor, codebook: Tensor, impl: str, exact: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def lookup_triton(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes `(b, s, d)`, squared distances `(b, s)`, indices `(b, s)` and counts `(k,)` for rows `(b, s, d)`."""
     return launch(rows, codebook, exact=exact)
 
@@ -76,11 +74,10 @@ def launch(
         return codes, distances, indices, counts
     centre, table, half, constants = prepare(codebook)
     tiles = tiles or choose_tiles(count, size, width, exact=exact)
-    split = min(tiles.split, -(-size // tiles.codes))
     # parts are whole tiles, and none of them is empty
-    chunk = -(-(-(-size // split)) // tiles.codes) * tiles.codes
-    split = -(-size // chunk)
-    programs = -(-count // tiles.rows)
+    blocks = _ceil(size, tiles.codes)
+    chunk = _ceil(blocks, min(tiles.split, blocks)) * tiles.codes
+    split, programs = _ceil(size, chunk), _ceil(count, tiles.rows)
     partial = torch.empty(split * count if split > 1 else 0, dtype=torch.float64, device=rows.device)
     partial_indices = torch.empty(partial.shape, dtype=torch.int32, device=rows.device)
     tickets = torch.zeros(programs if split > 1 else 0, dtype=torch.int32, device=rows.device)
@@ -91,7 +88,7 @@ def launch(
         indices, codes, distances, counts, partial, partial_indices, tickets, counts if told is None else told,
         count, length, *rows.stride(), *strides, size, chunk, width, 0,
         DP=max(16, _power_of_two(width)), BN=tiles.rows, BK=tiles.codes, GROUP=tiles.group if exact else 1,
-        BITS=max(1, (-(-chunk // tiles.codes) - 1).bit_length()),
+        BITS=max(1, (_ceil(chunk, tiles.codes) - 1).bit_length()),
         SPLIT=split, EXACT=exact, WRITE=write, TELL=told is not None,
         num_warps=tiles.warps, num_stages=tiles.stages,
         # a fused multiply-add would change the order of equal float64 distances
@@ -142,9 +139,12 @@ def choose_tiles(rows: int, codes: int, width: int, *, exact: bool = True) -> Ti
         tiles = Tiles(64, 64, 1, 8, 2, 1)
     if rows <= _FEW:
         tiles = tiles._replace(rows=64, codes=64, group=min(tiles.group, 8), warps=4)
-        programs = -(-rows // 64)
-        return tiles._replace(split=max(1, min(32, 128 // programs, codes // 64)))
+        return tiles._replace(split=max(1, min(32, 128 // _ceil(rows, 64), codes // 64)))
     return tiles
+
+
+def _ceil(count: int, size: int) -> int:
+    return -(-count // size)
 
 
 def _power_of_two(width: int) -> int:

@@ -1,0 +1,5 @@
+"""Cross-entropy of matching rows among all pairs, in both directions, without the n x n matrix."""
+
+from codeprior.kernels.contrastive.api import symmetric_cross_entropy
+
+__all__ = ["symmetric_cross_entropy"]

@@ -1,0 +1,87 @@
+"""The public symmetric cross-entropy: checks, chooses an implementation, and knows its gradient."""
+
+import torch
+from torch import Tensor
+
+from codeprior.kernels.contrastive import blocked
+from codeprior.kernels.contrastive._gradient import gradients, remember
+from codeprior.kernels.contrastive.choices import choose_contrastive
+from codeprior.kernels.contrastive.reference import symmetric_cross_entropy_reference
+
+
+def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Tensor, impl: str | None = None) -> Tensor:
+    """Gives how well matching rows of two sides find each other, without the n x n matrix.
+
+    The mean of the cross-entropies along rows and columns of L = scale · first secondᵀ, with the diagonal as target:
+    loss = mean over i of (log Σ_j exp L_ij + log Σ_j exp L_ji) / 2 − L_ii.
+
+    Args:
+        first: `(n, d)`, any floating type; usually of unit length, which is left to the caller.
+        second: `(n, d)`, same type and device.
+        scale: What multiplies the similarities, the inverse temperature; a scalar tensor gets a gradient.
+        impl: Implementation by name; None chooses (see `explain`).
+
+    Returns:
+        Scalar, float32 (float64 for float64).
+
+    Raises:
+        ValueError: The two sides are not two non-empty `(n, d)` of one shape.
+        ImplUnavailable: The implementation asked for by name cannot run here.
+
+    Note:
+        For negatives of all ranks give `distributed.gather_with_gradient` of both sides; then each rank computes the
+        whole loss.
+
+    Source: Radford et al. 2021, figure 3.
+    """
+    if first.ndim != 2 or first.shape != second.shape or first.numel() == 0:
+        raise ValueError(
+            f"symmetric_cross_entropy: expected two sides of one shape (n, d), not empty, got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}."
+        )
+    unfit = None
+    if first.dtype == torch.float64:
+        unfit = "it multiplies float32 and half precision, not float64"
+    elif first.shape[1] > 512:
+        unfit = "its rows are at most 512 wide"
+    scale = torch.as_tensor(scale, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
+    name = choose_contrastive(impl, first.device.type, unfit=unfit)
+    if name == "reference":
+        return symmetric_cross_entropy_reference(first, second, scale)
+    if name == "triton":
+        from codeprior.kernels.contrastive import fused
+
+        return fused.forward(first, second, scale)[0]
+    return forward_op(first, second, scale)[0]
+
+
+@torch.library.custom_op("codeprior::symmetric_cross_entropy", mutates_args=())
+def forward_op(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, and the log-sum-exp of each row and column."""
+    return blocked.forward(first, second, scale)
+
+
+@forward_op.register_fake
+def _(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    wide = torch.promote_types(first.dtype, torch.float32)
+    return first.new_empty((), dtype=wide), *(first.new_empty(first.shape[:1], dtype=wide) for _ in range(2))
+
+
+@torch.library.custom_op("codeprior::symmetric_cross_entropy_backward", mutates_args=())
+def backward_op(
+    first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of both sides and of the scale."""
+    return blocked.backward(first, second, scale, rows, columns)
+
+
+@backward_op.register_fake
+def _(first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        first.new_empty(first.shape, dtype=rows.dtype),
+        first.new_empty(first.shape, dtype=rows.dtype),
+        rows.new_empty(()),
+    )
+
+
+forward_op.register_autograd(gradients(backward_op), setup_context=remember)

@@ -1,0 +1,74 @@
+"""The symmetric cross-entropy block by block in plain PyTorch: logits exist for one block at a time, twice.
+
+Forward: running log-sum-exp of rows and columns in one pass. Backward: blocks of logits again, and from them
+G = (softmax over rows + softmax over columns) / 2 − 1, whose products with the other side are the gradients.
+"""
+
+import torch
+from torch import Tensor
+
+_BLOCK = 1024
+
+
+def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gives the loss and the log-sum-exp of each row and column.
+
+    Args:
+        first: `(n, d)`.
+        second: `(n, d)`.
+        scale: Scalar.
+
+    Returns:
+        Scalar, `(n,)` and `(n,)`, float32 (float64 for float64).
+    """
+    wide = torch.promote_types(first.dtype, torch.float32)
+    rows = torch.full((len(first),), -torch.inf, dtype=wide, device=first.device)
+    columns, diagonal = rows.clone(), torch.empty_like(rows)
+    for start in range(0, len(first), _BLOCK):
+        mine = slice(start, start + _BLOCK)
+        left = first[mine].to(wide) * scale.to(wide)
+        for other in range(0, len(first), _BLOCK):
+            theirs = slice(other, other + _BLOCK)
+            logits = left @ second[theirs].to(wide).T
+            rows[mine] = torch.logaddexp(rows[mine], logits.logsumexp(1))
+            columns[theirs] = torch.logaddexp(columns[theirs], logits.logsumexp(0))
+            if start == other:
+                diagonal[mine] = logits.diagonal()
+    return ((rows + columns) / 2 - diagonal).mean(), rows, columns
+
+
+def backward(
+    first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gives the gradients of the loss.
+
+    Args:
+        first: `(n, d)`.
+        second: `(n, d)`.
+        scale: Scalar.
+        rows: Log-sum-exp of the rows, as `forward` gave it.
+        columns: Log-sum-exp of the columns.
+
+    Returns:
+        Gradients of `first`, `second` and `scale`, in the type of `rows`.
+    """
+    wide, count = rows.dtype, len(first)
+    to_first = torch.zeros(first.shape, dtype=wide, device=first.device)
+    to_second, to_scale = torch.zeros_like(to_first), torch.zeros((), dtype=wide, device=first.device)
+    factor = scale.to(wide)
+    for start in range(0, count, _BLOCK):
+        mine = slice(start, start + _BLOCK)
+        left = first[mine].to(wide)
+        for other in range(0, count, _BLOCK):
+            theirs = slice(other, other + _BLOCK)
+            right = second[theirs].to(wide)
+            similarity = left @ right.T
+            logits = similarity * factor
+            slope = torch.exp(logits - rows[mine, None]).add_(torch.exp(logits - columns[theirs]))
+            slope.mul_(0.5 / count)
+            if start == other:
+                slope.diagonal().sub_(1 / count)
+            to_first[mine].addmm_(slope, right)
+            to_second[theirs].addmm_(slope.T, left)
+            to_scale += (slope * similarity).sum()
+    return to_first.mul_(factor), to_second.mul_(factor), to_scale

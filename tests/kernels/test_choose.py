@@ -1,0 +1,61 @@
+"""Which implementation runs is decided by argument, context, environment and fitness, in that order; never silently."""
+
+import pytest
+import torch
+
+from codeprior.kernels import ImplUnavailable, explain, nearest_code, use_impl
+from codeprior.kernels._choose import choose
+
+TABLE = {"best": lambda: "no such chip", "good": lambda: None, "plain": lambda: None}
+
+
+def test_auto_takes_the_first_that_can_run():
+    assert choose("op", None, reasons=TABLE) == "good"
+
+
+def test_argument_comes_before_context_before_environment(monkeypatch):
+    monkeypatch.setenv("CODEPRIOR_IMPL", "plain")
+    assert choose("op", None, reasons=TABLE) == "plain"
+    with use_impl("good"):
+        assert choose("op", None, reasons=TABLE) == "good"
+        assert choose("op", "plain", reasons=TABLE) == "plain"
+    assert choose("op", None, reasons=TABLE) == "plain"
+
+
+def test_pairs_name_some_ops_and_leave_the_others_alone(monkeypatch):
+    monkeypatch.setenv("CODEPRIOR_IMPL", "other=best, op=plain")
+    assert choose("op", None, reasons=TABLE) == "plain"
+    assert choose("third", None, reasons=TABLE) == "good"
+
+
+def test_asking_for_what_cannot_run_raises_with_the_reason():
+    with pytest.raises(ImplUnavailable, match="op: impl= asks for 'best', which cannot run here: no such chip"):
+        choose("op", "best", reasons=TABLE)
+    with (
+        use_impl("worst"),
+        pytest.raises(ImplUnavailable, match="use_impl asks for 'worst'; there are best, good, plain"),
+    ):
+        choose("op", None, reasons=TABLE)
+    with pytest.raises(ImplUnavailable, match=r"no implementation can run here \(best: no such chip\)"):
+        choose("op", None, reasons={"best": TABLE["best"]})
+
+
+def test_the_choice_of_a_block_ends_with_it():
+    with pytest.raises(KeyError), use_impl("plain"):
+        raise KeyError
+    assert choose("op", None, reasons=TABLE) == "good"
+
+
+def test_the_environment_reaches_the_op(monkeypatch):
+    monkeypatch.setenv("CODEPRIOR_IMPL", "quantum")
+    with pytest.raises(ImplUnavailable, match="nearest_code: CODEPRIOR_IMPL asks for 'quantum'"):
+        nearest_code(torch.zeros(1, 1), torch.zeros(1, 1))
+
+
+def test_explain_names_every_op_and_the_reason_for_each():
+    with use_impl("nearest_code=blocked"):
+        text = explain("cpu")
+    assert "nearest_code: blocked runs (use_impl)" in text
+    assert "code_stats: reference runs (auto)" in text
+    assert "contrastive: blocked runs (auto)" in text
+    assert "compiled: it reads CPU tensors, not cuda" in explain("cuda")

@@ -1,0 +1,82 @@
+"""The symmetric cross-entropy without the matrix agrees with the one that writes it out, values and gradients."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.library import opcheck
+from torch.nn import functional as F
+
+from codeprior.kernels import ImplUnavailable, symmetric_cross_entropy
+from codeprior.kernels.contrastive import blocked
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def sides(count: int, dim: int, *, seed: int = 0, dtype=torch.float32) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(
+        F.normalize(torch.randn(count, dim, generator=generator, dtype=dtype), dim=1).requires_grad_() for _ in range(2)
+    )
+
+
+def loss_and_gradients(first, second, scale, impl):
+    loss = symmetric_cross_entropy(first, second, scale=scale, impl=impl)
+    return loss, *torch.autograd.grad(3 * loss, (first, second, scale))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 40),
+    dim=st.integers(1, 20),
+    scale=st.sampled_from([0.0, 14.3, 100.0]),
+)
+def test_blocks_agree_with_the_matrix(seed, count, dim, scale):
+    first, second = sides(count, dim, seed=seed, dtype=torch.float64)
+    scale = torch.tensor(scale, dtype=torch.float64, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocked, "_BLOCK", 16)
+        mine = loss_and_gradients(first, second, scale, "blocked")
+    for ours, theirs in zip(mine, loss_and_gradients(first, second, scale, "reference"), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(70, 20), (1, 3)])
+def test_the_kernel_agrees_with_the_matrix(count, dim):
+    first, second = (side.detach().to(DEVICE).requires_grad_() for side in sides(count, dim))
+    scale = torch.tensor(14.3, device=DEVICE, requires_grad=True)
+    mine = loss_and_gradients(first, second, scale, "triton")
+    for ours, theirs in zip(mine, loss_and_gradients(first, second, scale, "reference"), strict=True):
+        # float32 sums of 70 terms, and logits of up to 14.3
+        assert torch.allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+
+
+def test_large_logits_do_not_overflow():
+    first, second = sides(20, 4)
+    for impl in ("blocked", "triton", "reference"):
+        loss = symmetric_cross_entropy(first.detach().to(DEVICE), first.detach().to(DEVICE), scale=1e4, impl=impl)
+        assert loss.isfinite()
+        # every row finds itself; the runner-up is at least 100 lower
+        assert loss.abs() < 1e-3
+    assert second.isfinite().all()
+
+
+def test_half_precision_sides_get_half_precision_gradients():
+    first, second = (side.detach().bfloat16().requires_grad_() for side in sides(30, 8))
+    loss = symmetric_cross_entropy(first, second, scale=10)
+    assert loss.dtype == torch.float32
+    exact = symmetric_cross_entropy(first.double(), second.double(), scale=10, impl="reference")
+    assert torch.allclose(loss.double(), exact, rtol=1e-5)
+    assert torch.autograd.grad(loss, first)[0].dtype == torch.bfloat16
+
+
+def test_the_registered_op_passes_the_checks_of_torch_library():
+    scale = torch.tensor(10.0, requires_grad=True)
+    opcheck(torch.ops.codeprior.symmetric_cross_entropy.default, (*sides(5, 3), scale))
+
+
+def test_wrong_calls_say_what_was_expected():
+    with pytest.raises(ValueError, match=r"two sides of one shape \(n, d\), not empty, got \(3, 2\) and \(4, 2\)"):
+        symmetric_cross_entropy(torch.zeros(3, 2), torch.zeros(4, 2), scale=1)
+    with pytest.raises(ImplUnavailable, match="it multiplies float32 and half precision, not float64"):
+        symmetric_cross_entropy(torch.zeros(3, 2).double(), torch.zeros(3, 2).double(), scale=1, impl="triton")
