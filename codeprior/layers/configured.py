@@ -7,6 +7,7 @@ because a file says so.
 
 import functools
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ def configured(cls: type[Module]) -> type[Module]:
         ValueError: Another class of that name is configured already.
     """
     known = _CLASSES.setdefault(cls.__name__, cls)
-    if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+    if (known.__qualname__, _file(known)) != (cls.__qualname__, _file(cls)):
         raise ValueError(f"configured: {cls.__name__} names {known.__module__} already; choose another class name.")
     constructor = cls.__init__
     signature = inspect.signature(constructor)
@@ -69,6 +70,11 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         return _CLASSES[name](**arguments)
     except TypeError as error:
         raise ValueError(f"build: {name} does not take these arguments: {error}.") from error
+
+
+def _file(cls: type) -> str | None:
+    # recipes are one set of files under two package names, `examples` and `codeprior.recipes`
+    return getattr(sys.modules.get(cls.__module__), "__file__", None)
 
 
 def _describes_module(value: Any) -> bool:

@@ -164,32 +164,34 @@ def hq_codebook_small() -> CodebookRecipe:
     steps, a rate that falls to zero, and a smaller discriminator that starts at 60 % of the steps.
     """
     return replace(
-        hq_codebook(), network=small_network(), batch=4, steps=5000, learning_rate=5e-4, decay_from=0.5,
-        weights=_weights(l1=1.0, perceptual=0.15, adversarial=0.2, codebook=1.0), adversarial_start=3000,
-        perceptual="mobilenet_v2", discriminator_channels=32, crop=64, crop_until=0.85,
+        hq_codebook(), network=small_network(), batch=4, steps=5400, learning_rate=5e-4, decay_from=0.6,
+        weights=_weights(l1=3.0, perceptual=0.15, adversarial=0.2, codebook=1.0), adversarial_start=3800,
+        perceptual="mobilenet_v2", discriminator_channels=32, crop=64, crop_until=0.97,
     )  # fmt: skip
 
 
 def lq_codebook_small() -> CodebookRecipe:
     """Stage 1b of the embedded prior: as 1a, on degraded faces, with the wide range of stage 3."""
-    return replace(hq_codebook_small(), degradation="daefr", steps=2600, adversarial_start=2_000_000)
+    return replace(
+        hq_codebook_small(), degradation="daefr", steps=2000, decay_from=0.5, adversarial_start=2_000_000, crop_until=0.95
+    )
 
 
 def association_small() -> AssociationRecipe:
     """Stage 2 of the embedded prior."""
     small = hq_codebook_small()
     return replace(
-        association(), network=small.network, batch=8, steps=600, learning_rate=3e-4, decay_from=0.5,
-        weights=_weights(l1=1.0, perceptual=0.15, adversarial=0.2, codebook=1.0, association=1.0),
+        association(), network=small.network, batch=4, steps=500, learning_rate=3e-4, decay_from=0.5,
+        weights=_weights(l1=3.0, perceptual=0.15, adversarial=0.2, codebook=1.0, association=1.0),
         adversarial_start=2_000_000, perceptual=small.perceptual,
-        discriminator_channels=small.discriminator_channels, crop=64, crop_until=0.8,
+        discriminator_channels=small.discriminator_channels, crop=64, crop_until=0.95,
     )  # fmt: skip
 
 
 def restoration_small() -> RestorationRecipe:
     """Stage 3 of the embedded prior."""
     return replace(
-        restoration(), network=small_network(), batch=8, steps=1500, learning_rate=6e-4, betas=(0.9, 0.98),
+        restoration(), network=small_network(), batch=8, steps=1000, learning_rate=8e-4, betas=(0.9, 0.98),
         decay_from=0.5,
     )  # fmt: skip
 

@@ -1,0 +1,107 @@
+"""Residual, attention and resampling blocks against their formulas, written out."""
+
+import pytest
+import torch
+from einops import rearrange
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from codeprior.layers import AttentionBlock, Downsample, ResidualBlock, SelfAttentionLayer, Upsample, group_norm
+
+# float64 throughout: what remains between two orders of summation is far below this
+EXACT = {"rtol": 1e-10, "atol": 1e-10}
+
+
+def _attention(query, key, value, heads):
+    """Softmax attention, one head and one place at a time."""
+    channels = query.shape[1] // heads
+    parts = []
+    for head in range(heads):
+        mine = slice(head * channels, (head + 1) * channels)
+        q, k, v = (rearrange(t[:, mine], "b c h w -> b (h w) c") for t in (query, key, value))
+        scores = torch.einsum("b n c, b m c -> b n m", q * channels**-0.5, k)
+        parts.append(torch.einsum("b n m, b m c -> b n c", scores.softmax(-1), v))
+    return rearrange(torch.cat(parts, -1), "b (h w) c -> b c h w", h=query.shape[2])
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 4]))
+def test_a_guided_block_keeps_the_stream_and_lets_the_guide_ask(height, width, heads):
+    torch.manual_seed(0)
+    block = AttentionBlock(8, heads=heads, guided=True, groups=4).double()
+    stream, guide = torch.randn(2, 2, 8, height, width, dtype=torch.float64)
+    source = block.norm(stream)
+    answer = _attention(block.query(block.norm_guide(guide)), block.key(source), block.value(source), heads)
+    torch.testing.assert_close(block(stream, guide), stream + block.project(answer), **EXACT)
+
+
+def test_an_unguided_block_asks_itself():
+    block = AttentionBlock(8, groups=4).double()
+    stream = torch.randn(2, 8, 3, 4, dtype=torch.float64)
+    source = block.norm(stream)
+    answer = _attention(block.query(source), block.key(source), block.value(source), 1)
+    torch.testing.assert_close(block(stream), stream + block.project(answer), **EXACT)
+
+
+def test_attention_errors_say_what_to_do():
+    stream = torch.zeros(1, 8, 2, 2)
+    with pytest.raises(ValueError, match="built for no guide; set guided=True"):
+        AttentionBlock(8, groups=4)(stream, stream)
+    with pytest.raises(ValueError, match="built for a guide; set guided=False"):
+        AttentionBlock(8, guided=True, groups=4)(stream)
+    with pytest.raises(ValueError, match=r"guide has shape \(1, 8, 3, 2\), the stream \(1, 8, 2, 2\)"):
+        AttentionBlock(8, guided=True, groups=4)(stream, torch.zeros(1, 8, 3, 2))
+    with pytest.raises(ValueError, match="8 channels do not divide into 3 heads"):
+        AttentionBlock(8, heads=3, groups=4)
+    with pytest.raises(ValueError, match="8 channels do not divide into 32 groups"):
+        group_norm(8)
+
+
+@pytest.mark.parametrize("out", [8, 16])
+def test_a_residual_block_is_its_formula(out):
+    block = ResidualBlock(8, out, groups=4).double()
+    feature = torch.randn(2, 8, 5, 6, dtype=torch.float64)
+    swish = lambda x: x * torch.sigmoid(x)  # noqa: E731 - a formula, written as one
+    hidden = block.conv1(swish(block.norm1(feature)))
+    skip = feature if out == 8 else block.skip(feature)
+    torch.testing.assert_close(block(feature), skip + block.conv2(swish(block.norm2(hidden))), **EXACT)
+
+
+def test_downsampling_pads_on_the_right_and_at_the_bottom_only():
+    block = Downsample(1)
+    torch.nn.init.zeros_(block.conv.weight)
+    torch.nn.init.zeros_(block.conv.bias)
+    block.conv.weight.data[0, 0, 0, 0] = 1  # the corner tap reads the top left pixel of each 2×2 step
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert block(image).tolist() == [[[[0.0, 2.0], [8.0, 10.0]]]]
+    block.conv.weight.data.zero_()[0, 0, 2, 2] = 1  # the far tap reads the padding at the edges
+    assert block(image).tolist() == [[[[10.0, 0.0], [0.0, 0.0]]]]
+
+
+def test_upsampling_repeats_each_place():
+    block = Upsample(1)
+    torch.nn.init.dirac_(block.conv.weight)
+    torch.nn.init.zeros_(block.conv.bias)
+    assert block(torch.tensor([[[[1.0, 2.0]]]])).tolist() == [[[[1, 1, 2, 2], [1, 1, 2, 2]]]]
+
+
+def test_a_transformer_layer_equals_torchs_multihead_attention():
+    torch.manual_seed(0)
+    layer = SelfAttentionLayer(16, heads=4, hidden=32).double()
+    tokens, position = torch.randn(2, 6, 16, dtype=torch.float64), torch.randn(6, 16, dtype=torch.float64)
+    whole = torch.nn.MultiheadAttention(16, 4, batch_first=True).double()
+    whole.in_proj_weight.data, whole.in_proj_bias.data = layer.query_key_value.weight, layer.query_key_value.bias
+    whole.out_proj.weight.data, whole.out_proj.bias.data = layer.project.weight, layer.project.bias
+    value = layer.norm1(tokens)
+    hidden = tokens + whole(value + position, value + position, value)[0]
+    expected = hidden + layer.contract(F.gelu(layer.expand(layer.norm2(hidden))))
+    torch.testing.assert_close(layer(tokens, position), expected, **EXACT)
+
+
+def test_a_transformer_layer_starts_as_torchs_does():
+    layer = SelfAttentionLayer(64, heads=4, hidden=32)
+    bound = (6 / (64 + 192)) ** 0.5
+    assert layer.query_key_value.weight.abs().max() <= bound
+    # uniform in ±bound: standard deviation bound/√3; 12,288 draws put the sample within 2 % (over 4 sigma)
+    assert layer.query_key_value.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert not layer.query_key_value.bias.any() and not layer.project.bias.any()

@@ -1,0 +1,54 @@
+"""Code predictors."""
+
+import pytest
+import torch
+
+import codeprior as cp
+from codeprior.predictors import LinearPredictor
+
+
+def test_the_defaults_have_the_published_size():
+    with torch.device("meta"):
+        predictor = cp.CodePredictor()
+    assert sum(p.numel() for p in predictor.parameters()) == 19_713_024
+
+
+def test_logits_stand_on_the_grid_row_by_row():
+    predict = cp.CodePredictor(6, 10, grid=(3, 2), width=16, layers=2, heads=4, hidden=32).double()
+    latent = torch.randn(2, 6, 3, 2, dtype=torch.float64)
+    logits = predict(latent)
+    assert logits.shape == (2, 3, 2, 10)
+    # without positions the places are a set: exchanging two of them exchanges their logits
+    swapped = latent.clone()
+    swapped[:, :, 0, 1], swapped[:, :, 2, 0] = latent[:, :, 2, 0], latent[:, :, 0, 1]
+    torch.testing.assert_close(predict(swapped)[:, 2, 0], logits[:, 0, 1], rtol=1e-9, atol=1e-9)
+
+
+def test_positions_begin_at_zero_and_break_the_symmetry_once_learned():
+    predict = cp.CodePredictor(6, 10, grid=(2, 2), width=16, layers=1, heads=4, hidden=32)
+    assert not predict.position.any()
+    latent = torch.randn(1, 6, 1, 1).expand(1, 6, 2, 2).contiguous()
+    assert torch.allclose(predict(latent)[0, 0, 0], predict(latent)[0, 1, 1], atol=1e-6)
+    torch.nn.init.normal_(predict.position)
+    varied = torch.randn(1, 6, 2, 2)
+    before = predict(varied)
+    torch.nn.init.normal_(predict.position)
+    assert not torch.allclose(predict(varied), before)
+
+
+def test_another_grid_or_dimension_is_refused_with_the_way_out():
+    predict = cp.CodePredictor(6, 10, width=16, layers=1, heads=4, hidden=32)
+    expected = r"expected a 16×16 grid of codes, got 8×8; at stride 32 give it 512×512 images or set grid=\(8, 8\)\."
+    with pytest.raises(ValueError, match=expected):
+        predict(torch.zeros(1, 6, 8, 8))
+    with pytest.raises(ValueError, match="expected latents of dimension 6, got 5"):
+        predict(torch.zeros(1, 5, 16, 16))
+
+
+def test_a_linear_predictor_looks_at_one_place_alone():
+    predict = LinearPredictor(4, 7)
+    latent = torch.randn(1, 4, 2, 3)
+    other = latent.clone()
+    other[..., 0, 0] = 9
+    assert torch.equal(predict(latent)[:, 1:], predict(other)[:, 1:])
+    torch.testing.assert_close(predict(latent)[0, 1, 2], predict.to_logits(latent[0, :, 1, 2]))

@@ -1,0 +1,62 @@
+"""The numbers of the configurations are the published ones, and the small variants come from them."""
+
+import dataclasses
+
+import pytest
+
+from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr.recipes import RECIPES
+
+
+def test_paper_values():
+    # Tsai et al. 2024, experiment setup: batch 32, rate 1.44e-4 throughout, steps of the four stages
+    stages = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
+    assert [stage.steps for stage in stages] == [700_000, 400_000, 70_000, 100_000]
+    assert {(stage.batch, stage.learning_rate, stage.decay_from) for stage in stages} == {(32, 1.44e-4, 1.0)}
+    assert [stage.degradation for stage in stages] == [None, "daefr", "daefr", "daefr"]
+    assert dict(stages[0].weights) == {"l1": 1.0, "perceptual": 1.0, "adversarial": 0.8, "codebook": 1.0}
+    assert dict(stages[3].weights) == {"code": 1.0, "feature": 10.0}
+
+
+def test_released_values():
+    # the released scripts: rate 4.5e-6 times the whole batch; epochs of 70,000 images
+    stages = [
+        (recipes.hq_codebook_released(), 12, 330, None, 30_001),
+        (recipes.lq_codebook_released(), 12, 250, "daefr-codebook-lq", 30_001),
+        (recipes.association_released(), 8, 50, "daefr-association", 11),
+        (recipes.restoration_released(), 8, 100, "daefr", None),
+    ]
+    for recipe, batch, epochs, degradation, start in stages:
+        assert recipe.batch == batch and recipe.degradation == degradation
+        assert recipe.learning_rate == pytest.approx(4.5e-6 * batch)
+        assert recipe.steps == epochs * -(-70_000 // batch)
+        if start is not None:
+            assert recipe.adversarial_start == start and recipe.generator_pass == "sequential"
+            assert (recipe.commitment_term, recipe.codebook_term) == (1.0, 0.25)
+
+
+def test_small_variants_differ_from_the_papers_only_where_they_say():
+    changed = {
+        "hq_codebook": {
+            "network", "batch", "steps", "learning_rate", "decay_from", "weights", "adversarial_start", "perceptual",
+            "discriminator_channels", "crop", "crop_until",
+        },
+        "restoration": {"network", "batch", "steps", "learning_rate", "betas", "decay_from"},
+    }  # fmt: skip
+    for name, fields in changed.items():
+        real, small = RECIPES[name](), RECIPES[f"{name}_small"]()
+        assert {f.name for f in dataclasses.fields(real) if getattr(real, f.name) != getattr(small, f.name)} == fields
+    assert recipes.single_encoder_small() == dataclasses.replace(recipes.restoration_small(), branches="single")
+
+
+def test_every_small_stage_has_the_network_of_the_prior():
+    small = [RECIPES[name]().network for name in RECIPES if name.endswith("_small")]
+    assert len(small) == 5 and set(small) == {recipes.small_network()}
+    assert recipes.small_network().grid == (16, 16) and recipes.Network().grid == (16, 16)
+
+
+def test_configurations_cannot_be_changed_in_passing():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipes.hq_codebook().batch = 1  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(TypeError):
+        recipes.hq_codebook().weights["l1"] = 0  # pyright: ignore[reportIndexIssue]
