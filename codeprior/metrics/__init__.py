@@ -1,17 +1,23 @@
 """Metrics: restored against clean, measured right and labelled with what measured them."""
 
+from codeprior.metrics.arcface import ArcFace
 from codeprior.metrics.codes import CodebookUsage, code_accuracy, codebook_usage
 from codeprior.metrics.dlib_face import DlibFace
 from codeprior.metrics.fidelity import eight_bit, psnr, ssim
-from codeprior.metrics.identity import FaceEmbedding, identity_angle, identity_similarity
-from codeprior.metrics.measures import (
-    Measure,
-    identity_measure,
-    perceptual_measure,
-    psnr_measure,
-    score,
-    ssim_measure,
+from codeprior.metrics.frechet import (
+    FeatureStatistics,
+    all_features,
+    feature_statistics,
+    fid,
+    frechet_distance,
+    kid,
+    read_statistics,
+    write_statistics,
 )
+from codeprior.metrics.identity import FaceEmbedding, identity_angle, identity_similarity
+from codeprior.metrics.inception import FIDInception
+from codeprior.metrics.measures import Measure, identity_measure, perceptual_measure, psnr_measure, score, ssim_measure
+from codeprior.metrics.niqe import Pristine, niqe, pristine
 from codeprior.metrics.perceptual import (
     MobileNetTrunk,
     TorchvisionTrunk,
@@ -25,33 +31,46 @@ from codeprior.metrics.results import Results
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
 
 __all__ = [
+    "ArcFace",
     "CodebookUsage",
     "Comparison",
     "DlibFace",
+    "FIDInception",
     "FaceEmbedding",
+    "FeatureStatistics",
     "Measure",
     "MobileNetTrunk",
+    "Pristine",
     "Provenance",
     "Results",
     "Summary",
     "TorchvisionTrunk",
     "Trunk",
     "WeightsMissing",
+    "all_features",
     "code_accuracy",
     "codebook_usage",
     "compare",
     "eight_bit",
     "feature_distance",
+    "feature_statistics",
+    "fid",
+    "frechet_distance",
     "identity_angle",
     "identity_measure",
     "identity_similarity",
+    "kid",
     "lpips_heads",
+    "niqe",
     "perceptual_distance",
     "perceptual_measure",
+    "pristine",
     "psnr",
     "psnr_measure",
+    "read_statistics",
     "score",
     "ssim",
     "ssim_measure",
     "summarise",
+    "write_statistics",
 ]

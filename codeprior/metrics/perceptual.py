@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from einops import reduce
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -139,7 +139,7 @@ def lpips_heads(name: str = "vgg16", *, weights: str | Path | None = None, sha25
     path = weights or packaged_file("lpips", relative, install="lpips")
     path = checked(path, official if sha256 is None else sha256, who=f"lpips_heads {name}")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return [state[f"lin{index}.model.1.weight"].flatten() for index in range(5)]
+    return [rearrange(state[f"lin{index}.model.1.weight"], "1 c 1 1 -> c") for index in range(5)]
 
 
 def perceptual_distance(

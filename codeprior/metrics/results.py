@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
@@ -36,7 +37,7 @@ class Results:
     values: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # method, image, column
     missing: dict[str, dict[str, str]] = field(default_factory=dict)  # method, image, reason
 
-    def add(self, names: Sequence[str], scores: Mapping[str, Mapping[str, Iterable[float]]]) -> None:
+    def add(self, names: Sequence[str], scores: Mapping[str, Mapping[str, Iterable[float] | Tensor]]) -> None:
         """Adds what `score` gave for a batch.
 
         Args:
