@@ -11,9 +11,6 @@ from jaxtyping import Float, UInt8
 # name -> room that defines `load(weights, device=...)`; each imports its own packages on first use
 DETECTORS = {
     "mtcnn": "codeprior.photos.faces.mtcnn",
-    "retinaface": "codeprior.photos.faces.retinaface",
-    "yunet": "codeprior.photos.faces.yunet",
-    "uniface": "codeprior.photos.faces.uniface",
 }
 
 
@@ -41,8 +38,7 @@ def detector(name: str = "mtcnn", *, weights: str | Path | None = None, device: 
     """Gives a face detector by name.
 
     Args:
-        name: `mtcnn` (weights come with the package `mtcnn-runtime`), `retinaface` (needs facexlib's weight file),
-            `yunet` (needs OpenCV's ONNX file) or `uniface` (the package of that name).
+        name: `mtcnn`, whose weights come with the package `mtcnn-runtime`.
         weights: The detector's weight file, where it needs one.
         device: Where a torch detector runs.
 
