@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from codeprior.training import train
+from codeprior.training import Checkpoints, train
 from tests.torture import stages
 
 RUN = {"steps": 40, "save_every": 4, "log_every": 10, "preview_every": 0, "progress": False}
@@ -40,7 +40,6 @@ class Survival(NamedTuple):
 def life(name: str, folder: Path, **options) -> str:
     """Trains a stage in a folder, from wherever it is, to the end; gives the hash of all it saves."""
     torch.set_num_threads(1)
-    # another seed for each life: whatever a resume forgets to restore then shows
     made = stages.stage(name, seed=options.pop("seed", 0))
     train(
         made, stages.stream(folder.parent / "faces", workers=options.pop("workers", 0)), folder=folder, **RUN | options
@@ -98,7 +97,9 @@ def _one(name: str, run: Path, truth: str, duration: float, wanted: int, moments
     while True:
         lives += 1
         result.unlink(missing_ok=True)
-        child = forked(lambda seed=lives: life(name, run, seed=seed), result)
+        # once there is a checkpoint, the first weights of a new life must not matter
+        seed = lives if Checkpoints(run / "checkpoints").steps() else 0
+        child = forked(lambda seed=seed: life(name, run, seed=seed), result)
         if killed < wanted:
             time.sleep(moments.uniform(0, duration / (1 + wanted / 3)))
             with contextlib.suppress(ProcessLookupError):

@@ -84,13 +84,20 @@ def stream(folder: Path, *, batch: int = 4, workers: int = 0) -> Stream:
     return Stream(ImageFolder(folder, size=SIZE), batch=batch, seed=5, workers=workers)
 
 
-def digest(made) -> str:
-    """Gives one hash over everything a stage saves: weights, running statistics, moving averages, moments."""
+def digest(made, *, local: bool = True) -> str:
+    """Gives one hash over everything a stage saves: weights, running statistics, moving averages, moments.
+
+    Args:
+        made: The stage.
+        local: Whether running statistics count too, which are each rank's own.
+    """
     found = hashlib.sha256()
     for name, part in sorted(made.saved.items()):
         found.update(name.encode())
-        for value in _tensors(part.state_dict()):
-            found.update(value.detach().contiguous().numpy().tobytes())
+        for key, value in sorted(part.state_dict().items()):
+            if local or "running_" not in key:
+                for tensor in _tensors(value):
+                    found.update(tensor.detach().contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
