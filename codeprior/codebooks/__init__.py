@@ -1,7 +1,26 @@
 """Tables of codes: the nearest row for each vector, and how the rows learn."""
 
-from codeprior.codebooks.codebook import Codebook, Quantized, straight_through
+from codeprior.codebooks.codebook import Codebook, Quantized
+from codeprior.codebooks.composed import GroupedCodebook, ResidualCodebook, Stages
+from codeprior.codebooks.cosine import CosineCodebook
 from codeprior.codebooks.ema import MovingAverageCodebook
+from codeprior.codebooks.gradients import rotate, straight_through
 from codeprior.codebooks.usage import perplexity, usage
+from codeprior.codebooks.vqp import QuantizedWithLoss, VQPCodebook, accelerate
 
-__all__ = ["Codebook", "MovingAverageCodebook", "Quantized", "perplexity", "straight_through", "usage"]
+__all__ = [
+    "Codebook",
+    "CosineCodebook",
+    "GroupedCodebook",
+    "MovingAverageCodebook",
+    "Quantized",
+    "QuantizedWithLoss",
+    "ResidualCodebook",
+    "Stages",
+    "VQPCodebook",
+    "accelerate",
+    "perplexity",
+    "rotate",
+    "straight_through",
+    "usage",
+]

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
+from codeprior.codebooks.gradients import Passage, pass_gradient
 from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
@@ -23,20 +24,6 @@ class Quantized(NamedTuple):
     """The numbers of the chosen rows."""
 
 
-def straight_through(latent: Tensor, codes: Tensor) -> Tensor:
-    """Gives the codes, bit for bit, with the gradient of the latent.
-
-    Args:
-        latent: What was quantised.
-        codes: What it was exchanged for, same shape.
-
-    Returns:
-        Same shape. Source: van den Oord et al. 2017, section 3.2; codes + (latent − latent) instead of the usual
-        latent + (codes − latent), which rounds.
-    """
-    return codes.detach() + (latent - latent.detach())
-
-
 @configured
 class Codebook(nn.Module):
     """A codebook that learns by gradient: the nearest row of a table for each vector of a latent.
@@ -44,6 +31,7 @@ class Codebook(nn.Module):
     Args:
         size: Count of codes.
         dim: Width of a code.
+        gradient: How it passes to the latent, `"straight_through"` or `"rotation"`.
 
     Attributes:
         weight: `(size, dim)`, uniform in (−1/size, 1/size) at first.
@@ -51,9 +39,9 @@ class Codebook(nn.Module):
     Source: LIAGM/DAEFR:modules/vqvae/vqvae_arch.py. It returns no loss: see `codeprior.losses.codebook_loss`.
     """
 
-    def __init__(self, size: int, dim: int):
+    def __init__(self, size: int, dim: int, *, gradient: Passage = "straight_through"):
         super().__init__()
-        self.size, self.dim = size, dim
+        self.size, self.dim, self.gradient = size, dim, gradient
         self.weight = nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size))
 
     def forward(self, latent: Latent) -> Quantized:
@@ -63,7 +51,7 @@ class Codebook(nn.Module):
             latent: `b d h w`, with `d = dim`.
 
         Returns:
-            values: The codes with a straight-through gradient, in the latent's type.
+            values: The codes with a gradient to the latent, in its type.
             codes: The codes with a gradient to the table, in the latent's type.
             indices: `b h w`, int64.
 
@@ -71,7 +59,7 @@ class Codebook(nn.Module):
             ValueError: The latent's width is not `dim`.
         """
         found = lookup(latent.detach(), self.weight)
-        return Quantized(straight_through(latent, found.codes), found.codes, found.indices)
+        return Quantized(pass_gradient(latent, found.codes, how=self.gradient), found.codes, found.indices)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices.

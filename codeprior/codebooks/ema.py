@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior import distributed
-from codeprior.codebooks.codebook import Quantized, straight_through
+from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.gradients import Passage, pass_gradient
 from codeprior.kernels.code_stats import code_stats
 from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
@@ -37,6 +38,7 @@ class MovingAverageCodebook(nn.Module):
         smoothing: Laplace smoothing of the counts.
         initialise_from_batch: The first training batch replaces every code by one of its vectors, after its lookup.
         seed: Seed of the draws.
+        gradient: How it passes to the latent, `"straight_through"` or `"rotation"`.
 
     Raises:
         ValueError: `decay` or `revive_below` is out of range.
@@ -67,6 +69,7 @@ class MovingAverageCodebook(nn.Module):
         smoothing: float = 1e-5,
         initialise_from_batch: bool = False,
         seed: int = 0,
+        gradient: Passage = "straight_through",
     ):
         super().__init__()
         if not 0 <= decay < 1:
@@ -75,6 +78,7 @@ class MovingAverageCodebook(nn.Module):
             raise ValueError(f"MovingAverageCodebook: expected revive_below in [0, 1), got {revive_below}.")
         self.size, self.dim, self.decay, self.revive_below = size, dim, decay, revive_below
         self.smoothing, self.initialise_from_batch, self.seed = smoothing, initialise_from_batch, seed
+        self.gradient: Passage = gradient
         self.register_buffer("weight", torch.empty(size, dim).uniform_(-1 / size, 1 / size))
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("sums", self.weight.clone())
@@ -87,7 +91,7 @@ class MovingAverageCodebook(nn.Module):
             latent: `b d h w`, with `d = dim`.
 
         Returns:
-            values: The codes before the update, with a straight-through gradient, in the latent's type.
+            values: The codes before the update, with a gradient to the latent, in its type.
             codes: The same codes without a gradient.
             indices: `b h w`, int64.
 
@@ -97,7 +101,7 @@ class MovingAverageCodebook(nn.Module):
         found = lookup(latent.detach(), self.weight)
         if self.training:
             self._follow(latent.detach(), found.indices)
-        return Quantized(straight_through(latent, found.codes), found.codes, found.indices)
+        return Quantized(pass_gradient(latent, found.codes, how=self.gradient), found.codes, found.indices)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices.

@@ -74,5 +74,10 @@ def test_perplexity_counts_the_codes_in_even_use():
 
 
 def test_the_arguments_are_remembered():
-    assert Codebook(32, 8).config == {"class": "Codebook", "size": 32, "dim": 8}
+    assert Codebook(32, 8).config == {
+        "class": "Codebook",
+        "size": 32,
+        "dim": 8,
+        "gradient": "straight_through",
+    }
     assert MovingAverageCodebook(4, 2, decay=0.5).config["decay"] == 0.5

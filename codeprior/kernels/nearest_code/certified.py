@@ -32,7 +32,7 @@ def _exact(rows_ptr, at, stride, codes_ptr, code, active, D, BN: tl.constexpr, D
     """Squared distance of each row to a code of its own, float64."""
     lane = tl.arange(0, BD)
     total = tl.zeros((BN,), tl.float64)
-    for start in tl.static_range(0, DP, BD):
+    for start in range(0, DP, BD):
         mask = active[:, None] & (start + lane < D)[None, :]
         x = tl.load(rows_ptr + at[:, None] + (start + lane)[None, :] * stride, mask=mask, other=0.0).to(tl.float64)
         c = tl.load(codes_ptr + code.to(tl.int64)[:, None] * D + (start + lane)[None, :], mask=mask, other=0.0)

@@ -1,0 +1,148 @@
+"""Several codebooks for one latent: side by side on groups of its channels, or one after the other on what is left."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.gradients import straight_through
+from codeprior.layers.configured import build, configured
+from codeprior.shapes import Latent
+
+ManyIndices = Int[Tensor, "b m h w"]
+
+
+class Stages(NamedTuple):
+    """What `ResidualCodebook.stages` gives."""
+
+    inputs: list[Latent]
+    """What each stage was given: the residual of those before it."""
+    outputs: list[Quantized]
+    """What each stage gave."""
+
+
+@configured
+class GroupedCodebook(nn.Module):
+    """Codebooks side by side: the channels are cut into groups, and each group has a table, or all share one.
+
+    With separate tables this is product quantisation; with a shared one, several heads of one table.
+
+    Args:
+        codebook: The table of the first group, of width `dim / groups`; any configured codebook. The others are built
+            from its arguments, with fresh weights.
+        groups: Count of groups.
+        shared: All groups use the one table.
+
+    Attributes:
+        size: Codes of a table.
+        dim: Width of the whole.
+
+    Source: Jégou et al. 2011 (product quantisation); heads as in lucidrains/vector-quantize-pytorch.
+    """
+
+    def __init__(self, codebook: nn.Module, *, groups: int, shared: bool = False):
+        super().__init__()
+        self.groups, self.shared = groups, shared
+        self.size, self.dim = codebook.size, codebook.dim * groups
+        self.codebooks = _family(codebook, 1 if shared else groups)
+
+    def forward(self, latent: Latent) -> Quantized:
+        """Exchanges each group of channels for its nearest code.
+
+        Args:
+            latent: `b d h w`, with `d = dim`.
+
+        Returns:
+            values: `b d h w`, with a gradient to the latent.
+            codes: `b d h w`, with a gradient to the tables where they learn by gradient.
+            indices: `b m h w`, int64, one for each group.
+
+        Raises:
+            ValueError: The latent's width is not `dim`.
+        """
+        _check("GroupedCodebook", latent, self.dim)
+        if self.shared:
+            found = self.codebooks[0](rearrange(latent, "b (m d) h w -> (b m) d h w", m=self.groups))
+            values, codes = (rearrange(part, "(b m) d h w -> b (m d) h w", m=self.groups) for part in found[:2])
+            return Quantized(values, codes, rearrange(found.indices, "(b m) h w -> b m h w", m=self.groups))
+        parts = zip(self.codebooks, latent.chunk(self.groups, 1), strict=True)
+        values, codes, indices = zip(*(codebook(part) for codebook, part in parts), strict=True)
+        return Quantized(torch.cat(values, 1), torch.cat(codes, 1), torch.stack(indices, 1))
+
+    def lookup(self, indices: ManyIndices) -> Latent:
+        """Gives the codes of these indices, `b m h w` to `b d h w`."""
+        tables = [self.codebooks[0 if self.shared else group] for group in range(self.groups)]
+        return torch.cat([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)], 1)
+
+
+@configured
+class ResidualCodebook(nn.Module):
+    """Codebooks one after the other: each exchanges what those before it have left over; the codes are summed.
+
+    Args:
+        codebook: The first table; any configured codebook. The others are built from its arguments.
+        stages: Count of tables.
+        shared: All stages use the one table.
+
+    Attributes:
+        size: Codes of a table.
+        dim: Width of a code.
+
+    Source: Zeghidour et al. 2021 (SoundStream), section III-C.
+    """
+
+    def __init__(self, codebook: nn.Module, *, stages: int, shared: bool = False):
+        super().__init__()
+        self.count, self.shared = stages, shared
+        self.size, self.dim = codebook.size, codebook.dim
+        self.codebooks = _family(codebook, 1 if shared else stages)
+
+    def forward(self, latent: Latent, *, depth: int | None = None) -> Quantized:
+        """Exchanges each vector for a sum of codes.
+
+        Args:
+            latent: `b d h w`, with `d = dim`.
+            depth: Stages that are used, from the first; None uses all. Drawing it at random is quantiser dropout.
+
+        Returns:
+            values: `b d h w`, with a straight-through gradient to the latent.
+            codes: `b d h w`, the sum, with a gradient to the tables where they learn by gradient.
+            indices: `b m h w`, int64, one for each stage.
+
+        Raises:
+            ValueError: The latent's width is not `dim`, or the depth is not in [1, stages].
+        """
+        _, outputs = self.stages(latent, depth=depth)
+        codes = torch.stack([found.codes for found in outputs]).sum(0)
+        return Quantized(straight_through(latent, codes), codes, torch.stack([found.indices for found in outputs], 1))
+
+    def stages(self, latent: Latent, *, depth: int | None = None) -> Stages:
+        """Gives what each stage took and gave, for losses that want every stage."""
+        _check("ResidualCodebook", latent, self.dim)
+        depth = self.count if depth is None else depth
+        if not 1 <= depth <= self.count:
+            raise ValueError(f"ResidualCodebook: expected a depth in [1, {self.count}], got {depth}.")
+        inputs, outputs, rest = [], [], latent
+        for stage in range(depth):
+            found = self.codebooks[0 if self.shared else stage](rest)
+            inputs.append(rest)
+            outputs.append(found)
+            rest = rest - found.codes.detach()
+        return Stages(inputs, outputs)
+
+    def lookup(self, indices: ManyIndices) -> Latent:
+        """Gives the sums of codes of these indices, `b m h w` to `b d h w`; fewer stages than there are will do."""
+        tables = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
+        return torch.stack([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)]).sum(0)
+
+
+def _family(first: nn.Module, count: int) -> nn.ModuleList:
+    return nn.ModuleList([first, *(build(first.config) for _ in range(count - 1))])
+
+
+def _check(name: str, latent: Tensor, dim: int) -> None:
+    if latent.ndim != 4 or latent.shape[1] != dim:
+        raise ValueError(f"{name}: expected a latent (b, {dim}, h, w), got {tuple(latent.shape)}.")

@@ -1,0 +1,100 @@
+"""vector-quantize-pytorch from both sides: its quantizers as codebooks, and our lookup inside them."""
+
+import copy
+
+import pytest
+import torch
+from einops import rearrange
+
+from codeprior.codebooks import VQPCodebook, accelerate
+
+vqp = pytest.importorskip("vector_quantize_pytorch")
+
+
+def quantizers():
+    return {
+        "moving averages": lambda: vqp.VectorQuantize(dim=8, codebook_size=32, threshold_ema_dead_code=2),
+        "cosine": lambda: vqp.VectorQuantize(dim=8, codebook_size=32, use_cosine_sim=True),
+        "learnable": lambda: vqp.VectorQuantize(dim=8, codebook_size=32, learnable_codebook=True, ema_update=False),
+        "heads": lambda: vqp.VectorQuantize(dim=8, codebook_size=32, heads=2, separate_codebook_per_head=True),
+        "k-means": lambda: vqp.VectorQuantize(dim=8, codebook_size=32, kmeans_init=True, kmeans_iters=3),
+        "residual": lambda: vqp.ResidualVQ(dim=8, codebook_size=32, num_quantizers=3),
+    }
+
+
+@pytest.mark.parametrize("name", quantizers())
+def test_an_accelerated_quantizer_behaves_as_before(name):
+    torch.manual_seed(1)
+    original = quantizers()[name]()
+    ours = accelerate(copy.deepcopy(original))
+    assert list(ours.state_dict()) == list(original.state_dict())
+    for step in range(6):
+        original.train(step < 5), ours.train(step < 5)
+        latent = torch.randn(3, 20, 8)
+        results = []
+        for module in (original, ours):
+            torch.manual_seed(step)
+            x = latent.clone().requires_grad_()
+            values, indices, loss = module(x)
+            if step < 5:
+                (values.square().sum() + loss.sum()).backward()
+            results.append((values, indices, loss, x.grad))
+        for theirs, mine in zip(*results, strict=True):
+            if theirs is not None:
+                # the averages' sums are taken in another order
+                assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+    for key, value in original.state_dict().items():
+        assert torch.allclose(ours.state_dict()[key].float(), value.float(), rtol=1e-4, atol=1e-5), key
+    for theirs, mine in zip(original.parameters(), ours.parameters(), strict=True):
+        assert (theirs.grad is None) == (mine.grad is None)
+        if theirs.grad is not None:
+            assert torch.allclose(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_calls_with_a_mask_take_the_originals_way():
+    original = vqp.VectorQuantize(dim=8, codebook_size=32)
+    ours = accelerate(copy.deepcopy(original))
+    latent, mask = torch.randn(2, 10, 8), torch.rand(2, 10) > 0.5
+    for module in (original, ours):
+        torch.manual_seed(0)
+        module(latent, mask=mask)
+    for name, value in original.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
+
+
+def test_what_needs_every_distance_is_refused():
+    with pytest.raises(ValueError, match="stochastic_sample_codes, which needs every distance"):
+        accelerate(vqp.VectorQuantize(dim=8, codebook_size=32, stochastic_sample_codes=True))
+    with pytest.raises(ValueError, match="found no VectorQuantize in Linear"):
+        accelerate(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: vqp.VectorQuantize(dim=8, codebook_size=32),
+        lambda: vqp.ResidualVQ(dim=8, codebook_size=32, num_quantizers=3),
+        lambda: vqp.SimVQ(dim=8, codebook_size=32),
+        lambda: vqp.FSQ(levels=[4, 4, 4], dim=8),
+        lambda: vqp.LFQ(dim=8, codebook_size=16),
+    ],
+    ids=["VectorQuantize", "ResidualVQ", "SimVQ", "FSQ", "LFQ"],
+)
+def test_any_quantizer_serves_as_a_codebook(make):
+    quantizer = make()
+    codebook = VQPCodebook(quantizer, dim=8)
+    latent = torch.randn(2, 8, 3, 4, requires_grad=True)
+    codebook.eval()
+    found = codebook(latent)
+    rows, *_ = quantizer(rearrange(latent, "b d h w -> b (h w) d"))
+    assert torch.equal(found.values, rearrange(rows, "b (h w) d -> b d h w", h=3))
+    assert found.indices.shape[-2:] == (3, 4)
+    assert torch.allclose(codebook.lookup(found.indices), found.values, atol=1e-5)
+    codebook.train()
+    codebook(latent).values.square().sum().backward()
+    assert latent.grad.abs().sum() > 0
+
+
+def test_a_quantizer_that_does_not_tell_its_size_must_be_told():
+    with pytest.raises(TypeError, match="Identity does not tell its size; give size="):
+        VQPCodebook(torch.nn.Identity())
