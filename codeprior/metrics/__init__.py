@@ -16,7 +16,17 @@ from codeprior.metrics.frechet import (
 )
 from codeprior.metrics.identity import FaceEmbedding, identity_angle, identity_similarity
 from codeprior.metrics.inception import FIDInception
-from codeprior.metrics.measures import Measure, identity_measure, perceptual_measure, psnr_measure, score, ssim_measure
+from codeprior.metrics.landmarks import DlibLandmarks, HeatmapLandmarks, Landmarks, landmark_distance
+from codeprior.metrics.measures import (
+    Measure,
+    identity_measure,
+    landmark_measure,
+    niqe_measure,
+    perceptual_measure,
+    psnr_measure,
+    score,
+    ssim_measure,
+)
 from codeprior.metrics.niqe import Pristine, niqe, pristine
 from codeprior.metrics.perceptual import (
     MobileNetTrunk,
@@ -29,15 +39,20 @@ from codeprior.metrics.perceptual import (
 from codeprior.metrics.provenance import Provenance, WeightsMissing
 from codeprior.metrics.results import Results
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
+from codeprior.metrics.verification import FacePair, Verification, read_pairs, verify
 
 __all__ = [
     "ArcFace",
     "CodebookUsage",
     "Comparison",
     "DlibFace",
+    "DlibLandmarks",
     "FIDInception",
     "FaceEmbedding",
+    "FacePair",
     "FeatureStatistics",
+    "HeatmapLandmarks",
+    "Landmarks",
     "Measure",
     "MobileNetTrunk",
     "Pristine",
@@ -46,6 +61,7 @@ __all__ = [
     "Summary",
     "TorchvisionTrunk",
     "Trunk",
+    "Verification",
     "WeightsMissing",
     "all_features",
     "code_accuracy",
@@ -60,17 +76,22 @@ __all__ = [
     "identity_measure",
     "identity_similarity",
     "kid",
+    "landmark_distance",
+    "landmark_measure",
     "lpips_heads",
     "niqe",
+    "niqe_measure",
     "perceptual_distance",
     "perceptual_measure",
     "pristine",
     "psnr",
     "psnr_measure",
+    "read_pairs",
     "read_statistics",
     "score",
     "ssim",
     "ssim_measure",
     "summarise",
+    "verify",
     "write_statistics",
 ]

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from codeprior.metrics.fidelity import psnr, ssim
 from codeprior.metrics.identity import FaceEmbedding, identity_angle
+from codeprior.metrics.landmarks import Landmarks, landmark_distance
+from codeprior.metrics.niqe import Pristine, niqe, pristine
 from codeprior.metrics.perceptual import Trunk, feature_distance
 from codeprior.metrics.provenance import Provenance
 from codeprior.shapes import Image
@@ -65,6 +67,29 @@ def identity_measure(network: FaceEmbedding, *, name: str = "identity") -> Measu
     return Measure(
         name=name, unit="rad", higher_is_better=False, look=network, compare=identity_angle, record=network.record
     )
+
+
+def landmark_measure(network: Landmarks, *, name: str = "LMD") -> Measure:
+    """Gives a column of landmark distances, pixels of 512 px faces.
+
+    Args:
+        network: Finds the landmarks.
+        name: The column's heading.
+    """
+    return Measure(
+        name=name, unit="px", higher_is_better=False, look=network, compare=landmark_distance, record=network.record
+    )
+
+
+def niqe_measure(statistics: Pristine | None = None) -> Measure:
+    """Gives the column NIQE, which needs no truth.
+
+    Args:
+        statistics: Of pristine photographs; those that ship where nothing is given.
+    """
+    statistics = pristine() if statistics is None else statistics
+    look = partial(niqe, statistics=statistics)
+    return Measure(name="NIQE", higher_is_better=False, look=look, compare=None, record=statistics.record)
 
 
 @torch.inference_mode()
