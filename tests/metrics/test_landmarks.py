@@ -29,7 +29,7 @@ def test_dlibs_eyes_lie_where_the_alignment_puts_them(size):
     images = torch.stack([to_tensor(Image.open(file).convert("RGB").resize((size, size))) for file in files])
     found = DlibLandmarks()(images)
     eyes = torch.stack([found[:, 36:42].mean(1), found[:, 42:48].mean(1)], dim=1)
-    # a similarity fits five points, so that one person's eyes may lie 15 % of their distance (126 px) off the template's
+    # a similarity fits five points: one person's eyes may lie 15 % of their distance (126 px) off the template
     assert (eyes - _TEMPLATE_EYES).norm(dim=-1).max() < 19
     assert (eyes - _TEMPLATE_EYES).norm(dim=-1).mean() < 10
 
