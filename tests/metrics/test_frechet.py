@@ -96,6 +96,7 @@ def test_statistics_are_read_as_basicsr_and_pytorch_fid_write_them(tmp_path):
         read_statistics(tmp_path / "other.pth")
 
 
+@pytest.mark.slow  # about ten seconds of one core
 def test_the_inception_features_are_those_of_pytorch_fid(tmp_path, monkeypatch):
     need("pytorch_fid")
     from pytorch_fid import inception
