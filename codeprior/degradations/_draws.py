@@ -57,7 +57,7 @@ class Draws:
 
     def uniform(self, low: float, high: float) -> NDArray[np.float64]:
         """Gives uniform numbers in [low, high)."""
-        return low + (high - low) * self.unit()
+        return np.asarray(low + (high - low) * self.unit(), np.float64)
 
     def choice(self, weights: Sequence[float]) -> NDArray[np.uint8]:
         """Gives indices with probabilities in proportion to `weights`."""

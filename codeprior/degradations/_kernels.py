@@ -1,8 +1,8 @@
 """Blur kernels as matrices, from the few numbers that describe them.
 
-Gaussian family, after BasicSR: grid of whole pixels centred on 0, covariance `R(θ) diag(σx², σy²) R(θ)ᵀ`, quadratic form
-`q = xᵀ Σ⁻¹ x`, weights normalised to the sum 1. The window is part of the model: it is never widened with σ, so σ 15 in
-41 taps acts like 10.4.
+Gaussian family, after BasicSR: grid of whole pixels centred on 0, covariance `R(θ) diag(σx², σy²) R(θ)ᵀ`, quadratic
+form `q = xᵀ Σ⁻¹ x`, weights normalised to the sum 1. The window is part of the model: it is never widened with σ, so
+σ 15 in 41 taps acts like 10.4.
 """
 
 from collections.abc import Callable

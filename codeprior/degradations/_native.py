@@ -1,9 +1,11 @@
 """Compiled inner loops for the CPU: a blur fused into the bilinear reduction after it, noise, and the way back up.
 
-Bilinear reduction without antialias reads four blurred pixels for each one it gives, so most of a blurred image is never
-looked at. The kernel of the blur, shifted by the four and blended, is applied at the places that are read and nowhere
+Bilinear reduction without antialias reads four blurred pixels for each one it gives, so most of a blurred image is
+never looked at. The kernel of the blur, shifted by the four and blended, is applied at the places that are read and nowhere
 else. The functions compile on first use and stay compiled on disk.
 """
+
+# pyright: reportCallIssue=false  (intrinsics are called without the typing context they are written with)
 
 import numpy as np
 from numba import njit
@@ -212,12 +214,12 @@ def place_between(source, target):
 
 @_exact
 def enlarge_levels(pixels, height, width, rounded):
-    """Gives pixels resized bilinearly, as planes: 8-bit levels where `rounded`, unit floats on the 8-bit grid elsewhere.
+    """Gives pixels resized bilinearly, as planes of 8-bit levels.
 
     Args:
         pixels: `h w 3`, unit.
         height, width: New size.
-        rounded: Planes `3 height width` to write to, of uint8 or float32.
+        rounded: Planes `3 height width`, uint8, to write to.
     """
     rows, part_y = place_between(pixels.shape[0], height)
     columns, part_x = place_between(pixels.shape[1], width)

@@ -11,7 +11,7 @@ def pixels_from_planes(planes: np.ndarray) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels
 
 
-def planes_from_pixels(pixels: NDArray[np.float32], dtype: type) -> np.ndarray:
+def planes_from_pixels(pixels: np.ndarray, dtype: type) -> np.ndarray:
     """Gives planes, as floats unchanged or as 8-bit levels rounded half to even and clamped."""
     if dtype == np.uint8:
         pixels = levels(pixels)

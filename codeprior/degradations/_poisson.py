@@ -19,7 +19,7 @@ _COUNTS = 512  # more than a mean of 256 reaches with 32 bits: 6.2 standard devi
 
 @functools.cache
 def count_table(level: int) -> NDArray[np.int64]:
-    """Gives, for each 8-bit value and count, the chance of a count that large or smaller, in units of 2⁻³²: `256 512`."""
+    """Gives the chance of each count or a smaller one for each 8-bit value, in units of 2⁻³²: `256 512`."""
     means = np.arange(256) / 255 * level
     counts = np.arange(_COUNTS)
     factorials = np.array([math.lgamma(count + 1) for count in counts])
@@ -31,7 +31,7 @@ def count_table(level: int) -> NDArray[np.int64]:
     return table
 
 
-def poisson_pixels(image: NDArray[np.float32], key: int, grey: bool) -> NDArray[np.float32]:
+def poisson_pixels(image: NDArray[np.float32], key: int, grey: bool) -> np.ndarray:
     """Gives the noise of one image, `H W 3`, to be scaled and added."""
     height, width, _ = image.shape
     values = np.rint(np.clip(image, 0, 1) * np.float32(255))
@@ -72,5 +72,3 @@ def poisson_canvas(canvas: Canvas, keys: np.ndarray, grey: np.ndarray) -> Tensor
 @functools.cache
 def _all_tables() -> NDArray[np.int64]:
     return np.concatenate([count_table(1 << power).ravel() for power in range(9)])
-
-

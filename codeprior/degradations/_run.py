@@ -1,7 +1,7 @@
 """Takes images in, chooses how an op is run on them, and gives images back in the form they came."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ Mode = Literal["fast", "strict", "diff"]
 _SLACK = 1e-3  # what resampling may leave outside [0, 1] without being a wrong range
 
 
-def sizes_of(who: str, image: Images | tuple[int, ...]) -> np.ndarray:
+def sizes_of(who: str, image: Any) -> np.ndarray:
     """Gives height and width of each sample, `b 2`."""
     if isinstance(image, tuple) and all(isinstance(side, int) for side in image):
         if len(image) not in (2, 3) or min(image) < 1:
@@ -31,7 +31,7 @@ def sizes_of(who: str, image: Images | tuple[int, ...]) -> np.ndarray:
     return np.array([sample.shape[-2:] for sample in _samples(who, image)], np.int64).reshape(-1, 2)
 
 
-def _samples(who: str, image: Images) -> Sequence[Tensor]:
+def _samples(who: str, image: Any) -> Any:
     """Gives the images one by one, checked for form but not for values."""
     samples = [image] if isinstance(image, Tensor) and image.ndim == 3 else image
     if not isinstance(samples, Tensor) and not all(isinstance(sample, Tensor) for sample in samples):
@@ -97,7 +97,9 @@ def run(op: "Op", image: Images, params: Params, *, mode: Mode, dtype: torch.dty
 
 def _check_record(who: str, params: Params, sizes: np.ndarray) -> None:
     if len(params) != len(sizes):
-        raise ValueError(f"{who}: expected values for {len(sizes)} samples, got {len(params)}; slice the record to match.")
+        raise ValueError(
+            f"{who}: expected values for {len(sizes)} samples, got {len(params)}; slice the record to match."
+        )
     drawn = params.sizes.numpy()
     for number in np.flatnonzero((drawn != sizes).any(1))[:1]:
         (ours, theirs) = (f"{h}×{w}" for h, w in (sizes[number], drawn[number]))

@@ -1,8 +1,8 @@
 """A differentiable stand-in for JPEG, of which only the gradient is used; the values come from the exact form.
 
 The linear parts keep their true derivative. The rounding of a coefficient u, in units of its step, passes the gradient
-with the factor `u² / (u² + ¼²)`: about 1 where the coefficient survives, about 0 in the dead zone around 0, where a small
-change of the input leaves nothing in the output.
+with the factor `u² / (u² + ¼²)`: about 1 where the coefficient survives, about 0 in the dead zone around 0, where a
+small change of the input leaves nothing in the output.
 """
 
 import math

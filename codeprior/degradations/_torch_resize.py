@@ -1,7 +1,7 @@
 """Resizing of a batch in torch, each image from its own size to its own size.
 
-Bilinear by OpenCV's rule is done with gathers and one rounding a pass, so that it gives OpenCV's bits. The other ways are
-products with one sparse-looking matrix a side, in double precision.
+Bilinear by OpenCV's rule is done with gathers and one rounding a pass, so that it gives OpenCV's bits. The other ways
+are products with one sparse-looking matrix a side, in double precision.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def resize_canvas(canvas: Canvas, values: Values, rules: str, names: tuple[str, 
     return routed(canvas, values["interpolation"], [way(name) for name in names])
 
 
-def between(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def between(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     """Gives the first of the two source places around each target place, and the way to the second."""
     real = (np.arange(target) + 0.5) * (1.0 / (target / source)) - 0.5
     first = np.floor(real).astype(np.int64)
@@ -99,12 +99,14 @@ def matrix(source: int, target: int, name: str, rules: str) -> NDArray[np.float6
     else:
         scale = source / target
         for place in each:
-            covered = np.minimum(np.arange(source) + 1, (place + 1) * scale) - np.maximum(np.arange(source), place * scale)
+            covered = np.minimum(np.arange(source) + 1, (place + 1) * scale) - np.maximum(
+                np.arange(source), place * scale
+            )
             weights[place] = np.maximum(covered, 0) / scale
     return weights
 
 
-def _area_enlarged(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _area_enlarged(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     """What OpenCV does for area when it enlarges: bilinear towards the part of the next pixel that is covered."""
     each = np.arange(target)
     first = np.floor(each * (source / target)).astype(np.int64)

@@ -1,7 +1,7 @@
 """Two inner loops with their sums held in vector registers, as numba intrinsics.
 
-Numba's loop vectorizer keeps one sum a lane in memory and tests for aliasing before each short loop; on the 41-tap sums of
-a blur that costs most of the time. Written as vectors of eight, LLVM turns them into whatever the machine has.
+Numba's loop vectorizer keeps one sum a lane in memory and tests for aliasing before each short loop; on the 41-tap sums
+of a blur that costs most of the time. Written as vectors of eight, LLVM turns them into whatever the machine has.
 """
 
 from llvmlite import ir
@@ -75,7 +75,7 @@ def weighted_rows(vectors: int):
     double, lanes = ir.DoubleType(), 4
 
     @intrinsic
-    def sums(typingctx, image, starts, first, shift, weights, count, out, place, pitch):  # noqa: PLR0913
+    def sums(typingctx, image, starts, first, shift, weights, count, out, place, pitch):
         index = types.intp
         signature = types.void(image, starts, index, index, weights, index, out, index, index)
 
@@ -116,13 +116,13 @@ def window_pairs(columns: int, vectors: int):
 
     `f(image, starts, shifts, column, weights, count, out)` computes for each number n below `columns`, lane l below
     `8 · vectors` and step s of 0 and 1:
-    `out[(2n + s) · 8 · vectors + l] = Σ_t weights[8 · vectors · t + l] · image[starts[t] + shifts[column + n] + s + l]`,
-    t from 0 to `count`.
+    `out[(2n + s) · 8 · vectors + l]
+    = Σ_t weights[8 · vectors · t + l] · image[starts[t] + shifts[column + n] + s + l]`, t from 0 to `count`.
     """
     block = _LANES * vectors
 
     @intrinsic
-    def sums(typingctx, image, starts, shifts, column, weights, count, out):  # noqa: PLR0913
+    def sums(typingctx, image, starts, shifts, column, weights, count, out):
         signature = types.void(image, starts, shifts, types.intp, weights, types.intp, out)
 
         def codegen(context, builder, signature, args):

@@ -31,7 +31,9 @@ class Blur(Op):
 
     def _check(self, values: Values, sizes: Sizes) -> None:
         size, sigma, kind = values["size"], values["sigma"], values["kind"]
-        reject(self, (size % 2 == 0) | (size < 1), "expected an odd kernel size of 1 pixel or more; even kernels shift.")
+        reject(
+            self, (size % 2 == 0) | (size < 1), "expected an odd kernel size of 1 pixel or more; even kernels shift."
+        )
         gaussian = (kind <= PLATEAU)[:, None]
         reject(self, (gaussian & ~(sigma > 0)).any(1), "expected sigma above 0 pixels.")
         reject(self, (kind > PLATEAU) & ~(values["shape"] > 0), "expected a cut-off, length or radius above 0.")

@@ -23,8 +23,8 @@ from .resample import INTERPOLATIONS, Resampling
 class Chain(Op):
     """Ops one after the other.
 
-    Values of the parts are recorded under their names: `gaussian_blur.sigma`, `jpeg.quality`, and `jpeg_2.quality` for a
-    second one.
+    Values of the parts are recorded under their names: `gaussian_blur.sigma`, `jpeg.quality`, and `jpeg_2.quality` for
+    a second one.
 
     Args:
         ops: What is done, first to last.

@@ -1,4 +1,4 @@
-"""Noise: Gaussian in colour or grey, Poisson (shot) and speckle, as functions of a recorded key and the pixel's place."""
+"""Noise: Gaussian in colour or grey, Poisson (shot) and speckle, as functions of a key and the pixel's place."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,8 @@ class GaussianNoise(Op):
         grey: Chance that the three channels share one field.
         clip: Whether the result is clipped.
 
-    Source: XPixelGroup/BasicSR:basicsr/data/degradations.py; there grey noise is one field for the whole batch on the GPU,
-        here one a sample.
+    Source: XPixelGroup/BasicSR:basicsr/data/degradations.py; there grey noise is one field for the whole batch on the
+        GPU, here one a sample.
     """
 
     sigma: tuple[float, float] = (0, 20)

@@ -4,12 +4,11 @@
 image as an array, on the CPU) and `_batch` (a batch of ragged images as a tensor, on any device).
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ._canvas import Canvas
 from ._draws import Draws, fresh_keys
@@ -20,8 +19,8 @@ from .record import Params, Values
 Sizes = NDArray[np.int64]
 """Height and width a sample: `b 2`."""
 
-Pixels = NDArray[np.float32]
-"""One image on its way: `H W 3`, unit, contiguous."""
+Pixels = NDArray[Any]
+"""One image on its way: `H W 3`, unit, float32."""
 
 
 class Traced(NamedTuple):
@@ -169,7 +168,7 @@ class Op:
         raise NotImplementedError
 
 
-def reject(op: Op, bad: Sequence[bool] | np.ndarray, reason: str) -> None:
+def reject(op: Op, bad: ArrayLike, reason: str) -> None:
     """Raises ValueError naming the first sample that is bad."""
     found = np.flatnonzero(bad)
     if len(found):

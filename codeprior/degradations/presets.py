@@ -7,15 +7,26 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .blur import GaussianBlur, GeneralisedBlur, KernelMix, MotionBlur, PlateauBlur, Sinc
-from .choose import Maybe, OneOf, Shuffle
-from .colour import ChannelShift, Clamp, ColourJitter, Grey, Round
+from ._chains import (
+    DAEFR_SIZES,
+    bsrgan,
+    classic,
+    codeformer_large,
+    face_colour,
+    gpen_code,
+    gpen_paper,
+    lcqs,
+    narrow,
+    realesrgan,
+)
+from .blur import GaussianBlur
+from .choose import Maybe
+from .colour import ChannelShift, Grey, Round
 from .combine import Chain, Pair
 from .compression import Jpeg
-from .noise import GaussianNoise, PoissonNoise
+from .noise import GaussianNoise
 from .op import Op
-from .resample import Rescale, Resize, ResizeBack
-from .sharpen import BrushStrokes, Unsharp
+from .sharpen import BrushStrokes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,141 +103,24 @@ def codeformer_pair() -> Pair:
     return Pair(first=preset("codeformer-III-small"), second=preset("codeformer-III-large"))
 
 
-_DAEFR_SIZES = (39, 41)
-
-
-def _classic(*, sigma, factor, quality, noise=(0, 20), size=(41,), cast="round", colour=()) -> Chain:
-    """What the face restorers share: blur, reduce, noise, JPEG, back to size, colour, round."""
-    return Chain(
-        ops=(
-            GaussianBlur(size=size, sigma=sigma),
-            Resize(factor=factor),
-            GaussianNoise(sigma=noise),
-            Jpeg(quality=quality, cast=cast),
-            ResizeBack(),
-            *colour,
-            Round(),
-        )
-    )
-
-
-def _face_colour() -> tuple[Op, ...]:
-    return (
-        Maybe(op=ChannelShift(), chance=0.3),
-        Maybe(op=Grey(), chance=0.01),
-        Maybe(op=ColourJitter(), chance=0.3),
-    )
-
-
-def _narrow() -> Chain:
-    return _classic(size=_DAEFR_SIZES, sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100))
-
-
-def _codeformer_large() -> Chain:
-    return _classic(sigma=(1, 15), factor=(4, 30), quality=(30, 80), cast="floor")
-
-
-def _gpen_code() -> Chain:
-    return Chain(
-        ops=(
-            GaussianBlur(sigma=(0.1, 10)),
-            Resize(factor=(0.8, 8)),
-            GaussianNoise(sigma=(0, 20)),
-            Jpeg(quality=(60, 100), cast="floor"),
-            ResizeBack(),
-        )
-    )
-
-
-def _gpen_paper() -> Chain:
-    blur = KernelMix(
-        blurs=(GaussianBlur(size=tuple(range(7, 42, 2)), sigma=(0.1, 10)), MotionBlur(length=(7, 41))), weights=(0.5, 0.5)
-    )
-    return Chain(
-        ops=(blur, Resize(factor=(10, 200)), GaussianNoise(sigma=(0, 25)), Jpeg(quality=(5, 50)), ResizeBack(), Round())
-    )
-
-
-def _lcqs(*between: Op, blur: tuple[Op, ...] = ()) -> Chain:
-    small = Resize(factor=(8, 8), interpolation="bicubic")
-    return Chain(ops=(*blur, small, Round(), *between, ResizeBack(interpolation="bicubic"), Round()))
-
-
-def _realesrgan_blur(sigma: tuple[float, float]) -> KernelMix:
-    sizes = tuple(range(7, 22, 2))
-    mix = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
-    return KernelMix(
-        blurs=(
-            GaussianBlur(size=sizes, sigma=sigma, isotropic=1),
-            GaussianBlur(size=sizes, sigma=sigma, isotropic=0),
-            GeneralisedBlur(size=sizes, sigma=sigma, isotropic=1),
-            GeneralisedBlur(size=sizes, sigma=sigma, isotropic=0),
-            PlateauBlur(size=sizes, sigma=sigma, isotropic=1),
-            PlateauBlur(size=sizes, sigma=sigma, isotropic=0),
-            Sinc(size=sizes),
-        ),
-        weights=(*(0.9 * weight for weight in mix), 0.1),
-    )
-
-
-def _realesrgan() -> Chain:
-    back = ResizeBack(divide=4, interpolation=("area", "bilinear", "bicubic"), rules="torch")
-    ringing = Maybe(op=Sinc(size=tuple(range(7, 22, 2))), chance=0.8)
-    last = Jpeg(quality=(30, 95))
-    return Chain(
-        ops=(
-            Unsharp(),
-            _realesrgan_blur((0.2, 3)),
-            Rescale(scale=(0.15, 1.5), chances=(0.2, 0.7, 0.1)),
-            OneOf(ops=(GaussianNoise(sigma=(1, 30), grey=0.4), PoissonNoise(scale=(0.05, 3), grey=0.4))),
-            Jpeg(quality=(30, 95)),
-            Maybe(op=_realesrgan_blur((0.2, 1.5)), chance=0.8),
-            Rescale(scale=(0.3, 1.2), chances=(0.3, 0.4, 0.3), divide=4),
-            OneOf(ops=(GaussianNoise(sigma=(1, 25), grey=0.4), PoissonNoise(scale=(0.05, 2.5), grey=0.4))),
-            OneOf(ops=(Chain(ops=(back, ringing, last)), Chain(ops=(last, back, ringing)))),
-            Round(),
-        )
-    )
-
-
-def _bsrgan() -> Chain:
-    sizes = tuple(range(7, 26, 2))
-    blur = KernelMix(
-        blurs=(GaussianBlur(size=sizes, sigma=(0.1, 2.8), isotropic=1), GaussianBlur(size=sizes, sigma=(0.1, 2.8), isotropic=0)),
-        weights=(0.5, 0.5),
-    )  # fmt: skip
-    modes = ("bilinear", "bicubic", "area")
-    shuffled = Shuffle(
-        ops=(
-            blur,
-            blur,
-            Resize(factor=(1, 8), interpolation=modes),
-            ResizeBack(divide=4, interpolation=modes),
-            GaussianNoise(sigma=(2, 25), grey=0.4),
-            Maybe(op=Jpeg(quality=(30, 95)), chance=0.9),
-        ),
-        before=((2, 3),),
-    )
-    return Chain(ops=(shuffled, Clamp(), Jpeg(quality=(30, 95)), ResizeBack(divide=4, interpolation=modes), Round()))
-
-
+_DATASET = "data/ffhq_degradation_dataset.py"
 _DAEFR = "LIAGM/DAEFR:configs/{}.yaml, DAEFR/data/ffhq_degradation_dataset{}.py"
 _CODEFORMER = "sczhou/CodeFormer:options/CodeFormer_{}.yml, basicsr/data/{}.py"
 
 _PRESETS: dict[str, tuple[Callable[[], Op], About]] = {
     "daefr": (
-        lambda: _classic(size=_DAEFR_SIZES, sigma=(0.1, 15), factor=(0.8, 30), quality=(30, 100)),
+        lambda: classic(size=DAEFR_SIZES, sigma=(0.1, 15), factor=(0.8, 30), quality=(30, 100)),
         About(source=_DAEFR.format("DAEFR", "")),
     ),
-    "daefr-codebook-lq": (_narrow, About(source=_DAEFR.format("LQ_codebook", "_LQ"))),
-    "daefr-association": (_narrow, About(source=_DAEFR.format("Association_stage", ""))),
+    "daefr-codebook-lq": (narrow, About(source=_DAEFR.format("LQ_codebook", "_LQ"))),
+    "daefr-association": (narrow, About(source=_DAEFR.format("Association_stage", ""))),
     "restoreformer": (
-        _narrow,
-        About(source="wzhouxiff/RestoreFormer:configs/RestoreFormer.yaml, RestoreFormer/data/ffhq_degradation_dataset.py"),
+        narrow,
+        About(source=f"wzhouxiff/RestoreFormer:configs/RestoreFormer.yaml, RestoreFormer/{_DATASET}"),
     ),
     "restoreformer++": (
-        lambda: _classic(
-            size=_DAEFR_SIZES, sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100),
+        lambda: classic(
+            size=DAEFR_SIZES, sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100),
             colour=(Maybe(op=ChannelShift(shift=(-32, 32)), chance=0.2), Maybe(op=Grey(), chance=0.008)),
         ),
         About(
@@ -235,16 +129,16 @@ _PRESETS: dict[str, tuple[Callable[[], Op], About]] = {
         ),
     ),
     "codeformer-I": (lambda: Chain(ops=(Round(),)), About(source=_CODEFORMER.format("stage1", "ffhq_blind_dataset"))),
-    "codeformer-II": (_codeformer_large, About(source=_CODEFORMER.format("stage2", "ffhq_blind_dataset"))),
+    "codeformer-II": (codeformer_large, About(source=_CODEFORMER.format("stage2", "ffhq_blind_dataset"))),
     "codeformer-III-small": (
-        lambda: _classic(sigma=(0.1, 10), factor=(1, 12), noise=(0, 15), quality=(60, 100), cast="floor"),
+        lambda: classic(sigma=(0.1, 10), factor=(1, 12), noise=(0, 15), quality=(60, 100), cast="floor"),
         About(source=_CODEFORMER.format("stage3", "ffhq_blind_joint_dataset")),
     ),
     "codeformer-III-large": (
-        _codeformer_large, About(source=_CODEFORMER.format("stage3", "ffhq_blind_joint_dataset"))
+        codeformer_large, About(source=_CODEFORMER.format("stage3", "ffhq_blind_joint_dataset"))
     ),
     "codeformer-colourisation": (
-        lambda: _classic(sigma=(1, 15), factor=(4, 30), quality=(30, 80), cast="floor", colour=_face_colour()),
+        lambda: classic(sigma=(1, 15), factor=(4, 30), quality=(30, 80), cast="floor", colour=face_colour()),
         About(source=_CODEFORMER.format("colorization", "ffhq_blind_dataset")),
     ),
     "codeformer-inpainting": (
@@ -255,52 +149,53 @@ _PRESETS: dict[str, tuple[Callable[[], Op], About]] = {
         ),
     ),
     "gfpgan": (
-        lambda: _classic(sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100), colour=_face_colour()),
+        lambda: classic(sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100), colour=face_colour()),
         About(source="TencentARC/GFPGAN:options/train_gfpgan_v1.yml, gfpgan/data/ffhq_degradation_dataset.py"),
     ),
     "vqfr-v1": (
-        lambda: _classic(sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100)),
-        About(source="TencentARC/VQFR:options/train/VQFR/train_vqfr_v1_B16_200K.yml, vqfr/data/ffhq_degradation_dataset.py"),
+        lambda: classic(sigma=(0.1, 10), factor=(0.8, 8), quality=(60, 100)),
+        About(source=f"TencentARC/VQFR:options/train/VQFR/train_vqfr_v1_B16_200K.yml, vqfr/{_DATASET}"),
     ),
     "vqfr-v2": (
-        lambda: _classic(sigma=(1, 15), factor=(1, 30), quality=(30, 90)),
-        About(source="TencentARC/VQFR:options/train/VQFR/train_vqfr_v2_B16_200K.yml, vqfr/data/ffhq_degradation_dataset.py"),
+        lambda: classic(sigma=(1, 15), factor=(1, 30), quality=(30, 90)),
+        About(source=f"TencentARC/VQFR:options/train/VQFR/train_vqfr_v2_B16_200K.yml, vqfr/{_DATASET}"),
     ),
     "gpen-code": (
-        _gpen_code, About(source="yangxy/GPEN:training/data_loader/dataset_face.py, training/data_loader/degradations.py")
+        gpen_code,
+        About(source="yangxy/GPEN:training/data_loader/dataset_face.py, training/data_loader/degradations.py"),
     ),
     "gpen-paper": (
-        _gpen_paper,
+        gpen_paper,
         About(
             source="Yang et al., GAN Prior Embedded Network for Blind Face Restoration, 2021",
-            chosen="kernel sizes 7 to 41 and σ 0.1 to 10, half the kernels motion of 7 to 41 pixels, rounding at the end",
+            chosen="kernel sizes 7 to 41 and σ 0.1 to 10, half of them motion of 7 to 41 pixels, rounding at the end",
         ),
     ),
     "lcqs-mild": (
-        lambda: _lcqs(Jpeg(quality=(90, 95))),
+        lambda: lcqs(Jpeg(quality=(90, 95))),
         About(source="LCQS slides", chosen="8-bit rounding at low resolution, bicubic resizing back"),
     ),
     "lcqs-moderate": (
-        lambda: _lcqs(GaussianNoise(sigma=(20, 25))),
-        About(source="LCQS slides", chosen="bicubic reduction by 8, 8-bit rounding before the noise, bicubic resizing back"),
+        lambda: lcqs(GaussianNoise(sigma=(20, 25))),
+        About(source="LCQS slides", chosen="bicubic reduction by 8, 8-bit rounding first, bicubic resizing back"),
     ),
     "lcqs-severe": (
-        lambda: _lcqs(GaussianNoise(sigma=(10, 15)), blur=(GaussianBlur(size=(21,), sigma=(1, 3), isotropic=1),)),
+        lambda: lcqs(GaussianNoise(sigma=(10, 15)), blur=(GaussianBlur(size=(21,), sigma=(1, 3), isotropic=1),)),
         About(
             source="LCQS slides",
-            chosen="round blur of 21 pixels with σ 1 to 3, bicubic reduction by 8, 8-bit rounding, bicubic resizing back",
+            chosen="round blur of 21 pixels, σ 1 to 3, bicubic reduction by 8, rounding, bicubic resizing back",
         ),
     ),
     "realesrgan": (
-        _realesrgan,
+        realesrgan,
         About(
             source="xinntao/Real-ESRGAN: second-order degradation, ×4",
-            chosen="sizes, modes, noise kinds and coins are drawn for each sample, where the source draws one for the batch; "
+            chosen="sizes, modes, noise kinds and coins are drawn a sample, where the source draws one a batch; "
             "JPEG is libjpeg's, not a differentiable imitation; resizing takes its ratio from the whole sizes",
         ),
     ),
     "bsrgan": (
-        _bsrgan,
+        bsrgan,
         About(
             source="cszn/BSRGAN: the shuffled degradation, ×4",
             chosen="shifted-kernel reduction, colour-correlated noise and the camera sensor model are left out; "

@@ -75,7 +75,9 @@ class Params:
             found = [name] if name in values else [path for path in values if path.endswith(f".{name}")]
             if len(found) != 1:
                 known = ", ".join(found or values)
-                raise ValueError(f"Params.replace: expected one value called {name}, got {len(found)}; choose of {known}.")
+                raise ValueError(
+                    f"Params.replace: expected one value called {name}, got {len(found)}; choose of {known}."
+                )
             old = values[found[0]]
             values[found[0]] = torch.as_tensor(new).to(old.dtype).expand(old.shape).clone()
         return Params(values=values, sizes=self.sizes)
@@ -92,7 +94,9 @@ class Params:
         Args:
             path: Where to; an existing file is replaced.
         """
-        write_tensors(Path(path), {**{f"values/{name}": value for name, value in self.values.items()}, "sizes": self.sizes})
+        write_tensors(
+            Path(path), {**{f"values/{name}": value for name, value in self.values.items()}, "sizes": self.sizes}
+        )
 
     @staticmethod
     def load(path: str | Path) -> "Params":

@@ -1,7 +1,7 @@
 """Changing the size: by a drawn factor, by a drawn scale, and back to the size the chain began with.
 
-`cv2` rules: half-pixel centres, no antialias, coordinates in double precision, horizontal pass first, each pass one fused
-multiply-add in single precision. `torch` rules: `torch.nn.functional.interpolate`.
+`cv2` rules: half-pixel centres, no antialias, coordinates in double precision, horizontal pass first, each pass one
+fused multiply-add in single precision. `torch` rules: `torch.nn.functional.interpolate`.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,9 @@ class Resampling(Op):
 
     def _drawn(self, draws: Draws, new: np.ndarray) -> dict[str, np.ndarray]:
         modes = np.array([INTERPOLATIONS.index(name) for name in self._modes()], np.uint8)
-        reject(self, (new < 1).any(1), "expected a result of one pixel or more; use a smaller factor or a larger image.")
+        reject(
+            self, (new < 1).any(1), "expected a result of one pixel or more; use a smaller factor or a larger image."
+        )
         return {"size": new.astype(np.int32), "interpolation": modes[draws.choice([1] * len(modes))]}
 
     def _sizes(self, values: Values, sizes: Sizes) -> Sizes:

@@ -26,7 +26,7 @@ class Unsharp(Op):
         weight: How much of the difference is added.
         threshold: 8-bit levels.
 
-    Source: xinntao/Real-ESRGAN, its USMSharp with radius 50, which is 51 pixels; there the blur is dense, here separable.
+    Source: xinntao/Real-ESRGAN, its USMSharp with radius 50, 51 pixels; there the blur is dense, here separable.
     """
 
     size: int = 51

@@ -1,18 +1,18 @@
 """How two encoders learn that the same place of two images is the same thing: a symmetric contrastive loss.
 
 Every grid position of every image is a row; row `i` of the first must find row `i` of the second among all the others,
-and the other way round.
+and the other way round. The kernel behind it never holds the matrix of all pairs.
 """
 
 from typing import Literal
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior.distributed import gather_with_gradient
+from codeprior.kernels.contrastive import symmetric_cross_entropy
 from codeprior.shapes import Latent
 
 
@@ -49,6 +49,4 @@ def association_loss(
     rows, columns = (F.normalize(rearrange(latent, "b d h w -> (b h w) d"), dim=-1) for latent in (first, second))
     if negatives == "global":
         rows, columns = gather_with_gradient(rows), gather_with_gradient(columns)
-    similarity = scale * rows @ columns.T  # n n
-    diagonal = torch.arange(len(similarity), device=similarity.device)
-    return (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.T, diagonal)) / 2
+    return symmetric_cross_entropy(rows, columns, scale=scale)

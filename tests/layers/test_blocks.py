@@ -61,7 +61,7 @@ def test_attention_errors_say_what_to_do():
 def test_a_residual_block_is_its_formula(out):
     block = ResidualBlock(8, out, groups=4).double()
     feature = torch.randn(2, 8, 5, 6, dtype=torch.float64)
-    swish = lambda x: x * torch.sigmoid(x)  # noqa: E731 - a formula, written as one
+    swish = lambda x: x * torch.sigmoid(x)
     hidden = block.conv1(swish(block.norm1(feature)))
     skip = feature if out == 8 else block.skip(feature)
     torch.testing.assert_close(block(feature), skip + block.conv2(swish(block.norm2(hidden))), **EXACT)
