@@ -1,8 +1,8 @@
 """Compiled inner loops for the CPU: a blur fused into the bilinear reduction after it, noise, and the way back up.
 
 Bilinear reduction without antialias reads four blurred pixels for each one it gives, so most of a blurred image is
-never looked at. The kernel of the blur, shifted by the four and blended, is applied at the places that are read and nowhere
-else. The functions compile on first use and stay compiled on disk.
+never looked at. The kernel of the blur, shifted by the four and blended, is applied at the places that are read and
+nowhere else. The functions compile on first use and stay compiled on disk.
 """
 
 # pyright: reportCallIssue=false  (intrinsics are called without the typing context they are written with)

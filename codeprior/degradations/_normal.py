@@ -1,8 +1,8 @@
 """Normal numbers from a key and a place: 64 bits of SplitMix64 give two, through a table of the normal quantile.
 
 Bits, table look-ups and one multiplication and addition in single precision are all there is, so that every device
-gives the same bits. The table has 64 straight pieces to each halving of the tail probability: it departs from the normal
-quantile by at most 5e-5 standard deviations, and ends at 6.3 of them.
+gives the same bits. The table has 64 straight pieces to each halving of the tail probability: it departs from the
+normal quantile by at most 5e-5 standard deviations, and ends at 6.3 of them.
 """
 
 import functools
