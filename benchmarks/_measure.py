@@ -32,13 +32,13 @@ def interleaved(providers: Providers, *, seconds: float, rounds: int = 9) -> dic
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             times[name].append(_timed(providers[name]))
-        if time.monotonic() > end and turn >= 2:
+        if time.monotonic() > end and turn >= 1:
             break
     return {name: _quantiles(values) for name, values in times.items()}
 
 
 def peak_bytes(run: Callable[[], object]) -> int | None:
-    """Device memory above what was there; on the CPU the rise of the process's high-water mark, 0 where it did not rise."""
+    """Device memory above what was there; on the CPU the rise of the process's high-water mark."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -54,14 +54,16 @@ def peak_bytes(run: Callable[[], object]) -> int | None:
 
 
 def report(rows: list[dict], target: Path | None, *, missing: list[str]) -> None:
-    text = {"columns": ["op", "n", "k", "d", "impl", "ms", "floor_ms", "wrong", "peak_bytes"]}
-    for row in rows:
-        print("  ".join(f"{key}={row.get(key)}" for key in text["columns"]), flush=True)
     for name in missing:
         print(f"missing: {name}")
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def show(row: dict) -> None:
+    columns = ["op", "n", "k", "d", "impl", "ms", "ratio", "wrong", "peak_bytes"]
+    print("  ".join(f"{key}={row.get(key)}" for key in columns), flush=True)
 
 
 def about() -> dict[str, object]:

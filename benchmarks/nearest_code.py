@@ -2,8 +2,8 @@
 
     python -m benchmarks.nearest_code --quick --json rows.json
 
-The op's own correctness is checked first and ends the run where it fails. The floor is a bare `torch.mm` of the same size,
-interleaved with the others.
+The op's own correctness is checked first and ends the run where it fails. The floor is a bare `torch.mm` of the same
+size, interleaved with the others.
 """
 
 import importlib.util
@@ -12,11 +12,12 @@ import sys
 import torch
 from einops import rearrange
 
-from benchmarks._measure import Providers, about, arguments, interleaved, peak_bytes, report
+from benchmarks._measure import Providers, about, arguments, interleaved, peak_bytes, report, show
 from codeprior.kernels import lookup, nearest_code
 from codeprior.kernels.nearest_code.compiled import why_not_compiled
 
-QUICK = [(4096, 1024, 256), (16384, 1024, 8), (4096, 1024, 8), (256, 1024, 256)]
+QUICK = [(4096, 1024, 256), (16384, 1024, 8), (256, 1024, 256)]
+PEERS = ("faiss", "pykeops", "flash_kmeans", "fastkmeans", "cuvs", "vector_quantize_pytorch")
 FULL = [(n, k, d) for d in (8, 32, 256) for k in (1024, 16384) for n in (256, 4096, 65536) if n * k * d < 2e11]
 
 
@@ -37,7 +38,7 @@ def main() -> int:
             return 1
         for op, providers in _ops(x, c).items():
             with_floor = {"torch.mm": lambda x=x, c=c: x @ c.T} | providers
-            times = interleaved(with_floor, seconds=4 if given.quick else 60)
+            times = interleaved(with_floor, seconds=1.5 if given.quick else 60)
             for impl, run in with_floor.items():
                 found = run() if impl != "torch.mm" and op == "search" else None
                 ms = times[impl]
@@ -48,8 +49,8 @@ def main() -> int:
                     | {"peak_bytes": peak_bytes(run)}
                     | facts
                 )
-    report(rows, given.json, missing=[name for name in ("faiss", "pykeops", "flash_kmeans", "fastkmeans", "cuvs",
-                                                        "vector_quantize_pytorch") if not _installed(name)])  # fmt: skip
+                show(rows[-1])
+    report(rows, given.json, missing=[name for name in PEERS if not _installed(name)])
     return 0
 
 

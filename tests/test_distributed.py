@@ -22,7 +22,9 @@ def test_two_ranks_agree_with_the_formulas():
         mp.spawn(_two_ranks, args=(meeting.name, folder), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
         results = [torch.load(f"{folder}/{rank}.pt") for rank in range(2)]
     for result in results:
-        assert result["mean"].tolist() == [1.5] and result["sum"].tolist() == [3.0] and result["first"].tolist() == [1.0]
+        assert (
+            result["mean"].tolist() == [1.5] and result["sum"].tolist() == [3.0] and result["first"].tolist() == [1.0]
+        )
         assert result["gathered"].tolist() == [1.0, 2.0]
     # the loss Σ c·g², whole on each of two ranks: its gradient reaches each part from both
     assert [result["gradient"].tolist() for result in results] == [[2 * 2 * 1.0 * 3], [2 * 2 * 2.0 * 5]]

@@ -32,7 +32,13 @@ class TimmEncoder(nn.Module):
     deviation: torch.Tensor
 
     def __init__(
-        self, backbone: str, dim: int = 256, *, stride: int = 32, pretrained: bool = False, image_size: int | None = None
+        self,
+        backbone: str,
+        dim: int = 256,
+        *,
+        stride: int = 32,
+        pretrained: bool = False,
+        image_size: int | None = None,
     ):
         super().__init__()
         import timm

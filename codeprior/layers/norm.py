@@ -16,5 +16,7 @@ def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
     Source: Esser et al. 2021 (VQGAN), whose decoders and encoders use 32 groups and epsilon 1e-6 throughout.
     """
     if channels % groups:
-        raise ValueError(f"group_norm: {channels} channels do not divide into {groups} groups; set groups to a divisor.")
+        raise ValueError(
+            f"group_norm: {channels} channels do not divide into {groups} groups; set groups to a divisor."
+        )
     return nn.GroupNorm(groups, channels, eps=1e-6)

@@ -37,7 +37,9 @@ class Faces:
         device: Where the pairs are wanted.
     """
 
-    def __init__(self, *, size: int, degradation: str | None, degradation_size: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self, *, size: int, degradation: str | None, degradation_size: int, device: torch.device | str = "cpu"
+    ):
         self.size = size
         self.degradation = None if degradation is None else degradations.preset(degradation)
         self.degradation_size = degradation_size

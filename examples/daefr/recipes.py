@@ -173,7 +173,12 @@ def hq_codebook_small() -> CodebookRecipe:
 def lq_codebook_small() -> CodebookRecipe:
     """Stage 1b of the embedded prior: as 1a, on degraded faces, with the wide range of stage 3."""
     return replace(
-        hq_codebook_small(), degradation="daefr", steps=2000, decay_from=0.5, adversarial_start=2_000_000, crop_until=0.95
+        hq_codebook_small(),
+        degradation="daefr",
+        steps=2000,
+        decay_from=0.5,
+        adversarial_start=2_000_000,
+        crop_until=0.95,
     )
 
 
@@ -191,7 +196,7 @@ def association_small() -> AssociationRecipe:
 def restoration_small() -> RestorationRecipe:
     """Stage 3 of the embedded prior."""
     return replace(
-        restoration(), network=small_network(), batch=8, steps=1000, learning_rate=8e-4, betas=(0.9, 0.98),
+        restoration(), network=small_network(), batch=8, steps=2000, learning_rate=8e-4, betas=(0.9, 0.98),
         decay_from=0.5,
     )  # fmt: skip
 

@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine) -> bool:
     """Runs one stage into its folder; returns whether it is complete."""
     recipe = RECIPES[name]()
-    changes = {key: getattr(arguments, key) for key in ("steps", "batch", "seed") if getattr(arguments, key) is not None}
+    changes = {
+        key: getattr(arguments, key) for key in ("steps", "batch", "seed") if getattr(arguments, key) is not None
+    }
     recipe = replace(recipe, **changes)
     torch.manual_seed(recipe.seed)
     images = ImageFolder(_files(arguments.faces), size=recipe.degradation_size, cached=not arguments.from_disk)
@@ -152,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="compile the networks")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves torch's choice")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
-    parser.add_argument("--from-disk", action="store_true", help="decode pictures when they are needed, not at the start")
+    parser.add_argument(
+        "--from-disk", action="store_true", help="decode pictures when they are needed, not at the start"
+    )
     return parser
 
 

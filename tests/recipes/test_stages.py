@@ -93,7 +93,9 @@ def test_an_association_step_runs_each_generator_once_or_once_an_optimiser(gener
 
 def test_shared_and_sequential_passes_pull_the_generator_alike():
     # the first generator step of both sees the same weights; only what follows differs
-    shared, sequential = (_codebook(generator_pass=name, adversarial_start=0, codebook_term=1.0) for name in ("shared", "sequential"))
+    shared, sequential = (
+        _codebook(generator_pass=name, adversarial_start=0, codebook_term=1.0) for name in ("shared", "sequential")
+    )
     image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean
     pulls = [stage.objective.pull(image, 0) for stage in (shared, sequential)]
     assert torch.equal(pulls[0].gradients[0], pulls[1].gradients[0])
@@ -152,7 +154,9 @@ def test_association_reaches_both_encoders_and_agrees_with_the_formula():
     torch.testing.assert_close(loss, written, rtol=1e-5, atol=1e-6)  # float32, another order of summation
     before = _copy(stage.hq), _copy(stage.lq)
     stage.update(batch, 0)
-    assert all(any("encoder" in name for name in _moved(m, b)) for m, b in zip((stage.hq, stage.lq), before, strict=True))
+    assert all(
+        any("encoder" in name for name in _moved(m, b)) for m, b in zip((stage.hq, stage.lq), before, strict=True)
+    )
 
 
 def test_restoration_never_runs_the_decoder_in_training():
@@ -173,7 +177,9 @@ def test_restoration_moves_its_own_half_and_leaves_the_prior(branches, model):
     moved = _moved(stage.model, before)
     assert not _moved(stage.teacher, teacher) and not any(name.startswith("prior.") for name in moved)
     halves = {name.split(".")[0] for name in moved}
-    assert halves == ({"hq_encoder", "lq_encoder", "fusion", "predictor"} if branches == "dual" else {"encoder", "predictor"})
+    assert halves == (
+        {"hq_encoder", "lq_encoder", "fusion", "predictor"} if branches == "dual" else {"encoder", "predictor"}
+    )
 
 
 def test_restoration_begins_where_association_ended():
@@ -181,7 +187,9 @@ def test_restoration_begins_where_association_ended():
     recipe = replace(recipes.restoration_small(), network=TINY, degradation_size=64)
     stage = RestorationStage(recipe, teacher=teacher, hq=hq, lq=lq)
     for mine, theirs in ((stage.model.hq_encoder, hq.encoder), (stage.model.lq_encoder, lq.encoder)):
-        assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True)
+        )
     with pytest.raises(ValueError, match="a dual recipe needs the LQ network of stage 2; pass lq="):
         RestorationStage(recipe, teacher=teacher, hq=hq)
 

@@ -53,13 +53,26 @@ def test_the_restorer_ends_with_the_prior_of_the_first_stage(trained):
 
 def test_a_finished_run_does_nothing_more(trained, faces):
     before = (trained / "hq_codebook_small" / "vqgan.safetensors").read_bytes()
-    arguments = ["hq_codebook_small", "--faces", str(faces), "--out", str(trained / "hq_codebook_small"), "--steps", "2"]
+    arguments = [
+        "hq_codebook_small",
+        "--faces",
+        str(faces),
+        "--out",
+        str(trained / "hq_codebook_small"),
+        "--steps",
+        "2",
+    ]
     assert main([*arguments, "--batch", "1", "--perceptual-weights", "random", "--device", "cpu"]) == 0
     assert (trained / "hq_codebook_small" / "vqgan.safetensors").read_bytes() == before
 
 
 def test_missing_stages_and_pictures_are_named(faces, tmp_path, capsys):
-    assert main(["association_small", "--faces", str(faces), "--out", str(tmp_path / "a"), "--perceptual-weights", "random"]) == 2
+    assert (
+        main(
+            ["association_small", "--faces", str(faces), "--out", str(tmp_path / "a"), "--perceptual-weights", "random"]
+        )
+        == 2
+    )
     assert "hq_codebook_small/vqgan.safetensors is missing; run the stage before this one" in capsys.readouterr().err
     assert main(["hq_codebook_small", "--faces", str(tmp_path / "none"), "--out", str(tmp_path / "b")]) == 2
     assert "no pictures in" in capsys.readouterr().err
