@@ -41,7 +41,8 @@ class Codebook(nn.Module):
 
     def __init__(self, size: int, dim: int, *, gradient: Passage = "straight_through"):
         super().__init__()
-        self.size, self.dim, self.gradient = size, dim, gradient
+        self.size, self.dim = size, dim
+        self.gradient: Passage = gradient
         self.weight = nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size))
 
     def forward(self, latent: Latent) -> Quantized:

@@ -1,6 +1,6 @@
 """Several codebooks for one latent: side by side on groups of its channels, or one after the other on what is left."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -43,11 +43,15 @@ class GroupedCodebook(nn.Module):
     Source: Jégou et al. 2011 (product quantisation); heads as in lucidrains/vector-quantize-pytorch.
     """
 
+    size: int
+    dim: int
+
     def __init__(self, codebook: nn.Module, *, groups: int, shared: bool = False):
         super().__init__()
+        first: Any = codebook
         self.groups, self.shared = groups, shared
-        self.size, self.dim = codebook.size, codebook.dim * groups
-        self.codebooks = _family(codebook, 1 if shared else groups)
+        self.size, self.dim = first.size, first.dim * groups
+        self.codebooks = _family(first, 1 if shared else groups)
 
     def forward(self, latent: Latent) -> Quantized:
         """Exchanges each group of channels for its nearest code.
@@ -74,7 +78,7 @@ class GroupedCodebook(nn.Module):
 
     def lookup(self, indices: ManyIndices) -> Latent:
         """Gives the codes of these indices, `b m h w` to `b d h w`."""
-        tables = [self.codebooks[0 if self.shared else group] for group in range(self.groups)]
+        tables: list[Any] = [self.codebooks[0 if self.shared else group] for group in range(self.groups)]
         return torch.cat([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)], 1)
 
 
@@ -94,11 +98,15 @@ class ResidualCodebook(nn.Module):
     Source: Zeghidour et al. 2021 (SoundStream), section III-C.
     """
 
+    size: int
+    dim: int
+
     def __init__(self, codebook: nn.Module, *, stages: int, shared: bool = False):
         super().__init__()
+        first: Any = codebook
         self.count, self.shared = stages, shared
-        self.size, self.dim = codebook.size, codebook.dim
-        self.codebooks = _family(codebook, 1 if shared else stages)
+        self.size, self.dim = first.size, first.dim
+        self.codebooks = _family(first, 1 if shared else stages)
 
     def forward(self, latent: Latent, *, depth: int | None = None) -> Quantized:
         """Exchanges each vector for a sum of codes.
@@ -135,11 +143,11 @@ class ResidualCodebook(nn.Module):
 
     def lookup(self, indices: ManyIndices) -> Latent:
         """Gives the sums of codes of these indices, `b m h w` to `b d h w`; fewer stages than there are will do."""
-        tables = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
+        tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
         return torch.stack([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)]).sum(0)
 
 
-def _family(first: nn.Module, count: int) -> nn.ModuleList:
+def _family(first: Any, count: int) -> nn.ModuleList:
     return nn.ModuleList([first, *(build(first.config) for _ in range(count - 1))])
 
 

@@ -31,7 +31,8 @@ class CosineCodebook(nn.Module):
 
     def __init__(self, size: int, dim: int, *, gradient: Passage = "straight_through"):
         super().__init__()
-        self.size, self.dim, self.gradient = size, dim, gradient
+        self.size, self.dim = size, dim
+        self.gradient: Passage = gradient
         self.weight = nn.Parameter(torch.randn(size, dim))
 
     def unit(self, latent: Latent) -> Latent:

@@ -3,10 +3,10 @@
 The package is imported when it is used; install the extra `bench` or the package itself. Tried with 1.20 to 1.32.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from einops import rearrange, unpack
+from einops import rearrange
 from torch import Tensor, nn
 
 from codeprior.codebooks.codebook import Quantized
@@ -121,7 +121,7 @@ def accelerate(module: Module) -> Module:
 
 
 def _why_not(quantizer: nn.Module, original: type, accelerated: type) -> str | None:
-    codebook = quantizer._codebook
+    codebook: Any = quantizer._codebook
     if type(codebook) not in (original, accelerated):
         return f"a quantizer holds a {type(codebook).__name__}, which is not known here"
     options = {
@@ -160,7 +160,7 @@ def _make(original: type) -> type:
         def _forward(self, x: Tensor, **options):
             single = x.ndim < 4
             x = x[None] if single else x
-            shape = [x.shape[1:-1]]
+            shape = x.shape[:-1]
             flat = rearrange(x, "heads ... d -> heads (...) d")
             self.init_embed_(flat)
             table = self.embed if self.learnable_codebook else self.embed.detach()
@@ -171,7 +171,7 @@ def _make(original: type) -> type:
                 kept = {name: options.get(name) for name in ("ema_update_weight", "ema_update")}
                 accumulate = options.get("accum_ema_update", False)
                 self.update_codebook(flat, indices, accum_ema_update=accumulate, **kept)
-            quantize, indices = unpack(quantize, shape, "heads * d")[0], unpack(indices, shape, "heads *")[0]
+            quantize, indices = quantize.view(*shape, -1), indices.view(shape)
             return (quantize[0], indices[0], None) if single else (quantize, indices, None)
 
         def track_cluster_size_and_embed_avg(

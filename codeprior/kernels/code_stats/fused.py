@@ -3,6 +3,10 @@
 Each program adds its segment chunk by chunk in the order of the rows, so that the sum is the same at every run.
 """
 
+# Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 import os
 
 import torch

@@ -64,7 +64,8 @@ def forward_op(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Te
 @forward_op.register_fake
 def _(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.promote_types(first.dtype, torch.float32)
-    return first.new_empty((), dtype=wide), *(first.new_empty(first.shape[:1], dtype=wide) for _ in range(2))
+    rows, columns = (first.new_empty(first.shape[:1], dtype=wide) for _ in range(2))
+    return first.new_empty((), dtype=wide), rows, columns
 
 
 @torch.library.custom_op("codeprior::symmetric_cross_entropy_backward", mutates_args=())

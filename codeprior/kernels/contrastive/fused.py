@@ -4,6 +4,10 @@ A program owns a block of rows and walks over the columns; the same kernels with
 Sums are taken in a fixed order, without atomics. Tested in Triton's interpreter only.
 """
 
+# Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 import os
 
 import torch

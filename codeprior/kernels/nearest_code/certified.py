@@ -10,6 +10,10 @@ which align and truncate (Fasi, Higham, Mikaitis, Pranesh, PeerJ CS 2021). It ha
 only; see docs/guides/nearest_code.md for what is to be checked on a GPU.
 """
 
+# Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 import triton
 import triton.language as tl
 

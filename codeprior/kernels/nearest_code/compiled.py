@@ -1,4 +1,6 @@
-"""The lookup for CPUs with a C++ compiler: screen.cpp, compiled once on first use and kept in the user's cache.
+"""The lookup for CPUs with a C++ compiler: screen.cpp, compiled once and kept in the folder that CODEPRIOR_CACHE names.
+
+Without that folder nothing is compiled and nothing is written: the plain blocks run instead.
 
 The screen is a matrix product whose tiles are reduced while they are in registers, so that no score is ever stored. Its
 rounding is bounded per row; rows whose runner-up is within the bound are settled in float64.
@@ -10,6 +12,7 @@ import hashlib
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -20,11 +23,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codeprior.kernels._choose import ImplUnavailable
 from codeprior.kernels.nearest_code.settle import margin, middle, settle
 
 _SOURCE = Path(__file__).with_name("screen.cpp")
 # no -ffast-math: linking with it changes the rounding of the whole process
 _LOOSER = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+_COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", *_LOOSER]
 _PACKED = 2**21  # floats of the table that are packed at a time: 8 MB
 _PANEL = 2**18  # floats of rows that are converted at a time, where they are not float32: 1 MB
@@ -34,11 +39,8 @@ _LARGEST = torch.finfo(torch.float32).max
 
 def why_not_compiled() -> str | None:
     """Gives the reason why the compiled lookup cannot run here, or None."""
-    try:
-        _library()
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    return None
+    found = _load(os.environ.get("CODEPRIOR_CACHE", ""), os.environ.get("CXX", ""))
+    return found if isinstance(found, str) else None
 
 
 def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tensor:
@@ -143,22 +145,25 @@ def _aligned(count: int) -> Tensor:
     return room[(-(room.data_ptr() // 4)) % 16 :][:count]
 
 
-@functools.cache
 def _library() -> ctypes.CDLL:
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise FileNotFoundError("no C++ compiler is on the path; install one or set CXX")
-    target = _cache() / f"screen-{_fingerprint(compiler)}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            built = Path(folder) / target.name
-            command = [compiler, *_FLAGS, "-o", str(built), str(_SOURCE)]
-            result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-            if result.returncode:
-                raise OSError(f"{compiler} could not compile {_SOURCE.name}: {result.stderr.strip()[:200]}")
-            built.replace(target)
-    library = ctypes.CDLL(str(target))
+    found = _load(os.environ.get("CODEPRIOR_CACHE", ""), os.environ.get("CXX", ""))
+    if isinstance(found, str):
+        raise ImplUnavailable(f"nearest_code: the compiled lookup cannot run here: {found}.")
+    return found
+
+
+@functools.cache
+def _load(folder: str, named: str) -> ctypes.CDLL | str:
+    """The library, or the reason why there is none; a compiler that failed is not asked again."""
+    if not folder:
+        return "no folder for compiled code is chosen; set CODEPRIOR_CACHE to one, ~/.cache/codeprior for instance"
+    compiler = shlex.split(named) or [path for name in _COMPILERS if (path := shutil.which(name))][:1]
+    if not compiler:
+        return "no C++ compiler is on the path; install one or set CXX"
+    try:
+        library = ctypes.CDLL(str(_compile(compiler, Path(folder).expanduser().absolute())))
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     library.tile_width.restype = library.scratch_floats.restype = count
     library.scratch_floats.argtypes = [count]
@@ -168,14 +173,28 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "codeprior"
+def _compile(compiler: list[str], folder: Path) -> Path:
+    target = folder / f"screen-{_fingerprint(compiler)}.so"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # the compiler's own temporary files stay inside as well
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        built = Path(inside) / target.name
+        result = subprocess.run(
+            [*compiler, *_FLAGS, "-o", str(built), str(_SOURCE)],
+            capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"TMPDIR": inside},
+        )  # fmt: skip
+        if result.returncode:
+            raise OSError(f"{compiler[0]} could not compile {_SOURCE.name}: {result.stderr.strip()[:200]}")
+        built.replace(target)
+    return target
 
 
-def _fingerprint(compiler: str) -> str:
+def _fingerprint(compiler: list[str]) -> str:
     processor = platform.machine() + platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    text = " ".join([compiler, *_FLAGS, processor]).encode() + _SOURCE.read_bytes()
+    text = " ".join([*compiler, *_FLAGS, processor]).encode() + _SOURCE.read_bytes()
     return hashlib.sha256(text).hexdigest()[:16]

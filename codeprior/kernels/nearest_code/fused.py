@@ -1,7 +1,7 @@
 """The Triton lookup as registered ops: prepares the table, picks the tiles, launches `certified.certified_lookup`."""
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def launch(
     partial_indices = torch.empty(partial.shape, dtype=torch.int32, device=rows.device)
     tickets = torch.zeros(programs if split > 1 else 0, dtype=torch.int32, device=rows.device)
     strides = codes.stride() if write else (0, 0, 0)
-    kernel = certified_lookup if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(certified_lookup)
+    kernel: Any = certified_lookup if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(certified_lookup)
     kernel[(programs, split)](
         rows, codebook, table, half, centre, constants,
         indices, codes, distances, counts, partial, partial_indices, tickets, counts if told is None else told,
