@@ -53,7 +53,7 @@ class Draws:
 
     def unit(self) -> NDArray[np.float64]:
         """Gives uniform numbers in [0, 1)."""
-        return (self.bits() >> np.uint64(11)) * 2.0**-53
+        return (self.bits() >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def uniform(self, low: float, high: float) -> NDArray[np.float64]:
         """Gives uniform numbers in [low, high)."""

@@ -5,7 +5,8 @@ never looked at. The kernel of the blur, shifted by the four and blended, is app
 nowhere else. The functions compile on first use and stay compiled on disk.
 """
 
-# pyright: reportCallIssue=false  (intrinsics are called without the typing context they are written with)
+# intrinsics are called without the typing context they are written with
+# pyright: reportCallIssue=false
 
 import numpy as np
 from numba import njit

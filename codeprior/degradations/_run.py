@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ._canvas import Canvas
 from .record import Params
@@ -83,11 +84,11 @@ def run(op: "Op", image: Images, params: Params, *, mode: Mode, dtype: torch.dty
         impl = "cpu" if on_cpu and mode != "diff" else "torch"
     if impl == "cpu" and (mode == "diff" or not on_cpu):
         raise ValueError(f"{who}: impl 'cpu' runs modes fast and strict on CPU tensors; use impl='torch'.")
-    dtype = dtype or (samples[0].dtype if len(samples) else torch.uint8)
+    kind = dtype or (samples[0].dtype if len(samples) else torch.uint8)
     if impl == "cpu":
-        results = _run_cpu(op, samples, values, strict=mode == "strict", dtype=dtype)
+        results = _run_cpu(op, samples, values, strict=mode == "strict", dtype=kind)
     else:
-        results = _run_torch(op, samples, sizes, values, mode, dtype)
+        results = _run_torch(op, samples, sizes, values, mode, kind)
     if isinstance(image, Tensor) and image.ndim == 3:
         return results[0]
     if isinstance(results, Tensor) or not isinstance(image, Tensor):
@@ -124,10 +125,10 @@ def _run_torch(op: "Op", samples: Sequence[Tensor], sizes: np.ndarray, values, m
     if isinstance(samples, Tensor):
         pixels = samples
     else:
-        height, width = sizes.max(0)
-        pixels = samples[0].new_zeros((len(samples), 3, height, width))
-        for place, sample in zip(pixels, samples, strict=True):
-            place[:, : sample.shape[1], : sample.shape[2]] = sample
+        height, width = (int(side) for side in sizes.max(0))
+        pixels = torch.stack([
+            F.pad(sample, (0, width - sample.shape[2], 0, height - sample.shape[1])) for sample in samples
+        ])  # fmt: skip
     pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
     with torch.set_grad_enabled(mode == "diff" and torch.is_grad_enabled()):
         canvas = op._batch(Canvas(pixels, sizes), values, mode)

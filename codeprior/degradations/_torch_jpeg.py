@@ -1,10 +1,10 @@
 """libjpeg's arithmetic on a batch of images of their own sizes and qualities, without a mismatch.
 
 JPEG is lossy only in whole-number steps; Huffman coding in between loses nothing and is left out. All sums stay below
-2⁵³, so matrix products in double precision and `floor` are exact on every device. Steps, after the documented algorithms
-of the Independent JPEG Group's library as libjpeg-turbo keeps them: RGB to YCC in 16-bit fixed point; 4:2:0 by the mean of
-four with a bias that alternates 1, 2; the accurate integer DCT of Loeffler, Ligtenberg and Moschytz; division rounded
-half away from zero; and the way back with fancy upsampling.
+2⁵³, so matrix products in double precision and `floor` are exact on every device. Steps, after the documented
+algorithms of the Independent JPEG Group's library as libjpeg-turbo keeps them: RGB to YCC in 16-bit fixed point; 4:2:0
+by the mean of four with a bias that alternates 1, 2; the accurate integer DCT of Loeffler, Ligtenberg and Moschytz;
+division rounded half away from zero; and the way back with fancy upsampling.
 """
 
 import functools
