@@ -1,12 +1,9 @@
 """The collectives of the rooms, alone and between two processes."""
 
-import tempfile
-
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from codeprior import distributed
+from tests.training.ranks import on_ranks
 
 
 def test_alone_every_collective_is_the_identity():
@@ -18,29 +15,26 @@ def test_alone_every_collective_is_the_identity():
 
 
 def test_two_ranks_agree_with_the_formulas():
-    with tempfile.NamedTemporaryFile() as meeting, tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_two_ranks, args=(meeting.name, folder), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-        results = [torch.load(f"{folder}/{rank}.pt") for rank in range(2)]
+    results = on_ranks(2, _two_ranks)
     for result in results:
-        assert (
-            result["mean"].tolist() == [1.5] and result["sum"].tolist() == [3.0] and result["first"].tolist() == [1.0]
-        )
-        assert result["gathered"].tolist() == [1.0, 2.0]
+        assert (result["mean"], result["sum"], result["first"], result["gathered"]) == ([1.5], [3.0], [1.0], [1.0, 2.0])
+        assert result["any"] and not result["none"]
     # the loss Σ c·g², whole on each of two ranks: its gradient reaches each part from both
-    assert [result["gradient"].tolist() for result in results] == [[2 * 2 * 1.0 * 3], [2 * 2 * 2.0 * 5]]
+    assert [result["gradient"] for result in results] == [[2 * 2 * 1.0 * 3], [2 * 2 * 2.0 * 5]]
 
 
-def _two_ranks(rank: int, meeting: str, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+def _two_ranks():
+    rank = distributed.rank()
     mine = torch.tensor([rank + 1.0], requires_grad=True)
     gathered = distributed.gather_with_gradient(mine)
     (torch.tensor([3.0, 5.0]) * gathered**2).sum().backward()
-    result = {
-        "mean": distributed.mean_over_ranks(mine.detach()),
-        "sum": distributed.sum_over_ranks(mine.detach()),
-        "first": distributed.broadcast(mine.detach()),
-        "gathered": gathered.detach(),
-        "gradient": mine.grad,
+    assert mine.grad is not None
+    return {
+        "mean": distributed.mean_over_ranks(mine.detach()).tolist(),
+        "sum": distributed.sum_over_ranks(mine.detach()).tolist(),
+        "first": distributed.broadcast(mine.detach()).tolist(),
+        "gathered": gathered.tolist(),
+        "gradient": mine.grad.tolist(),
+        "any": distributed.any_rank(rank == 1),
+        "none": distributed.any_rank(False),
     }
-    torch.save(result, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()

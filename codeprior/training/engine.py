@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
@@ -102,7 +102,8 @@ class TorchEngine:
         wrapped = module
         if trainable and self.world > 1:
             # running statistics are each rank's own, and moving-average codebooks average themselves
-            wrapped = DistributedDataParallel(module, gradient_as_bucket_view=True, **{_BUFFERS: False})
+            options: dict[str, Any] = {"gradient_as_bucket_view": True, _BUFFERS: False}
+            wrapped = DistributedDataParallel(module, **options)
         return torch.compile(wrapped) if self.compiled else wrapped  # pyright: ignore[reportReturnType]
 
     def backward(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None = None) -> None:

@@ -51,7 +51,7 @@ def slots(start: int, stop: int, *, count: int, seed: int) -> Slots:
     return Slots(indices, epochs, (keys >> np.uint64(1)).astype(np.int64), flipped)
 
 
-def _permute(places: np.ndarray, count: int, key: np.uint64) -> np.ndarray:
+def _permute(places: np.ndarray, count: int, key: np.ndarray | np.uint64) -> np.ndarray:
     half = max(1, (max(count - 1, 1).bit_length() + 1) // 2)
     mask, shift = np.uint64(2**half - 1), np.uint64(half)
 

@@ -4,13 +4,14 @@ A network smaller than 512 px still sees the published degradations: the face is
 there, and then resized to the network's size by area averaging. Training, tables and demonstration keep this one rule.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior import degradations, to_signed
+from codeprior.degradations import Params
 from codeprior.shapes import Image
 from codeprior.training import Batch
 
@@ -53,14 +54,15 @@ class Faces:
         if self.degradation is None:
             return Pair(clean, clean)
         large = resize(faces, self.degradation_size)
-        damaged = torch.stack([self._damage(face, key) for face, key in zip(large, batch.keys.tolist(), strict=True)])
+        side = (self.degradation_size, self.degradation_size)
+        drawn = [self.degradation.sample(side, torch.Generator().manual_seed(key)) for key in batch.keys.tolist()]
+        # each sample's values come from its own key; then the whole batch is degraded at once, where it lies
+        params = Params(
+            values={name: torch.cat([one.values[name] for one in drawn]) for name in drawn[0].values},
+            sizes=torch.cat([one.sizes for one in drawn]),
+        )
+        damaged = cast(Tensor, self.degradation.apply(large, params))
         return Pair(clean, to_signed(resize(damaged, self.size)))
-
-    def _damage(self, face: Tensor, key: int) -> Tensor:
-        assert self.degradation is not None
-        generator = torch.Generator().manual_seed(key)
-        damaged = self.degradation(face, generator=generator)
-        return damaged if damaged.is_floating_point() else damaged.float() / 255
 
 
 def resize(image: Image, size: int) -> Image:

@@ -1,10 +1,10 @@
 """The command that runs any stage of DAEFR, or the small recipe from end to end.
 
 `python -m examples.daefr.train small --faces FACES --out runs`
-`torchrun --nproc-per-node=8 -m examples.daefr.train hq_codebook --faces FFHQ512 --out runs/hq_codebook --perceptual-weights VGG`
+`torchrun --nproc-per-node=8 -m examples.daefr.train hq_codebook --faces FFHQ --out runs/hq --perceptual-weights VGG`
 
-Each stage is a folder: its log, previews, checkpoints, and the weights that the next stage starts from. Started again on
-the same folder, it goes on.
+Each stage is a folder: its log, previews, checkpoints, and the weights that the next stage starts from. Started again
+on the same folder, it goes on.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import torch
 from codeprior import distributed, weights
 from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
+from codeprior.prior import VQGAN
 from codeprior.training import ImageFolder, Stream, TorchEngine, started, train
 
 from .association_stage import AssociationStage
@@ -118,11 +119,14 @@ def _perceptual(backbone: str, given: str | None) -> str | Path:
         raise ValueError(f"{error}; or name the file with --perceptual-weights") from error
 
 
-def _result(folder: Path, part: str):
+def _result(folder: Path, part: str) -> VQGAN:
     path = folder / f"{part}.safetensors"
     if not path.exists():
         raise ValueError(f"{path} is missing; run the stage before this one, or name its folder")
-    return weights.load(path)
+    found = weights.load(path)
+    if not isinstance(found, VQGAN):
+        raise ValueError(f"{path} holds a {type(found).__name__}; expected the VQGAN of an earlier stage")
+    return found
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:

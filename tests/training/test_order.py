@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codeprior.training.order import slots
@@ -12,7 +12,6 @@ COUNTS, SEEDS = st.integers(1, 3000), st.integers(-(2**63), 2**64)
 
 
 @given(count=COUNTS, seed=SEEDS, epoch=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
 def test_every_sample_comes_once_an_epoch(count, seed, epoch):
     chosen = slots(epoch * count, (epoch + 1) * count, count=count, seed=seed)
     assert np.array_equal(np.sort(chosen.indices), np.arange(count))
@@ -20,7 +19,6 @@ def test_every_sample_comes_once_an_epoch(count, seed, epoch):
 
 
 @given(count=COUNTS, seed=SEEDS, start=st.integers(0, 10**6), cuts=st.lists(st.integers(0, 200), max_size=6))
-@settings(max_examples=60, deadline=None)
 def test_pieces_of_the_stream_join_to_the_stream(count, seed, start, cuts):
     edges = [start, *sorted(start + cut for cut in cuts), start + 200]
     whole = slots(start, start + 200, count=count, seed=seed)
