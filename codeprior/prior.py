@@ -1,6 +1,6 @@
 """The codebook prior: a VQGAN learns it, restorers are built on its frozen half."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -40,6 +40,11 @@ class VQGAN(nn.Module):
     Source: Esser et al. 2021.
     """
 
+    # modules with the attributes named above; nn.Module itself declares none of them
+    encoder: Any
+    codebook: Any
+    decoder: Any
+
     def __init__(self, encoder: nn.Module, codebook: nn.Module, decoder: nn.Module):
         super().__init__()
         if not encoder.dim == codebook.dim == decoder.dim:
@@ -55,7 +60,7 @@ class VQGAN(nn.Module):
     @property
     def stride(self) -> int:
         """Pixels a grid step."""
-        return int(self.encoder.stride)
+        return self.encoder.stride
 
     def encode(self, image: Image) -> Quantized:
         """Gives the codes of an image `b 3 H W`, signed."""
@@ -100,6 +105,9 @@ class CodePrior(nn.Module):
         ValueError: The parts disagree on the code dimension.
     """
 
+    codebook: Any
+    decoder: Any
+
     def __init__(self, codebook: nn.Module, decoder: nn.Module):
         super().__init__()
         if codebook.dim != decoder.dim:
@@ -112,17 +120,17 @@ class CodePrior(nn.Module):
     @property
     def dim(self) -> int:
         """Code dimension."""
-        return int(self.codebook.dim)
+        return self.codebook.dim
 
     @property
     def size(self) -> int:
         """How many codes there are."""
-        return int(self.codebook.size)
+        return self.codebook.size
 
     @property
     def stride(self) -> int:
         """Pixels a grid step."""
-        return int(self.decoder.stride)
+        return self.decoder.stride
 
     def train(self, mode: bool = True) -> "CodePrior":
         """Stays in evaluation mode, whatever `mode` is: a prior does not learn."""

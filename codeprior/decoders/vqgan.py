@@ -96,6 +96,7 @@ class VQGANDecoder(nn.Module):
             raise ValueError(f"VQGANDecoder: no feature has stride {min(unknown)}; taps go at strides {strides}.")
         feature = self.middle(self.conv_in(self.from_code(values)))
         for stride, level in zip(reversed(strides), reversed(self.levels), strict=True):
+            assert isinstance(level, _Level)
             feature = level.steps(feature)
             if stride in taps:
                 feature = taps[stride](feature)

@@ -1,5 +1,7 @@
 """Any feature pyramid of timm as an encoder: another backbone costs one name."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -28,6 +30,7 @@ class TimmEncoder(nn.Module):
     Source: timm (`features_only=True`); inputs are normalised as the backbone was trained.
     """
 
+    backbone: Any  # what timm builds has no common type
     mean: torch.Tensor
     deviation: torch.Tensor
 
@@ -48,7 +51,7 @@ class TimmEncoder(nn.Module):
         if not timm.is_model(backbone.split(".")[0]):
             near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "timm.list_models() lists them"
             raise ValueError(f"TimmEncoder: timm {timm.__version__} has no model {backbone!r}; near it: {near}.")
-        size = {} if image_size is None else {"img_size": image_size}
+        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
         self.backbone = timm.create_model(backbone, pretrained=pretrained, features_only=True, **size)
         strides = self.backbone.feature_info.reduction()
         if stride not in strides:

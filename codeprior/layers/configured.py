@@ -36,7 +36,7 @@ def configured(cls: type[Module]) -> type[Module]:
     signature = inspect.signature(constructor)
 
     @functools.wraps(constructor)
-    def remember(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
         constructor(self, *args, **kwargs)
         if type(self) is not cls:
             return

@@ -28,7 +28,7 @@ def test_the_model_is_the_one_of_the_architecture_page():
 def trained(tmp_path, monkeypatch):
     """Gives the snippet's names after it has run on one photograph, with a narrow teacher of fresh weights."""
     monkeypatch.chdir(tmp_path)
-    narrow = dict(channels=32, multipliers=(1, 1, 1, 1, 2, 2), blocks=1)
+    narrow = {"channels": 32, "multipliers": (1, 1, 1, 1, 2, 2), "blocks": 1}
     teacher = cp.VQGAN(cp.VQGANEncoder(256, **narrow), cp.Codebook(1024, 256), cp.VQGANDecoder(256, **narrow))
     cp.save("ffhq-vqgan.safetensors", teacher)
     torch.manual_seed(0)
