@@ -87,7 +87,49 @@ def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
     Note:
         Caps: 64 megapixels, 32,768 pixels a side, aspect 2,000.
     """
-    content = _content(Path(path))
+    return decode(read_bytes(Path(path)), path, keep_alpha=keep_alpha)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Gives the bytes of a regular file of at most 256 MiB; never waits for a pipe.
+
+    Raises:
+        PhotoError: It is missing, no regular file, empty, too large, or cannot be read.
+    """
+    try:
+        # a FIFO without a writer would block a plain open for ever
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        reason = {FileNotFoundError: "does not exist", PermissionError: "may not be read"}.get(type(error))
+        raise PhotoError(path, reason or f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise PhotoError(path, f"is {what}, not a regular file")
+    with os.fdopen(handle, "rb") as file:
+        if status.st_size > MAX_BYTES:
+            raise PhotoError(path, f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} accepted")
+        try:
+            content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise PhotoError(path, f"cannot be read: {error.strerror}") from error
+    if not content:
+        raise PhotoError(path, "is empty")
+    return content
+
+
+def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False) -> Photo:
+    """Reads a photograph from the bytes of its file, as `read` does.
+
+    Args:
+        content: The whole file.
+        path: What errors call it.
+        keep_alpha: Keep transparency beside the colours, instead of laying the picture over white.
+
+    Raises:
+        PhotoError: It is no supported picture, too large, damaged or truncated.
+    """
     try:
         kind = containers.check(content)
         with warnings.catch_warnings():
@@ -197,30 +239,6 @@ def looks_like_photo(path: Path) -> bool:
             return containers.kind(file.read(64)) is not None
     except OSError:
         return True
-
-
-def _content(path: Path) -> bytes:
-    try:
-        # a FIFO without a writer would block a plain open for ever
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError) as error:
-        reason = {FileNotFoundError: "does not exist", PermissionError: "may not be read"}.get(type(error))
-        raise PhotoError(path, reason or f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        raise PhotoError(path, f"is {what}, not a regular file")
-    with os.fdopen(handle, "rb") as file:
-        if status.st_size > MAX_BYTES:
-            raise PhotoError(path, f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} accepted")
-        try:
-            content = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise PhotoError(path, f"cannot be read: {error.strerror}") from error
-    if not content:
-        raise PhotoError(path, "is empty")
-    return content
 
 
 def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:

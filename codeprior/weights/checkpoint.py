@@ -89,7 +89,7 @@ def read_checkpoint(path: str | Path, *, section: str | None = None, sha256: str
             return _from_safetensors(path)
         raise Refused(_other(start, path))
     except (
-        Refused,
+        ValueError,  # Refused, and names in the archive's directory that are no UTF-8
         zipfile.BadZipFile,
         NotImplementedError,
         OSError,

@@ -54,7 +54,8 @@ def _new_object(machine: Machine, argument: Any) -> None:
 
 
 def _new_object_keywords(machine: Machine, _: Any) -> None:
-    machine.pop(), machine.pop()
+    machine.pop()
+    machine.pop()
     machine.stack.append(machine.stub(machine.pop()))
 
 

@@ -10,9 +10,6 @@ from codeprior.__main__ import main
 from codeprior.weights import read_metadata, save
 from tests.photos.corpus import encoded, scene
 
-# not run to its end yet; the mark goes once `make test-slow` has passed it
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
@@ -60,7 +57,6 @@ def test_good_ones_are_restored_and_bad_ones_reported(tmp_path, weights):
 
 
 def test_a_photograph_without_a_face_is_an_error_and_writes_nothing(tmp_path, weights, capsys):
-    pytest.importorskip("mtcnnruntime")
     Image.fromarray(scene(80, 80)).save(tmp_path / "a.png")
     assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--weights", str(weights)]) == 3
     assert "a.png: no face was found" in capsys.readouterr().err

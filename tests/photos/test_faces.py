@@ -19,9 +19,6 @@ from codeprior.photos.faces import (
     transform,
 )
 
-# not run to its end yet; the mark goes once `make test-slow` has passed it
-pytestmark = pytest.mark.slow
-
 
 def _smooth(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
@@ -40,7 +37,7 @@ def test_a_similarity_is_recovered_from_its_points(angle, scale, x, y):
     assert np.allclose(transform(transform(points, found), invert(found)), points, atol=1e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.floats(-0.6, 0.6), st.floats(0.7, 1.4), st.sampled_from([128, 256]))
 def test_an_unrestored_crop_pasted_back_changes_little(angle, scale, size):
     photo = _smooth(400, 380)

@@ -254,6 +254,7 @@ def containers(folder: Path) -> Iterator[Path]:
         file.addfile(info, io.BytesIO(b"N."))
     with at("sparse").open("wb") as file:
         archive(folder / "plain.tmp", state())
+        file.write(b"PK\3\4")
         file.truncate(12 * 2**30)
         file.seek(0, 2)
         file.write((folder / "plain.tmp").read_bytes())

@@ -38,7 +38,7 @@ def detector(name: str = "mtcnn", *, weights: str | Path | None = None, device: 
     """Gives a face detector by name.
 
     Args:
-        name: `mtcnn`, whose weights come with the package `mtcnn-runtime`.
+        name: `mtcnn`, whose weights come with this library.
         weights: The detector's weight file, where it needs one.
         device: Where a torch detector runs.
 

@@ -119,10 +119,10 @@ def resample(
         matrix = np.array([[1 / block, 0, 0.5 / block - 0.5], [0, 1 / block, 0.5 / block - 0.5]]) @ np.vstack(
             [matrix, [0, 0, 1]]
         )
-    if stretch <= 1:
+    if stretch <= 1 + 1e-6:  # points found in the photograph make a one of 1 ± 1e-16
         return _sample(image, matrix, height, width, padding, "bicubic")
     finer = matrix @ np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
-    return F.avg_pool2d(_sample(image, finer, 2 * height, 2 * width, padding, "bilinear")[None], 2)[0]
+    return F.avg_pool2d(_sample(image, finer, 2 * height, 2 * width, padding, "bicubic")[None], 2)[0]
 
 
 def _region(

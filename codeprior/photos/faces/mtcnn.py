@@ -1,14 +1,11 @@
-"""MTCNN on the ONNX weights that the package mtcnn-runtime carries: no download, no OpenCV, no output to the terminal.
+"""MTCNN, the default face detector: two megabytes of weights in the library itself, no download, no further package.
 
 The cascade of Zhang et al. 2016, "Joint face detection and alignment using multi-task cascaded convolutional networks":
-P-Net proposes on an image pyramid, R-Net rejects, O-Net places five points. Only the weights are the package's; its
-own code prints on errors and fails on a picture without any proposal.
+P-Net proposes on an image pyramid, R-Net rejects, O-Net places five points.
 """
 
 import math
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.photos.faces._cascade import networks
 from codeprior.photos.faces.detect import Face
 
 _CELL = 12  # side of P-Net's window, pixels
@@ -29,37 +27,28 @@ class MTCNN:
     """Finds faces with the three-stage cascade.
 
     Args:
-        folder: Holds `pnet.onnx`, `rnet.onnx` and `onet.onnx`.
         smallest: Smallest face, pixels of the picture that is searched.
         longest: Longer side that a photograph is reduced to before it is searched, pixels.
         thresholds: Scores that a box needs after P-, R- and O-Net.
-        threads: Threads of each network.
+        device: Where the networks run.
 
     Source:
-        Weights and box conventions: mtcnn-runtime 1.0.0 (Apache-2.0), after TropComplique/mtcnn-pytorch.
+        Zhang et al. 2016; box conventions and weights: mtcnn-runtime 1.0.0, after TropComplique/mtcnn-pytorch.
     """
 
     def __init__(
         self,
-        folder: Path,
         *,
         smallest: float = 24.0,
         longest: int = 1280,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
-        threads: int = 1,
+        device: str | torch.device = "cpu",
     ):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-
-        def network(name: str) -> Any:
-            return onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
-
-        self._proposals, self._rejects, self._points = (network(f"{name}.onnx") for name in ("pnet", "rnet", "onet"))
+        self._networks = networks(device)
         self.smallest, self.longest, self.thresholds = smallest, longest, thresholds
+        self.device = torch.device(device)
 
+    @torch.no_grad()
     def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Face]:
         """Finds the faces of a photograph.
 
@@ -69,7 +58,7 @@ class MTCNN:
         Returns:
             Faces in the photograph's pixels, best score first; none is an empty list.
         """
-        levels = rearrange(torch.from_numpy(np.array(photo)), "h w c -> 1 c h w")
+        levels = rearrange(torch.from_numpy(np.array(photo)), "h w c -> 1 c h w").to(self.device)
         scale = min(1.0, self.longest / max(photo.shape[:2]))
         image = (levels.float() - 127.5) / 128
         if scale < 1:
@@ -91,13 +80,11 @@ class MTCNN:
         while shorter * scale > _CELL:
             size = [math.ceil(side * scale) for side in image.shape[2:]]
             level = F.interpolate(image, size=size, mode="bilinear", antialias=False)
-            offsets, scores = self._proposals.run(None, {self._proposals.get_inputs()[0].name: level.numpy()})
-            rows, columns = np.nonzero(scores[0, 1] > self.thresholds[0])
+            offsets, scores = (answer[0].cpu().numpy() for answer in self._networks.propose(level))
+            rows, columns = np.nonzero(scores > self.thresholds[0])
             corner = np.stack([columns, rows], 1) * _STRIDE + 1.0
             boxes = np.concatenate([corner / scale, (corner + _CELL) / scale], 1)
-            level_found = np.concatenate(
-                [boxes, scores[0, 1, rows, columns][:, None], offsets[0][:, rows, columns].T], axis=1
-            )
+            level_found = np.concatenate([boxes, scores[rows, columns][:, None], offsets[:, rows, columns].T], axis=1)
             found.append(level_found[_distinct(level_found, _OVERLAPS[0])])
             scale *= _STEP
         boxes = np.concatenate(found)
@@ -108,8 +95,8 @@ class MTCNN:
         boxes = _square(boxes)
         if not len(boxes):
             return boxes
-        offsets, scores = self._rejects.run(None, {self._rejects.get_inputs()[0].name: _patches(image, boxes, 24)})
-        boxes[:, 4] = scores[:, 1]
+        _, offsets, scores = self._networks.refine(_patches(image, boxes, 24))
+        offsets, boxes[:, 4] = offsets.cpu().numpy(), scores.cpu().numpy()
         kept = np.nonzero(boxes[:, 4] > self.thresholds[1])[0]
         kept = kept[_distinct(boxes[kept], _OVERLAPS[2])]
         return _moved(boxes[kept], offsets[kept])
@@ -120,10 +107,8 @@ class MTCNN:
         boxes = _square(boxes)
         if not len(boxes):
             return boxes, np.zeros((0, 5, 2))
-        places, offsets, scores = self._points.run(
-            None, {self._points.get_inputs()[0].name: _patches(image, boxes, 48)}
-        )
-        boxes[:, 4] = scores[:, 1]
+        places, offsets, scores = self._networks.place(_patches(image, boxes, 48))
+        places, offsets, boxes[:, 4] = places.cpu().numpy(), offsets.cpu().numpy(), scores.cpu().numpy()
         sides = boxes[:, None, 2:4] - boxes[:, None, :2] + 1
         points = boxes[:, None, :2] + sides * rearrange(places, "n (c p) -> n p c", c=2)
         kept = np.nonzero(boxes[:, 4] > self.thresholds[2])[0]
@@ -133,23 +118,21 @@ class MTCNN:
 
 
 def load(weights: str | Path | None = None, *, device: str = "cpu") -> MTCNN:
-    """Gives the detector with the weights of the installed package mtcnn-runtime.
+    """Gives the detector with the weights of this library.
 
     Args:
-        weights: A folder with the three ONNX files, instead of the package's.
-        device: Only `cpu`: the cascade runs in onnxruntime.
+        weights: None: there is one set of weights, and it lies in the library.
+        device: Where it runs.
 
     Raises:
-        ImportError: mtcnn-runtime or onnxruntime is not installed.
+        ValueError: A weight file is given.
     """
-    found = find_spec("mtcnnruntime")
-    folders = list(found.submodule_search_locations or []) if found else []
-    if find_spec("onnxruntime") is None or not (weights or folders):
-        raise ImportError("detector 'mtcnn' needs the package mtcnn-runtime: pip install 'codeprior[photos]'.")
-    return MTCNN(Path(weights) if weights else Path(folders[0]) / "weights")
+    if weights is not None:
+        raise ValueError("detector 'mtcnn' carries its weights; leave out the weight file, or choose retinaface.")
+    return MTCNN(device=device)
 
 
-def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float[np.ndarray, "n 3 size size"]:
+def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float[Tensor, "n 3 size size"]:
     rows, columns = image.shape[2:]
     patches = []
     for left, top, right, bottom in boxes[:, :4].astype(int):
@@ -159,9 +142,9 @@ def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float
         if any(edges) and part.numel():
             part = F.pad(part, edges, value=-127.5 / 128)
         if not part.numel():
-            part = torch.full((1, 3, size, size), -127.5 / 128)
+            part = image.new_full((1, 3, size, size), -127.5 / 128)
         patches.append(F.interpolate(part, size=(size, size), mode="bilinear", antialias=True))
-    return torch.cat(patches).numpy()
+    return torch.cat(patches)
 
 
 def _moved(boxes: Float[np.ndarray, "n 5"], offsets: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 5"]:
