@@ -2,8 +2,10 @@
 
 from codeprior.metrics.arcface import ArcFace
 from codeprior.metrics.codes import CodebookUsage, code_accuracy, codebook_usage
+from codeprior.metrics.columns import Columns, column_names, columns
 from codeprior.metrics.dlib_face import DlibFace
 from codeprior.metrics.fidelity import eight_bit, psnr, ssim
+from codeprior.metrics.folders import Folders, Measured, find_pictures, measure_folders, pair_folders
 from codeprior.metrics.frechet import (
     FeatureStatistics,
     all_features,
@@ -16,6 +18,7 @@ from codeprior.metrics.frechet import (
 )
 from codeprior.metrics.identity import FaceEmbedding, identity_angle, identity_similarity
 from codeprior.metrics.inception import FIDInception
+from codeprior.metrics.journal import Entry, Journal
 from codeprior.metrics.landmarks import DlibLandmarks, HeatmapLandmarks, Landmarks, landmark_distance
 from codeprior.metrics.measures import (
     Measure,
@@ -28,6 +31,7 @@ from codeprior.metrics.measures import (
     ssim_measure,
 )
 from codeprior.metrics.niqe import Pristine, niqe, pristine
+from codeprior.metrics.official import OfficialTrunk
 from codeprior.metrics.perceptual import (
     MobileNetTrunk,
     TorchvisionTrunk,
@@ -37,27 +41,35 @@ from codeprior.metrics.perceptual import (
     perceptual_distance,
 )
 from codeprior.metrics.provenance import Provenance, WeightsMissing
-from codeprior.metrics.results import Results
+from codeprior.metrics.report import extremes, write_report
+from codeprior.metrics.results import Results, SetFigure
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
 from codeprior.metrics.verification import FacePair, Verification, read_pairs, verify
 
 __all__ = [
     "ArcFace",
     "CodebookUsage",
+    "Columns",
     "Comparison",
     "DlibFace",
     "DlibLandmarks",
+    "Entry",
     "FIDInception",
     "FaceEmbedding",
     "FacePair",
     "FeatureStatistics",
+    "Folders",
     "HeatmapLandmarks",
+    "Journal",
     "Landmarks",
     "Measure",
+    "Measured",
     "MobileNetTrunk",
+    "OfficialTrunk",
     "Pristine",
     "Provenance",
     "Results",
+    "SetFigure",
     "Summary",
     "TorchvisionTrunk",
     "Trunk",
@@ -66,11 +78,15 @@ __all__ = [
     "all_features",
     "code_accuracy",
     "codebook_usage",
+    "column_names",
+    "columns",
     "compare",
     "eight_bit",
+    "extremes",
     "feature_distance",
     "feature_statistics",
     "fid",
+    "find_pictures",
     "frechet_distance",
     "identity_angle",
     "identity_measure",
@@ -79,8 +95,10 @@ __all__ = [
     "landmark_distance",
     "landmark_measure",
     "lpips_heads",
+    "measure_folders",
     "niqe",
     "niqe_measure",
+    "pair_folders",
     "perceptual_distance",
     "perceptual_measure",
     "pristine",
@@ -93,5 +111,6 @@ __all__ = [
     "ssim_measure",
     "summarise",
     "verify",
+    "write_report",
     "write_statistics",
 ]

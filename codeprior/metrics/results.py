@@ -12,13 +12,27 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from codeprior.metrics import tables
 from codeprior.metrics.measures import Measure
+from codeprior.metrics.provenance import Provenance
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
+
+
+class SetFigure(NamedTuple):
+    """A figure of a method's images together, such as FID.
+
+    Attributes:
+        value: Smaller is better.
+        count: Images.
+    """
+
+    value: float
+    count: int
 
 
 @dataclass(kw_only=True)
@@ -29,6 +43,11 @@ class Results:
         measures: The columns.
         settings: What made the results, JSON values: set, weights, versions. Written with them.
         groups: Image to the group it belongs to, such as the person, for the intervals.
+        values: Method, image and column to value.
+        missing: Method and image to the reason why it has no value.
+        sets: Method and name to figures of all its images together.
+        set_records: Name of such a figure to what made it.
+        truths: Number of clean images; where given, the means of the reference, which divides by it, are added.
     """
 
     measures: Sequence[Measure]
@@ -36,6 +55,9 @@ class Results:
     groups: Mapping[str, str] | None = None
     values: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # method, image, column
     missing: dict[str, dict[str, str]] = field(default_factory=dict)  # method, image, reason
+    sets: dict[str, dict[str, SetFigure]] = field(default_factory=dict)  # method, figure of all its images together
+    set_records: dict[str, Provenance] = field(default_factory=dict)  # figure, what made it
+    truths: int | None = None  # clean images, which the reference divides by; None leaves its means out
 
     def add(self, names: Sequence[str], scores: Mapping[str, Mapping[str, Iterable[float] | Tensor]]) -> None:
         """Adds what `score` gave for a batch.
@@ -70,6 +92,23 @@ class Results:
             }
             for method in self.values
         }
+
+    def official_means(self) -> dict[str, dict[str, float]]:
+        """Gives the sums of each method and column divided by the clean images, as the reference averages.
+
+        Raises:
+            ValueError: `truths` is not set.
+        """
+        if not self.truths:
+            raise ValueError("Results: expected truths, the number of clean images, to average as the reference does.")
+        found: dict[str, dict[str, float]] = {}
+        for method in self.values:
+            kept = {
+                measure.name: [value for value in self.column(method, measure.name) if not math.isnan(value)]
+                for measure in self.measures
+            }
+            found[method] = {name: sum(values) / self.truths for name, values in kept.items() if values}
+        return found
 
     def comparisons(self, baseline: str, *, seed: int = 0) -> dict[str, dict[str, Comparison]]:
         """Gives every other method minus `baseline`, image by image.
@@ -129,30 +168,19 @@ class Results:
                     method: {column: comparison._asdict() for column, comparison in columns.items()}
                     for method, columns in compared.items()
                 },
+                "sets": {
+                    method: {name: figure._asdict() for name, figure in figures.items()}
+                    for method, figures in self.sets.items()
+                },
+                "set_measures": {name: record.as_dict() for name, record in self.set_records.items()},
+                "official_means": self.official_means() if self.truths else None,
                 "missing": self.missing,
             }
         )
 
     def as_markdown(self, *, baseline: str | None = None) -> str:
         """Gives the tables: means ± standard errors with intervals, then every method against the baseline."""
-        summaries = self.summaries()
-        lines = [_row(["method", *(_heading(measure) for measure in self.measures), "images"])]
-        lines.append(_row(["---"] * (len(self.measures) + 2)))
-        for method, columns in summaries.items():
-            counts = {summary.count for summary in columns.values()}
-            cells = [_mean(columns.get(measure.name)) for measure in self.measures]
-            lines.append(_row([method, *cells, "/".join(map(str, sorted(counts))) or "0"]))
-        if baseline and len(self.values) > 1:
-            lines += ["", f"Against {baseline}, image by image: mean difference [95 % interval], share of wins.", ""]
-            lines.append(_row(["method", *(_heading(measure) for measure in self.measures)]))
-            lines.append(_row(["---"] * (len(self.measures) + 1)))
-            for method, columns in self.comparisons(baseline).items():
-                lines.append(_row([method, *(_difference(columns.get(measure.name)) for measure in self.measures)]))
-        for method, gone in self.missing.items():
-            if gone:
-                lines += ["", f"Missing of {method}, in no mean: {'; '.join(f'{k} ({v})' for k, v in gone.items())}."]
-        lines += ["", *(f"- {measure.name}: {_source(measure)}" for measure in self.measures)]
-        return "\n".join(lines) + "\n"
+        return tables.markdown(tables.tables(self, baseline=baseline), tables.notes(self))
 
     def write(self, folder: str | Path, *, baseline: str | None = None) -> None:
         """Writes `scores.csv`, `results.json` and `results.md`.
@@ -170,47 +198,6 @@ class Results:
 
     def _groups(self) -> list[str] | None:
         return None if self.groups is None else [self.groups.get(name, name) for name in self.images()]
-
-
-def _heading(measure: Measure) -> str:
-    unit = f" ({measure.unit})" if measure.unit else ""
-    return f"{measure.name}{unit} {'↑' if measure.higher_is_better else '↓'}"
-
-
-def _mean(summary: Summary | None) -> str:
-    if summary is None:
-        return "–"
-    error = "" if math.isnan(summary.standard_error) else f" ± {_number(summary.standard_error, summary.mean)}"
-    return f"{_number(summary.mean, summary.mean)}{error}"
-
-
-def _difference(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return "–"
-    largest = max(abs(comparison.low), abs(comparison.high))
-    mean, low, high = (f"{value:+.{_digits(largest)}f}" for value in comparison[:3])
-    return f"{mean} [{low}, {high}], {comparison.wins:.0%}"
-
-
-def _number(value: float, size: float) -> str:
-    return f"{value:.{_digits(size)}f}"
-
-
-def _digits(size: float) -> int:
-    return 2 if math.isfinite(size) and abs(size) >= 5 else 4
-
-
-def _source(measure: Measure) -> str:
-    record = measure.record.as_dict()
-    parts = [record.pop("network"), record.pop("note")]
-    sha256 = record.pop("sha256")
-    parts += [record["weights"] if sha256 else "", f"sha256 {sha256[:12]}…" if sha256 else "", record["package"]]
-    parts.append(record["colours"] if sha256 else "")
-    return ", ".join(part for part in parts if part and part != "none") or "pixels"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,273 @@
+"""Folders of restored pictures against a folder of clean ones: paired by name, read, measured, remembered.
+
+Pictures that are missing, damaged or of another size than their truth are named, and never counted as zero.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import UInt8
+from torch import Tensor
+
+from codeprior.metrics.journal import Entry, Journal
+from codeprior.metrics.measures import Measure, score
+from codeprior.metrics.provenance import checksum
+from codeprior.metrics.results import Results
+from codeprior.photos import files
+from codeprior.shapes import Image
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+class Folders(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        methods: Name to its pictures.
+        truth: Clean pictures, or None.
+        names: Pictures that every method should have.
+    """
+
+    methods: dict[str, dict[str, Path]]
+    truth: dict[str, Path] | None
+    names: list[str]
+
+
+class Measured(NamedTuple):
+    """What `measure_folders` gives.
+
+    Attributes:
+        results: Values and missing pictures.
+        features: Method to features `n d` of the set network; empty without one.
+    """
+
+    results: Results
+    features: dict[str, Tensor]
+
+
+def find_pictures(folder: str | Path) -> dict[str, Path]:
+    """Gives the pictures of a folder by name: the path inside it, without the suffix, sorted.
+
+    Args:
+        folder: Walked to any depth.
+
+    Raises:
+        ValueError: It is no folder, has no picture, or two of its pictures have one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"evaluate: {folder} is no folder; give a folder of pictures.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in _PICTURES or not path.is_file():
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise ValueError(f"evaluate: {found[name]} and {path} have one name; keep one of them.")
+        found[name] = path
+    if not found:
+        raise ValueError(f"evaluate: there is no picture in {folder}.")
+    return found
+
+
+def pair_folders(
+    methods: Mapping[str, str | Path], truth: str | Path | None = None, *, pattern: str = "{name}"
+) -> Folders:
+    """Pairs the pictures of methods with clean ones.
+
+    Args:
+        methods: Name to folder.
+        truth: Folder of clean pictures; their names are the ones that count.
+        pattern: How a restored picture is called where its truth is called `{name}`; DAEFR's scripts write `{name}_00`.
+
+    Raises:
+        ValueError: The pattern lacks `{name}`, a folder has no picture, or a method has no picture of any truth.
+    """
+    if pattern.count("{name}") != 1:
+        raise ValueError(f"evaluate: expected {{name}} once in the pattern, got {pattern!r}.")
+    head, tail = pattern.split("{name}")
+    clean = None if truth is None else find_pictures(truth)
+    found: dict[str, dict[str, Path]] = {}
+    for method, folder in methods.items():
+        pictures = find_pictures(folder)
+        if clean is None:
+            found[method] = {_inner(name, head, tail) or name: path for name, path in pictures.items()}
+            continue
+        found[method] = {name: pictures[key] for name in clean if (key := _outer(name, head, tail)) in pictures}
+        if not found[method]:
+            example = _outer(next(iter(clean)), head, tail)
+            raise ValueError(
+                f"evaluate: {folder} has no picture that is called like one of {truth}, such as {example}; "
+                "give --pattern, such as {name}_00."
+            )
+    names = list(clean) if clean is not None else sorted({name for pictures in found.values() for name in pictures})
+    return Folders(found, clean, names)
+
+
+def measure_folders(
+    folders: Folders,
+    measures: Sequence[Measure],
+    *,
+    journal: Journal,
+    batch: int = 8,
+    set_network: Callable[[Image], Tensor] | None = None,
+    groups: Mapping[str, str] | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> Measured:
+    """Measures every picture of every method.
+
+    Args:
+        folders: What is compared.
+        measures: The columns; those that compare are left out where there is no truth.
+        journal: What is measured already, and where the rest is kept.
+        batch: Pictures at once, where their sizes are equal.
+        set_network: Network of set figures, such as `FIDInception`.
+        groups: Image to its group, for the intervals.
+        advance: Called with the number of pictures read since the last call.
+    """
+    columns = [measure for measure in measures if folders.truth is not None or measure.compare is None]
+    results = Results(measures=columns, groups=groups)
+    features: dict[str, list[Tensor]] = {method: [] for method in folders.methods}
+    waiting: dict[tuple, list[_Work]] = {}
+
+    def take(method: str, name: str, entry: Entry) -> None:
+        results.add([name], {method: {column: [value] for column, value in entry.values.items()}})
+        if entry.missing:
+            results.missing.setdefault(method, {})[name] = entry.missing
+        if entry.features is not None:
+            features[method].append(entry.features)
+
+    def measure(works: list[_Work]) -> None:
+        for (method, name, stamp), entry in _measured(works, columns, set_network):
+            journal.add(method, name, stamp=stamp, entry=entry)
+            take(method, name, entry)
+
+    for work in _ahead(folders.names, lambda name: _read(folders, name, journal)):
+        for method, reason in work.gone.items():
+            results.missing.setdefault(method, {})[work.name] = reason
+        for method, entry in work.known.items():
+            take(method, work.name, entry)
+        # of one size where there is a truth
+        for shape in {picture.shape for picture in work.pictures.values()}:
+            pictures = {method: picture for method, picture in work.pictures.items() if picture.shape == shape}
+            key = (tuple(pictures), shape)
+            waiting.setdefault(key, []).append(work._replace(pictures=pictures))
+            if len(waiting[key]) == batch:
+                measure(waiting.pop(key))
+        advance(1)
+    for works in waiting.values():
+        measure(works)
+    order = {name: place for place, name in enumerate(folders.names)}
+    for method, rows in results.values.items():
+        results.values[method] = dict(sorted(rows.items(), key=lambda row: order[row[0]]))
+    return Measured(results, {method: torch.stack(rows) for method, rows in features.items() if rows})
+
+
+def as_image(pixels: UInt8[np.ndarray, "H W 3"]) -> Image:
+    """Gives pixels of a file as a unit batch of one.
+
+    Args:
+        pixels: `H W 3`, 8-bit levels.
+    """
+    return rearrange(torch.from_numpy(np.array(pixels)), "h w c -> 1 c h w").float() / 255
+
+
+class _Work(NamedTuple):
+    name: str
+    truth: Image | None
+    pictures: dict[str, Image]  # by method, those that have to be measured
+    stamps: dict[str, str]
+    known: dict[str, Entry]
+    gone: dict[str, str]
+
+
+def _read(folders: Folders, name: str, journal: Journal) -> _Work:
+    work = _Work(name, None, {}, {}, {}, {})
+    todo: dict[str, Path] = {}
+    original = None if folders.truth is None else folders.truth[name]
+    for method, pictures in folders.methods.items():
+        if name not in pictures:
+            work.gone[method] = "is missing"
+            continue
+        work.stamps[method] = checksum(pictures[name])[:16] + ("" if original is None else checksum(original)[:16])
+        if (entry := journal.find(method, name, work.stamps[method])) is not None:
+            work.known[method] = entry
+        else:
+            todo[method] = pictures[name]
+    if not todo:
+        return work
+    truth = None
+    if original is not None:
+        try:
+            truth = as_image(files.read(original).pixels)
+        except files.PhotoError as error:
+            work.gone.update(dict.fromkeys(todo, f"its truth {error.reason}"))
+            return work
+    for method, path in todo.items():
+        try:
+            picture = as_image(files.read(path).pixels)
+        except files.PhotoError as error:
+            work.gone[method] = error.reason
+            continue
+        if truth is not None and picture.shape != truth.shape:
+            sizes = " and its truth ".join(f"{image.shape[-1]}×{image.shape[-2]}" for image in (picture, truth))
+            work.gone[method] = f"is {sizes} pixels"
+        else:
+            work.pictures[method] = picture
+    return work._replace(truth=truth)
+
+
+def _ahead(names: Iterable[str], read: Callable[[str], _Work]) -> Iterator[_Work]:
+    """Reads up to a batch of pictures while others are measured."""
+    with ThreadPoolExecutor(2) as pool:
+        running, rest = [], iter(names)
+        for name in rest:
+            running.append(pool.submit(read, name))
+            if len(running) > 8:
+                yield running.pop(0).result()
+        for future in running:
+            yield future.result()
+
+
+def _measured(
+    works: list[_Work], measures: Sequence[Measure], set_network: Callable[[Image], Tensor] | None
+) -> Iterator[tuple[tuple[str, str, str], Entry]]:
+    methods = list(works[0].pictures)
+    images = {method: torch.cat([work.pictures[method] for work in works]) for method in methods}
+    truths = [work.truth for work in works if work.truth is not None]
+    clean = torch.cat(truths) if truths else None
+    found: dict[str, dict[str, list[float]]] = {method: {} for method in methods}
+    refused = []
+    for measure in measures:
+        try:
+            values = score([measure], images, clean)
+        except ValueError as error:  # a column that these pictures are too small or not square for
+            refused.append(str(error).rstrip("."))
+            continue
+        for method in methods:
+            found[method][measure.name] = values[method][measure.name].tolist()
+    for method in methods:
+        with torch.inference_mode():
+            features = None if set_network is None else set_network(images[method]).cpu()
+        for place, work in enumerate(works):
+            row = {name: column[place] for name, column in found[method].items()}
+            yield (
+                (method, work.name, work.stamps[method]),
+                Entry(row, "; ".join(refused), None if features is None else features[place].clone()),
+            )
+
+
+def _outer(name: str, head: str, tail: str) -> str:
+    folder, slash, stem = name.rpartition("/")
+    return f"{folder}{slash}{head}{stem}{tail}"
+
+
+def _inner(name: str, head: str, tail: str) -> str:
+    folder, slash, stem = name.rpartition("/")
+    fits = stem.startswith(head) and stem.endswith(tail) and len(stem) > len(head) + len(tail)
+    return f"{folder}{slash}{stem[len(head) : len(stem) - len(tail)]}" if fits else ""
