@@ -11,6 +11,12 @@ from codeprior.commands._recipes import recipe
 from codeprior.shapes import Image
 
 HELP = "Damage and restore a real portrait with the embedded prior, and write a picture and figures."
+_MEASURES = {
+    "psnr": "dB, higher is better; blur is cheap",
+    "ssim": "[0, 1], higher is better",
+    "perceptual": "distance in the features of MTCNN's O-Net, lower is better; not LPIPS",
+    "identity_degrees": "angle of dlib's face embeddings, lower is better; with codeprior[eval]",
+}
 _SIDE = 512  # pixels; the presets' ranges are meant for faces of this size
 
 
@@ -110,11 +116,13 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
         "model_size": restorer.size,
         "rule": f"degraded at {_SIDE} pixels, then resized by area to the model's",
         "face": {"box": [round(float(v), 1) for v in face.box], "score": round(face.score, 4)},
+        "measures": _MEASURES,
         "before": _measured(degraded, clean),
         "after": _measured(restored, clean),
     }
     if uncertainty is not None:
         figures["uncertainty"] = round(float(uncertainty.mean()), 4)
+    say(_told(figures["before"], figures["after"]))
     picture = _sheet([degraded[0], restored[0], clean[0]], [before, after, photo])
     parts = {"degraded": levels(degraded[0]), "restored": levels(restored[0]), "original": levels(clean[0])}
     return _Demonstration(picture, parts | {"photo-degraded": before, "photo-restored": after}, figures)
@@ -133,9 +141,25 @@ def _photo(path: Path | None) -> Any:
 
 
 def _measured(image: Image, clean: Image) -> dict[str, float]:
-    from codeprior.metrics import psnr, ssim
+    """Gives what can be measured with what is installed: the last figure only with `codeprior[eval]`."""
+    from codeprior.metrics import DlibFace, WeightsMissing, feature_distance, identity_angle, psnr, ssim
+    from codeprior.photos.faces.mtcnn import face_features
 
-    return {"psnr": round(float(psnr(image, clean)), 3), "ssim": round(float(ssim(image, clean)), 4)}
+    figures = {
+        "psnr": round(float(psnr(image, clean)), 3),
+        "ssim": round(float(ssim(image, clean)), 4),
+        "perceptual": round(float(feature_distance(face_features(image), face_features(clean))), 4),
+    }
+    try:
+        network = DlibFace()
+    except WeightsMissing:
+        return figures
+    degrees = identity_angle(network(image), network(clean)).rad2deg()
+    return figures | {"identity_degrees": round(float(degrees), 2)}
+
+
+def _told(before: dict[str, float], after: dict[str, float]) -> str:
+    return "; ".join(f"{name} {value:g} → {after[name]:g}" for name, value in before.items())
 
 
 def _sheet(faces: list[Any], photos: list[Any]) -> Any:

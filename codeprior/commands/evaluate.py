@@ -196,8 +196,8 @@ def _add_sets(arguments: argparse.Namespace, network: Any, folders: "Folders", m
 def _tell(arguments: argparse.Namespace, results: "Results", folders: "Folders", *, baseline: str) -> None:
     from codeprior.metrics.report import write_report
 
-    compared = baseline if baseline in results.values else None
-    results.write(arguments.out, baseline=compared)
+    compared = [baseline] if baseline in results.values else []
+    results.write(arguments.out, baselines=compared)
     shown = [measure.name for measure in results.measures if any(
         measure.name in row for rows in results.values.values() for row in rows.values()
     )]  # fmt: skip
@@ -205,10 +205,10 @@ def _tell(arguments: argparse.Namespace, results: "Results", folders: "Folders",
         write_report(
             arguments.out, results, lambda method, name: _pictures(folders, method, name),
             title=f"{', '.join(folders.methods)}: {len(folders.names)} pictures",
-            column=arguments.report_by or shown[0], baseline=compared, count=arguments.report_count,
+            column=arguments.report_by or shown[0], baselines=compared, count=arguments.report_count,
         )  # fmt: skip
     if not arguments.quiet:
-        print(results.as_markdown(baseline=compared))
+        print(results.as_markdown(baselines=compared))
         print(json.dumps({"out": str(arguments.out), "settings": results.settings}, ensure_ascii=False))
     for method, gone in results.missing.items():
         for name, reason in gone.items():

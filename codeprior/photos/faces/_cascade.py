@@ -89,6 +89,20 @@ class Patches(nn.Module):
         return points, self.offsets(found), self.score(found).softmax(1)[:, 1]
 
 
+def face_features(images: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
+    """Gives the four feature maps of O-Net's convolutions, for a perceptual distance that needs no further weights.
+
+    Args:
+        images: Unit, [0, 1], of at least 48 pixels a side.
+    """
+    values, found = (images.float() * 255 - 127.5) / 128, []
+    for layer in networks(images.device).place.trunk:
+        values = layer(values)
+        if isinstance(layer, nn.PReLU):
+            found.append(values)
+    return found
+
+
 def networks(device: str | torch.device) -> Networks:
     """Gives the networks with their trained weights, for inference.
 

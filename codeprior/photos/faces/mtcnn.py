@@ -14,8 +14,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from codeprior.photos.faces._cascade import networks
+from codeprior.photos.faces._cascade import face_features, networks
 from codeprior.photos.faces.detect import Face
+
+__all__ = ["MTCNN", "face_features", "load"]
 
 _CELL = 12  # side of P-Net's window, pixels
 _STRIDE = 2
