@@ -61,7 +61,7 @@ def save(
     header = _header(config, metadata or {})
     tensors = {name: _stored(name, value, dtype) for name, value in module.state_dict().items()}
     header["codeprior.sha256"] = _digest(header, tensors)
-    _replace(Path(path), to_bytes(tensors, header))
+    _replace(Path(path), _ordered(to_bytes(tensors, header)))
 
 
 def load(
@@ -118,6 +118,16 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """
     with _opened(Path(path)) as file:
         return dict(file.metadata() or {})
+
+
+def _ordered(file: bytes) -> bytes:
+    # the format's writer puts the text in another order at every call; equal modules are to give equal files
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def _header(config: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:
