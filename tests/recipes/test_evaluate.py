@@ -103,7 +103,6 @@ def test_a_set_whose_preset_changed_is_refused(faces, tmp_path):
 
 
 def test_the_command_measures_trained_weights(faces, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "default_measures", lambda: [psnr_measure(), ssim_measure()])
     network = recipes.Network(
         size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), encoder_blocks=1, decoder_blocks=1, groups=4,
         fusion_groups=4, fusion_heads=2, width=16, layers=1, heads=2, hidden=16,
@@ -113,9 +112,21 @@ def test_the_command_measures_trained_weights(faces, tmp_path, monkeypatch, caps
     recipe = recipes.RestorationRecipe(network=network, branches="single")
     cp.save(tmp_path / "single.safetensors", model.restorer(recipe, teacher.prior()))
     cp.save(tmp_path / "teacher.safetensors", teacher)
-    words = ["--faces", str(faces), "--out", str(tmp_path / "out"), "--limit", "3", "--batch", "2"]
+    words = [
+        "--faces",
+        str(faces),
+        "--out",
+        str(tmp_path / "out"),
+        "--limit",
+        "3",
+        "--batch",
+        "2",
+        "--columns",
+        "psnr,ssim",
+    ]
     words += ["--preset", "daefr", "--preset", "daefr-association", "--teacher", str(tmp_path / "teacher.safetensors")]
-    assert command.main([*words, "--method", f"single={tmp_path / 'single.safetensors'}"]) == 0
+    words += ["--pictures", "--method", f"single={tmp_path / 'single.safetensors'}", "--report-count", "1"]
+    assert command.main(words) == 0
     assert "| single |" in capsys.readouterr().out
     for preset in ("daefr", "daefr-association"):
         folder = tmp_path / "out" / preset
@@ -124,7 +135,29 @@ def test_the_command_measures_trained_weights(faces, tmp_path, monkeypatch, caps
         assert found["settings"]["set_sha256"] == checksum(folder / "set.json")
         assert found["summaries"]["single"]["PSNR"]["count"] == 3
         assert 0 <= found["settings"]["codes"]["single"]["accuracy"] <= 1
-        assert len(list(csv.reader((folder / "scores.csv").read_text().splitlines()))) == 1 + 2 * 3
+        rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
+        assert len(rows) == 2 * 3
+        # the pictures kept are the ones measured: 8-bit PSNR is the same from the files
+        kept, clean = (_unit(folder / "pictures" / which / "a.png") for which in ("single", "clean"))
+        row = next(row for row in rows if (row["method"], row["image"]) == ("single", "a"))
+        assert float(row["PSNR"]) == pytest.approx(float(psnr(kept, clean)), rel=1e-9)
+        assert "report/000_best.jpg" in (folder / "report.html").read_text()
+        assert (folder / "pictures" / "pairs.csv").read_text() == "first,second,same\n"
+    # finished presets are not measured again, unless their weights change
+    calls = []
+    monkeypatch.setattr(command, "evaluate", lambda *_, **__: calls.append(1))
+    assert command.main(words) == 0
+    assert "measured before" in capsys.readouterr().out
+    assert not calls
+    torch.manual_seed(1)
+    cp.save(tmp_path / "single.safetensors", model.restorer(recipe, teacher.prior()))
+    with pytest.raises(AttributeError):
+        command.main(words)
+    assert calls
+
+
+def _unit(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None].float() / 255
 
 
 def test_a_wrong_call_says_what_is_wrong(tmp_path, capsys):

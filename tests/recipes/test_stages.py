@@ -194,13 +194,13 @@ def test_restoration_begins_where_association_ended():
         RestorationStage(recipe, teacher=teacher, hq=hq)
 
 
-def test_restoration_learns_four_faces_by_heart():
-    stage = _restoration(learning_rate=3e-3, steps=120, decay_from=1.0)
-    batch = _batch(4)
+def test_restoration_learns_two_faces_by_heart():
+    stage = _restoration(learning_rate=1e-2, steps=40, decay_from=1.0)
+    batch = _batch(2)
     first = stage.update(batch, 0)
-    for step in range(1, 120):
+    for step in range(1, 40):
         last = stage.update(batch, step)
-    assert last["total"] < 0.5 * first["total"] and last["accuracy"] > first["accuracy"]
+    assert last["total"] < 0.6 * first["total"] and last["accuracy"] > first["accuracy"]
 
 
 def test_a_degradation_depends_on_the_samples_key_alone():
