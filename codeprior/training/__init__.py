@@ -2,15 +2,21 @@
 
 from codeprior.training.adapters import AccelerateEngine, FabricEngine
 from codeprior.training.checkpoint import Checkpoints, DamagedCheckpoint
-from codeprior.training.data import Batch, ImageFolder, Source, Stream
+from codeprior.training.data import Batch, Source, Stream, UnreadableImages
 from codeprior.training.engine import Engine, TorchEngine, full, started
+from codeprior.training.index import Checked, Entry, check_images, read_index, write_index
 from codeprior.training.loggers import Logger, TensorBoardLogger, TrackioLogger
 from codeprior.training.loop import Finished, Stopped, train
+from codeprior.training.pixels import PixelFile, write_pixels
+from codeprior.training.shards import ImageShards, Member, index_shards, write_shards
+from codeprior.training.sources import ImageFolder, Joined, open_images
 from codeprior.training.stage import Stage
 from codeprior.training.steps import NotFinite, checkpoint_activations, step_if_finite
 
 __all__ = [
-    "AccelerateEngine", "Batch", "Checkpoints", "DamagedCheckpoint", "Engine", "FabricEngine", "Finished",
-    "ImageFolder", "Logger", "NotFinite", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine",
-    "TrackioLogger", "checkpoint_activations", "full", "started", "step_if_finite", "train",
+    "AccelerateEngine", "Batch", "Checked", "Checkpoints", "DamagedCheckpoint", "Engine", "Entry", "FabricEngine",
+    "Finished", "ImageFolder", "ImageShards", "Joined", "Logger", "Member", "NotFinite", "PixelFile", "Source",
+    "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine", "TrackioLogger", "UnreadableImages",
+    "check_images", "checkpoint_activations", "full", "index_shards", "open_images", "read_index", "started",
+    "step_if_finite", "train", "write_index", "write_pixels", "write_shards",
 ]  # fmt: skip

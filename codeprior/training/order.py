@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 _ROUNDS = 6
+_GROUP = 16
 _FLIP, _ORDER, _KEY = 1, 2, 3
 
 
@@ -27,7 +28,7 @@ class Slots(NamedTuple):
     """Whether a mirrored sample is asked for, each with probability one half."""
 
 
-def slots(start: int, stop: int, *, count: int, seed: int) -> Slots:
+def slots(start: int, stop: int, *, count: int, seed: int, block: int = 0) -> Slots:
     """Gives the samples at positions `start` to `stop` of the stream.
 
     Args:
@@ -35,6 +36,8 @@ def slots(start: int, stop: int, *, count: int, seed: int) -> Slots:
         stop: Position after the last.
         count: How many samples the source holds, at least 1.
         seed: Chooses the stream.
+        block: Samples that lie together; 0 shuffles everything. Otherwise blocks are shuffled, and samples only within
+            groups of 16 blocks, so that a store reads long stretches; what remains of the source comes last.
 
     Source:
         The rule "(seed, epoch, index)" for augmentation is the one that survives a restart, see
@@ -45,7 +48,8 @@ def slots(start: int, stop: int, *, count: int, seed: int) -> Slots:
     indices = np.empty_like(places)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        indices[here] = _permute(places[here], count, _mix(np.uint64(seed % 2**64), np.uint64(epoch), _ORDER))
+        key = _mix(np.uint64(seed % 2**64), np.uint64(epoch), _ORDER)
+        indices[here] = _permute(places[here], count, key) if not block else _grouped(places[here], count, key, block)
     keys = _mix(_mix(np.uint64(seed % 2**64), epochs.astype(np.uint64), _KEY), indices.astype(np.uint64), _KEY)
     flipped = (_mix(keys, np.uint64(0), _FLIP) >> np.uint64(63)).astype(bool)
     return Slots(indices, epochs, (keys >> np.uint64(1)).astype(np.int64), flipped)
@@ -65,6 +69,21 @@ def _permute(places: np.ndarray, count: int, key: np.ndarray | np.uint64) -> np.
     while (outside := value >= count).any():
         value[outside] = once(value[outside])
     return value.astype(np.int64)
+
+
+def _grouped(places: np.ndarray, count: int, key: np.ndarray | np.uint64, block: int) -> np.ndarray:
+    blocks, window = count // block, block * _GROUP
+    shuffled = places.copy()
+    for group in np.unique(places // window):
+        here = places // window == group
+        size = min(window, int(count - group * window))
+        shuffled[here] = group * window + _permute(places[here] - group * window, size, _mix(key, np.uint64(group), 4))
+    # the last group also shuffles the samples that fill no block, so they may stand anywhere in it
+    whole = shuffled < blocks * block
+    shuffled[whole] = (
+        _permute(shuffled[whole] // block, blocks, _mix(key, np.uint64(0), 5)) * block + shuffled[whole] % block
+    )
+    return shuffled
 
 
 def _mix(first: np.ndarray | np.uint64, second: np.ndarray | np.uint64, tweak: int) -> np.ndarray:

@@ -19,14 +19,13 @@ from codeprior import distributed, weights
 from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
 from codeprior.prior import VQGAN
-from codeprior.training import ImageFolder, Stream, TorchEngine, started, train
+from codeprior.training import Stream, TorchEngine, open_images, started, train
 
 from .association_stage import AssociationStage
 from .codebook_stage import CodebookStage
 from .recipes import RECIPES, AssociationRecipe, CodebookRecipe, RestorationRecipe
 from .restoration_stage import RestorationStage
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 _SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small")
 
 
@@ -60,7 +59,7 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     }
     recipe = replace(recipe, **changes)
     torch.manual_seed(recipe.seed)
-    images = ImageFolder(_files(arguments.faces), size=recipe.degradation_size, cached=not arguments.from_disk)
+    images = open_images(arguments.faces, size=recipe.degradation_size, cached=not arguments.from_disk)
     stage = build(recipe, arguments, out.parent, engine)
     stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers)
     finished = train(
@@ -129,17 +128,12 @@ def _result(folder: Path, part: str) -> VQGAN:
     return found
 
 
-def _files(folders: Sequence[Path]) -> list[Path]:
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
-    if not files:
-        raise ValueError(f"no pictures in {', '.join(map(str, folders))}; --faces takes folders of square faces")
-    return files
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.daefr.train", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe", choices=["small", *RECIPES], help="a stage, or small: all four small stages in turn")
-    parser.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of aligned square faces")
+    parser.add_argument(
+        "--faces", type=Path, nargs="+", required=True, help="folders of square faces, of shards, or of raw pixels"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--hq", type=Path, help="folder of stage 1a; without it, hq_codebook beside --out")
     parser.add_argument("--lq", type=Path, help="folder of stage 1b; without it, lq_codebook beside --out")

@@ -1,0 +1,204 @@
+"""Images in tar files of some gigabytes, as WebDataset lays them out, with a list of where each image begins.
+
+The list makes them a `Source` like any other: the sample at a step is read with one `pread`, no shard is read from its
+beginning, and a restart needs no state. Other programs read the same tar files without the list.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from codeprior.training.disk import sync
+from codeprior.training.index import described, read_lines, write_index
+from codeprior.training.pictures import fitted
+
+SHARDS = "shards.jsonl"
+"""Name of the list, in the folder of the tar files."""
+_FORMAT = "codeprior shards 1"
+_OPEN = 64
+
+
+class Member(NamedTuple):
+    """One image in a tar file."""
+
+    shard: str
+    """Name of the tar file, in the folder of the list."""
+    offset: int
+    """Where its bytes begin in the tar file."""
+    bytes: int
+    sha256: str
+    name: str
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+
+
+class ImageShards:
+    """The images of a folder of tar files.
+
+    Args:
+        folder: Holds the tar files and their list, see `index_shards`.
+        size: Height and width, pixels. Images of another size are resized (antialiased bicubic).
+
+    Raises:
+        ValueError: There is no list, it was damaged, or a tar file has another length than when it was listed.
+    """
+
+    def __init__(self, folder: str | Path, *, size: int):
+        self.folder, self.size = Path(folder), size
+        if not (self.folder / SHARDS).exists():
+            raise ValueError(f"ImageShards: {self.folder} has no {SHARDS}; make it with `codeprior data shards`.")
+        self.members = [Member(**line) for line in read_lines(self.folder / SHARDS, format=_FORMAT)]
+        ends: dict[str, int] = {}
+        for member in self.members:
+            ends[member.shard] = max(ends.get(member.shard, 0), member.offset + member.bytes)
+        for shard, end in ends.items():
+            path = self.folder / shard
+            if not path.is_file() or path.stat().st_size < end:
+                raise ValueError(f"ImageShards: {path} is missing or shorter than its list says; copy it again.")
+        listing = [size, [member.sha256 for member in self.members]]
+        self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def name(self, index: int) -> str:
+        """Says which image that is."""
+        return f"{self.folder / self.members[index].shard}: {self.members[index].name}"
+
+    def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
+        """Gives one image, RGB, 8-bit levels.
+
+        Raises:
+            ValueError: Its bytes are not those that were listed.
+        """
+        member = self.members[index]
+        # a read at a place moves no position, so loader processes can share what was opened before they began
+        content = os.pread(self._descriptor(member.shard), member.bytes, member.offset)
+        if hashlib.sha256(content).hexdigest() != member.sha256:
+            raise ValueError(f"{self.name(index)} is not the image that was listed")
+        return fitted(content, self.name(index), self.size)
+
+    def close(self) -> None:
+        """Closes the tar files; they open again when they are needed."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def _descriptor(self, shard: str) -> int:
+        if shard not in self._open:
+            if len(self._open) >= _OPEN:
+                os.close(self._open.popitem(last=False)[1])
+            self._open[shard] = os.open(self.folder / shard, os.O_RDONLY)
+        self._open.move_to_end(shard)
+        return self._open[shard]
+
+
+def write_shards(folder: str | Path, out: str | Path, *, shard_bytes: int = 2**30) -> list[Path]:
+    """Packs the listed images of a folder into tar files, bytes as they are, and lists them.
+
+    Args:
+        folder: Holds `index.jsonl`, see `check_images`.
+        out: Where the tar files go; made if needed.
+        shard_bytes: A tar file is closed when it holds this many bytes.
+
+    Returns:
+        The tar files. The same images make the same bytes.
+
+    Raises:
+        ValueError: A file is not the one that was listed.
+        FileExistsError: A tar file of that name is there already.
+    """
+    from codeprior.training.index import INDEX, read_index
+
+    root, out = Path(folder), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    entries, written = read_index(root / INDEX), []
+    while entries:
+        path, beside = (out / f"{dot}shard-{len(written):06d}.tar" for dot in ("", ".part-"))
+        if path.exists():
+            raise FileExistsError(f"write_shards: {path} exists already and is kept; choose another folder.")
+        with beside.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            while entries and file.tell() < shard_bytes:
+                entry = entries.pop(0)
+                content = (root / entry.name).read_bytes()
+                if hashlib.sha256(content).hexdigest() != entry.sha256:
+                    raise ValueError(f"write_shards: {root / entry.name} is not the file that was listed; check again.")
+                header = tarfile.TarInfo(_member_name(entry.name))
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+        os.replace(beside, path)
+        written.append(path)
+    sync(out)
+    index_shards(out)
+    return written
+
+
+def index_shards(folder: str | Path, *, square: bool = True) -> dict[str, str]:
+    """Lists the images of a folder of tar files, whoever made them, after reading each completely.
+
+    Args:
+        folder: Holds `*.tar`; the list is written beside them.
+        square: Refuse images that are not square.
+
+    Returns:
+        Name to reason, of the images that cannot be used; they are not listed.
+
+    Raises:
+        ValueError: There is no tar file, one is damaged, or none holds an image.
+    """
+    folder = Path(folder)
+    members: list[Member] = []
+    refused: dict[str, str] = {}
+    for path in sorted(folder.glob("*.tar")):
+        for found in _members(path, square):
+            if isinstance(found, Member):
+                members.append(found)
+            else:
+                refused[found[0]] = found[1]
+    if not members:
+        raise ValueError(f"index_shards: expected tar files with images, found no image in {folder}/*.tar.")
+    write_index(folder / SHARDS, members, format=_FORMAT)
+    return refused
+
+
+def _members(path: Path, square: bool) -> Iterator[Member | tuple[str, str]]:
+    from codeprior.photos.containers import kind
+    from codeprior.photos.files import PhotoError
+
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for header in tar:
+                file = tar.extractfile(header) if header.isreg() else None
+                if file is None:
+                    continue
+                content = file.read()
+                if kind(content[:64]) is None:
+                    continue  # captions and labels travel beside the images
+                try:
+                    one = described(header.name, content, square=square)
+                    place = (path.name, header.offset_data, one.bytes)
+                    yield Member(*place, one.sha256, one.name, one.width, one.height)
+                except PhotoError as error:
+                    yield f"{path.name}: {header.name}", error.reason
+    except tarfile.TarError as error:
+        raise ValueError(f"index_shards: {path} is damaged: {error}") from error
+
+
+def _member_name(name: str) -> str:
+    # a sample's key ends at the first dot of its last part, so further dots would make keys of one stem collide
+    stem, dot, ending = name.rpartition(".")
+    return (stem.replace(".", "_") + dot + ending) if dot else name
