@@ -1,5 +1,7 @@
 """The plain OpenCV chain, written out: the truth for the classic face presets."""
 
+import functools
+
 import cv2
 import numpy as np
 import torch
@@ -9,8 +11,9 @@ from codeprior.degradations._kernels import kernel_matrix
 from codeprior.degradations._normal import normal_field
 
 
+@functools.cache
 def photograph(size: int = 256) -> torch.Tensor:
-    """The astronaut of scikit-image, uint8, `3 size size`."""
+    """The astronaut of scikit-image, uint8, `3 size size`; whoever writes to it clones it."""
     from skimage import data
 
     picture = cv2.resize(data.astronaut(), (size, size), interpolation=cv2.INTER_AREA)

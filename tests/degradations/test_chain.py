@@ -18,18 +18,98 @@ def rng(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("name", ["daefr", "daefr-codebook-lq", "codeformer-II"])
 def test_modes_agree_with_the_opencv_chain(name):
-    image = photograph(256)
+    image = photograph(192)
     op = preset(name)
-    drawn = op.sample((20, 256, 256), rng(3))
+    drawn = op.sample((20, 192, 192), rng(3))
     batch = image.expand(20, -1, -1, -1)
     truth = torch.stack([degraded(image, drawn, row) for row in range(20)])
-    for mode, impl, share in (("strict", "cpu", 1.0), ("strict", "torch", 0.95), ("fast", "cpu", 0.9)):
+    # strict on the CPU is the same calls of OpenCV; elsewhere 20 images are too few to tell 97 % from 90 %
+    for mode, impl, share in (("strict", "cpu", 1.0), ("strict", "torch", 0.9), ("fast", "cpu", 0.9)):
         result = op.apply(batch, drawn, mode=mode, impl=impl)
         difference = (result.int() - truth.int()).abs().amax((1, 2, 3))
         assert (difference == 0).float().mean() >= share, (mode, impl)
         if mode == "strict":
             # a rounding that falls the other way moves one level, unless a JPEG coefficient follows it
             assert difference.max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["daefr", "daefr-codebook-lq", "codeformer-II"])
+def test_shares_of_identical_images_at_512(name):
+    """The goals of the specification: strict 97 % and one level elsewhere, fast 90 % and 5e-4 of all pixels."""
+    op, image, count = preset(name), photograph(512), 120
+    drawn = op.sample((count, 512, 512), rng(4))
+    differences: dict[tuple[str, str], list[torch.Tensor]] = {}
+    for row in range(count):
+        truth = degraded(image, drawn, row).int()
+        for mode, impl in (("strict", "cpu"), ("strict", "torch"), ("fast", "cpu")):
+            result = op.apply(image, drawn[row], mode=mode, impl=impl)
+            differences.setdefault((mode, impl), []).append((result.int() - truth).abs().to(torch.uint8))
+    for (mode, impl), images in differences.items():
+        stacked = torch.stack(images)
+        same = (stacked.amax((1, 2, 3)) == 0).float().mean()
+        departing = (stacked > 0).float().mean()
+        print(f"{name} {mode} {impl}: {same:.4f} identical, {departing:.2g} of the pixels, {stacked.max()} levels")
+        assert same >= (0.97 if mode == "strict" else 0.9), (mode, impl)
+        if mode == "strict":
+            assert stacked.max() <= 1
+        else:
+            assert departing <= 5e-4
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    sides=st.lists(st.tuples(st.integers(31, 70), st.integers(31, 70)), min_size=1, max_size=4),
+)
+@settings(max_examples=8, deadline=None)
+def test_a_ragged_batch_is_its_images_one_by_one(seed, sides):
+    """On the batched path too, where all share one canvas."""
+    op = preset("daefr")
+    images = [photograph(96)[:, :height, :width].contiguous() for height, width in sides]
+    drawn = op.sample(images, rng(seed))
+    for impl in ("cpu", "torch"):
+        together = op.apply(images, drawn, impl=impl)
+        for number, (image, result) in enumerate(zip(images, together, strict=True)):
+            assert result.shape == image.shape
+            alone = op.apply(image, drawn[number], impl=impl)
+            if impl == "cpu":
+                assert torch.equal(alone, result)
+            else:
+                # a transform of another length rounds otherwise, and may flip a byte before JPEG
+                assert ((alone.int() - result.int()).abs() > 2).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_loading_processes_changes_nothing(workers):
+    images = Degraded(6)
+    alone = [images[number] for number in range(6)]
+    loader = torch.utils.data.DataLoader(images, batch_size=2, num_workers=workers)
+    assert torch.equal(torch.cat(list(loader)), torch.stack(alone))
+
+
+class Degraded(torch.utils.data.Dataset):
+    """A data set whose item follows from its number alone."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        result = preset("daefr-codebook-lq")(photograph(64), generator=rng(number))
+        assert isinstance(result, torch.Tensor)
+        return result
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_apply_asks_the_device_nothing(name):
+    """On the meta device there is no value to ask for: a read of one raises."""
+    side = 256 if name == "gpen-paper" else 96
+    op = preset(name)
+    drawn = op.sample((2, side, side), rng(0))
+    result = op.apply(torch.empty(2, 3, side, side, device="meta", dtype=torch.uint8), drawn)
+    assert result.device.type == "meta"
 
 
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 4))
@@ -58,12 +138,14 @@ def test_every_preset_replays_bit_for_bit_from_a_small_record(name, tmp_path):
 
 
 def test_torch_and_cpu_agree_for_every_preset():
+    # OpenCV's bicubic sums in single precision: one level moved at low resolution covers 32 × 32 pixels after ×8;
+    # torch's float32 interpolation flips a byte of Real-ESRGAN's chain before its JPEG now and then
+    loose = {"lcqs-mild": 0.01, "lcqs-moderate": 0.01, "lcqs-severe": 0.01, "realesrgan": 0.01}
     for name in preset_names():
-        op, image = preset(name), photograph(256).expand(2, -1, -1, -1)
+        op, image = preset(name), photograph(256 if name == "gpen-paper" else 128).expand(2, -1, -1, -1)
         drawn = op.sample(image, rng(1))
         ours, truth = (op.apply(image, drawn, mode="strict", impl=impl).int() for impl in ("torch", "cpu"))
-        # torch's float32 interpolation flips a byte of Real-ESRGAN's chain before its JPEG now and then
-        assert (ours != truth).float().mean() <= (0.01 if name == "realesrgan" else 1e-4), name
+        assert (ours != truth).float().mean() <= loose.get(name, 1e-4), name
 
 
 def test_lists_of_any_sizes_and_types_keep_their_form():

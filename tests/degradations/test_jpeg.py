@@ -1,0 +1,174 @@
+"""JPEG in torch against libjpeg, to the last sample; and the gradient that mode `diff` gives it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeprior.degradations import Jpeg
+from codeprior.degradations._canvas import Canvas
+from codeprior.degradations._torch_jpeg import exact_levels
+from codeprior.degradations.compression import jpeg_levels
+
+from .reference import photograph
+
+
+class Found(NamedTuple):
+    samples: int
+    mismatches: int
+
+
+def compared(images: list[np.ndarray], quality: np.ndarray) -> Found:
+    """Mismatches of one ragged batch, `H W 3` of 8-bit levels each, with libjpeg image by image."""
+    sizes = np.array([image.shape[:2] for image in images])
+    height, width = sizes.max(0)
+    # what lies outside an image must not be read
+    pixels = np.full((len(images), 3, height, width), np.nan, np.float32)
+    for place, image in zip(pixels, images, strict=True):
+        place[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1) / np.float32(255)
+    ours = exact_levels(Canvas(torch.from_numpy(pixels), sizes), quality).numpy()
+    samples = mismatches = 0
+    for result, image, q in zip(ours, images, quality, strict=True):
+        truth = jpeg_levels(image, int(q)).transpose(2, 0, 1)
+        mismatches += int((result[:, : image.shape[0], : image.shape[1]] != truth).sum())
+        samples += truth.size
+    return Found(samples, mismatches)
+
+
+def contents(draw: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
+    """A piece of a photograph, noise, black-and-white noise, and one colour."""
+    photo = photograph(256).permute(1, 2, 0).numpy()
+    top, left = draw.integers(0, 256 - height), draw.integers(0, 256 - width)
+    return [
+        np.ascontiguousarray(photo[top : top + height, left : left + width]),
+        draw.integers(0, 256, (height, width, 3)).astype(np.uint8),
+        (255 * draw.integers(0, 2, (height, width, 3))).astype(np.uint8),
+        np.full((height, width, 3), draw.integers(0, 256, 3), np.uint8),
+    ]
+
+
+def test_every_quality_has_no_mismatch():
+    """All qualities, in ragged batches of sizes up to 64²; the slow test has all sizes."""
+    draw = np.random.default_rng(0)
+    found = Found(0, 0)
+    for quality in range(1, 101):
+        sizes = draw.integers(1, 65, (4, 2))
+        images = [contents(draw, *size)[number] for number, size in enumerate(sizes)]
+        found = Found(*np.add(found, compared(images, np.full(4, quality))))
+    assert found.mismatches == 0
+    assert found.samples > 1_000_000
+
+
+def test_every_small_size_has_no_mismatch():
+    """Chroma of two columns or less is not smoothed, and blocks are filled up from the edge: 1×1 to 18×18."""
+    draw = np.random.default_rng(1)
+    sizes = [(height, width) for height in range(1, 19) for width in range(1, 19)]
+    images = [contents(draw, *size)[number % 3] for number, size in enumerate(sizes)]
+    assert compared(images, draw.integers(1, 101, len(images))).mismatches == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("height", range(1, 65))
+def test_every_size_up_to_64_and_every_quality_has_no_mismatch(height):
+    draw = np.random.default_rng(height)
+    for quality in range(1, 101):
+        images = [contents(draw, height, width)[(width + quality) % 4] for width in range(1, 65)]
+        assert compared(images, np.full(64, quality)).mismatches == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quality", range(1, 101))
+def test_512_has_no_mismatch(quality):
+    photo = photograph(512).permute(1, 2, 0).numpy()
+    noise = np.random.default_rng(quality).integers(0, 256, (512, 512, 3)).astype(np.uint8)
+    assert compared([photo, noise], np.full(2, quality)).mismatches == 0
+
+
+def test_apply_gives_libjpegs_pixels_on_both_paths():
+    images = [photograph(64), photograph(64)[:, :33, :50].contiguous(), photograph(64)[:, :1, :2].contiguous()]
+    op = Jpeg(quality=(1, 100))
+    drawn = op.sample(images, torch.Generator().manual_seed(0))
+    quality = drawn.values["quality"].tolist()
+    for impl in ("cpu", "torch"):
+        for result, image, q in zip(op.apply(images, drawn, impl=impl), images, quality, strict=True):
+            truth = jpeg_levels(image.permute(1, 2, 0).numpy(), q)
+            np.testing.assert_array_equal(result.permute(1, 2, 0).numpy(), truth)
+
+
+@given(low=st.integers(1, 100), span=st.integers(0, 99), seed=st.integers(0, 2**20))
+def test_drawn_qualities_are_whole_and_inside_their_range(low, span, seed):
+    high = min(low + span, 100)
+    for cast in ("round", "floor"):
+        op = Jpeg(quality=(low, high), cast=cast)
+        quality = op.sample((64, 8, 8), torch.Generator().manual_seed(seed)).values["quality"]
+        assert low <= quality.min() <= quality.max() <= high
+        if cast == "floor" and high > low:
+            # a real number below `high` is never `high` after int()
+            assert quality.max() < high
+
+
+def test_the_caller_keeps_the_qualities_and_quality_100_is_finite():
+    """Defects of other differentiable JPEGs: the quality tensor is overwritten, and quality 100 divides by zero."""
+    image, op = (photograph(48) / 255).requires_grad_(), Jpeg(quality=(100, 100))
+    drawn = op.sample(image, torch.Generator().manual_seed(0))
+    kept = drawn.values["quality"].clone()
+    result = op.apply(image, drawn, mode="diff")
+    result.sum().backward()
+    assert torch.equal(drawn.values["quality"], kept)
+    assert result.isfinite().all() and image.grad is not None and image.grad.isfinite().all()
+
+
+def test_diff_mode_keeps_the_exact_values():
+    image, op = (photograph(64) / 255).requires_grad_(), Jpeg(quality=(90, 90))
+    drawn = op.sample(image, torch.Generator().manual_seed(0))
+    result = op.apply(image, drawn, mode="diff")
+    # adding and taking away the stand-in costs a rounding
+    torch.testing.assert_close(result, op.apply(image.detach(), drawn), atol=1e-6, rtol=0)
+
+
+def _smoothed_slope(image: torch.Tensor, direction: torch.Tensor, weight: torch.Tensor, quality: int) -> float:
+    """The slope of ⟨weight, jpeg(image)⟩ along `direction`, over a step of two levels, smoothed by 24 dithers."""
+    generator = torch.Generator().manual_seed(1)
+    total = 0.0
+    step = 2 / 255
+    for _ in range(24):
+        base = image + torch.randn(image.shape, generator=generator) * (2 / 255)
+        ends = []
+        for sign in (1, -1):
+            moved = ((base + sign * step * direction).clamp(0, 1) * 255).round().to(torch.uint8)
+            out = jpeg_levels(np.ascontiguousarray(moved.permute(1, 2, 0).numpy()), quality)
+            ends.append((weight * torch.from_numpy(np.ascontiguousarray(out)).permute(2, 0, 1) / 255).sum())
+        total += float(ends[0] - ends[1]) / (2 * step)
+    return total / 24
+
+
+def _smooth(generator: torch.Generator) -> torch.Tensor:
+    coarse = torch.randn(1, 3, 16, 16, generator=generator)
+    field = torch.nn.functional.interpolate(coarse, size=64, mode="bicubic")[0]
+    return field / field.square().mean().sqrt()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("quality", "least"), [(60, 0.7), (90, 0.85)])
+def test_the_gradient_points_where_libjpeg_goes(quality, least):
+    """Slopes of the real codec, smoothed by noise, against the stand-in's, along smooth directions.
+
+    Along white noise the agreement is lower: 0.60 and 0.70.
+    """
+    generator = torch.Generator().manual_seed(0)
+    photo, op = photograph(256) / 255, Jpeg(quality=(quality, quality))
+    correlations = []
+    for _ in range(8):
+        top, left = (int(place) for place in torch.randint(0, 192, (2,), generator=generator))
+        image = photo[:, top : top + 64, left : left + 64].clamp(0.05, 0.95).clone().requires_grad_()
+        drawn, weight = op.sample(image, torch.Generator().manual_seed(0)), _smooth(generator)
+        (op.apply(image, drawn, mode="diff") * weight).sum().backward()
+        assert image.grad is not None
+        directions = [_smooth(generator) for _ in range(20)]
+        ours = [float((image.grad * direction).sum()) for direction in directions]
+        truth = [_smoothed_slope(image.detach(), direction, weight, quality) for direction in directions]
+        correlations.append(np.corrcoef(ours, truth)[0, 1])
+    assert np.mean(correlations) >= least
