@@ -11,6 +11,7 @@ from .presets import About, about_preset, codeformer_pair, preset, preset_names
 from .record import Params, concatenate
 from .resample import Rescale, Resize, ResizeBack
 from .sharpen import BrushStrokes, Unsharp
+from .steps import Step, steps
 
 __all__ = [
     "About",
@@ -43,6 +44,7 @@ __all__ = [
     "Shuffle",
     "Sinc",
     "SpeckleNoise",
+    "Step",
     "Traced",
     "Unsharp",
     "about_preset",
@@ -50,4 +52,5 @@ __all__ = [
     "concatenate",
     "preset",
     "preset_names",
+    "steps",
 ]

@@ -1,0 +1,113 @@
+"""`codeprior degrade IN… OUT --preset NAME`: photographs damaged as a published model's training data was."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from codeprior.commands._jobs import Job, UsageError, jobs
+
+HELP = "Damage photographs with a published preset, so that the same seed gives the same damage."
+_USAGE, _FAILED = 2, 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the words of this command.
+
+    Args:
+        parser: The command's own parser.
+    """
+    parser.add_argument("paths", nargs="*", metavar="IN… OUT", help="files, folders or patterns, and then the output")
+    parser.add_argument("--preset", default="daefr", metavar="NAME", help="which damage (default: daefr); see --list")
+    parser.add_argument("--list", action="store_true", help="print the presets with their sources, and stop")
+    parser.add_argument("--seed", type=int, default=0, help="what the draws of each file follow from, with its name")
+    parser.add_argument("--mode", choices=("fast", "strict"), default="fast", help="strict: the plain OpenCV chain")
+    parser.add_argument("--sheet", action="store_true", help="also write NAME.sheet.png: the picture after each step")
+    parser.add_argument(
+        "--record", action="store_true", help="also write NAME.safetensors: the drawn values, to replay"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON line with the drawn values for each")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Degrades what was asked for.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0 all done, 3 some failed, 2 a call that makes no sense.
+    """
+    from codeprior.degradations import about_preset, preset, preset_names
+
+    if arguments.list:
+        for name in preset_names():
+            about = about_preset(name)
+            print(f"{name:26} {about.status:8} {about.source}")
+        return 0
+    try:
+        if len(arguments.paths) < 2:
+            raise UsageError("give at least one input and then the output.")
+        *inputs, out = arguments.paths
+        work, ignored = jobs(inputs, Path(out), suffix=None if Path(out).suffix else ".png")
+        op = preset(arguments.preset)
+    except (UsageError, FileNotFoundError, ValueError) as error:
+        print(f"codeprior degrade: {error}", file=sys.stderr)
+        return _USAGE
+    lines, failed = [], 0
+    for job in work:
+        entry = _entry(job, op, arguments)
+        lines.append(json.dumps(entry, ensure_ascii=True))
+        if entry["status"] == "failed":
+            failed += 1
+            print(f"error: {job.source}: {entry['reason']}", file=sys.stderr)
+    if arguments.report:
+        arguments.report.parent.mkdir(parents=True, exist_ok=True)
+        arguments.report.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    told = [f"{len(work) - failed} degraded with {arguments.preset}", f"{failed} failed"]
+    told += [f"{ignored} files ignored that are no pictures"] if ignored else []
+    print(f"codeprior degrade: {', '.join(told)}", file=sys.stderr)
+    return _FAILED if failed else 0
+
+
+def _entry(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    entry = {"input": str(job.source), "output": str(job.target), "preset": arguments.preset, "seed": arguments.seed}
+    try:
+        if job.refusal:
+            raise ValueError(job.refusal)
+        return {**entry, "status": "degraded", "reason": None, "values": _degrade(job, op, arguments)}
+    except (OSError, ValueError) as error:
+        return {**entry, "status": "failed", "reason": str(error) or type(error).__name__}
+
+
+def _degrade(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    from codeprior.degradations import steps
+    from codeprior.photos.files import read, write
+
+    target = job.target
+    if target.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{target} exists already and is kept; give --overwrite to replace it")
+    image = torch.from_numpy(np.ascontiguousarray(read(job.source).pixels)).permute(2, 0, 1).contiguous()
+    drawn = op.sample(image, torch.Generator().manual_seed(_seed(arguments.seed, job.source.name)))
+    result = op.apply(image, drawn, mode=arguments.mode)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write(target, np.ascontiguousarray(result.permute(1, 2, 0).numpy()), overwrite=arguments.overwrite)
+    if arguments.record:
+        drawn.save(target.with_suffix(".safetensors"))
+    if arguments.sheet:
+        from codeprior.commands._sheet import contact_sheet
+
+        sheet = contact_sheet(image, steps(op, image, drawn))
+        write(target.with_suffix(".sheet.png"), sheet, overwrite=arguments.overwrite)
+    return drawn.describe(0)
+
+
+def _seed(seed: int, name: str) -> int:
+    """Follows from the seed and the file's own name, so that other files beside it change nothing."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:7], "little")
