@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,27 @@ def run(arguments: argparse.Namespace) -> int:
     return _LEFT_OUT if any(results.missing.values()) else 0
 
 
+def named_folders(words: Sequence[str]) -> dict[str, Path]:
+    """Gives folders by the names they go under.
+
+    Args:
+        words: `NAME=FOLDER`, or a folder, which then goes under its own name.
+
+    Raises:
+        ValueError: Two have one name, or one has none.
+    """
+    found: dict[str, Path] = {}
+    for word in words:
+        name, equals, folder = word.partition("=")
+        # a path may hold an equals sign where it is a folder as it stands
+        if not equals or Path(word).is_dir():
+            name, folder = Path(word).resolve().name, word
+        if not name or name in found:
+            raise ValueError(f"expected every method under a name of its own, got {word!r}; give NAME=FOLDER.")
+        found[name] = Path(folder)
+    return found
+
+
 def _evaluate(arguments: argparse.Namespace) -> "Results":
     from codeprior.metrics.columns import columns, downloaded
     from codeprior.metrics.folders import measure_folders, pair_folders
@@ -66,7 +88,7 @@ def _evaluate(arguments: argparse.Namespace) -> "Results":
 
     if arguments.batch < 1 or arguments.report_count < 0:
         raise ValueError("--batch must be at least 1 and --report-count at least 0.")
-    methods = _methods(arguments.restored)
+    methods = named_folders(arguments.restored)
     baseline = arguments.baseline or next(iter(methods))
     if baseline not in methods:
         raise ValueError(f"--baseline: expected one of {', '.join(methods)}, got {baseline!r}.")
@@ -107,19 +129,6 @@ def _evaluate(arguments: argparse.Namespace) -> "Results":
     results.truths = len(folders.names) if arguments.official else None
     _tell(arguments, results, folders, baseline=baseline)
     return results
-
-
-def _methods(words: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for word in words:
-        name, equals, folder = word.partition("=")
-        # a path may hold an equals sign where it is a folder as it stands
-        if not equals or Path(word).is_dir():
-            name, folder = Path(word).resolve().name, word
-        if not name or name in found:
-            raise ValueError(f"expected every method under a name of its own, got {word!r}; give NAME=FOLDER.")
-        found[name] = Path(folder)
-    return found
 
 
 def _check_counts(folders: "Folders", *, force: bool) -> None:

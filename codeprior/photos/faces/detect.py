@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 # name -> room that defines `load(weights, device=...)`; each imports its own packages on first use
-DETECTORS = {
-    "mtcnn": "codeprior.photos.faces.mtcnn",
-}
+DETECTORS = {name: f"codeprior.photos.faces.{name}" for name in ("mtcnn", "retinaface", "yunet", "uniface")}
 
 
 class Face(NamedTuple):
@@ -38,8 +36,9 @@ def detector(name: str = "mtcnn", *, weights: str | Path | None = None, device: 
     """Gives a face detector by name.
 
     Args:
-        name: `mtcnn`, whose weights come with this library.
-        weights: The detector's weight file, where it needs one.
+        name: `mtcnn`, whose weights come with this library; `retinaface`, `yunet` or `uniface`, which need a weight
+            file.
+        weights: The weight file; nothing is ever downloaded here.
         device: Where a torch detector runs.
 
     Raises:

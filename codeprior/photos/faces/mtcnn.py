@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.photos.faces._boxes import distinct
 from codeprior.photos.faces._cascade import face_features, networks
 from codeprior.photos.faces.detect import Face
 
@@ -87,10 +88,10 @@ class MTCNN:
             corner = np.stack([columns, rows], 1) * _STRIDE + 1.0
             boxes = np.concatenate([corner / scale, (corner + _CELL) / scale], 1)
             level_found = np.concatenate([boxes, scores[rows, columns][:, None], offsets[:, rows, columns].T], axis=1)
-            found.append(level_found[_distinct(level_found, _OVERLAPS[0])])
+            found.append(level_found[distinct(level_found, _OVERLAPS[0])])
             scale *= _STEP
         boxes = np.concatenate(found)
-        boxes = boxes[_distinct(boxes, _OVERLAPS[1])]
+        boxes = boxes[distinct(boxes, _OVERLAPS[1])]
         return _moved(boxes[:, :5], boxes[:, 5:])
 
     def _refine(self, image: Tensor, boxes: Float[np.ndarray, "n 5"]) -> Float[np.ndarray, "m 5"]:
@@ -100,7 +101,7 @@ class MTCNN:
         _, offsets, scores = self._networks.refine(_patches(image, boxes, 24))
         offsets, boxes[:, 4] = offsets.cpu().numpy(), scores.cpu().numpy()
         kept = np.nonzero(boxes[:, 4] > self.thresholds[1])[0]
-        kept = kept[_distinct(boxes[kept], _OVERLAPS[2])]
+        kept = kept[distinct(boxes[kept], _OVERLAPS[2])]
         return _moved(boxes[kept], offsets[kept])
 
     def _place(
@@ -115,7 +116,7 @@ class MTCNN:
         points = boxes[:, None, :2] + sides * rearrange(places, "n (c p) -> n p c", c=2)
         kept = np.nonzero(boxes[:, 4] > self.thresholds[2])[0]
         boxes, points = _moved(boxes[kept], offsets[kept]), points[kept]
-        kept = _distinct(boxes, _OVERLAPS[3], of_smaller=True)
+        kept = distinct(boxes, _OVERLAPS[3], of_smaller=True)
         return boxes[kept], points[kept]
 
 
@@ -163,19 +164,3 @@ def _square(boxes: Float[np.ndarray, "n 5"]) -> Float[np.ndarray, "n 5"]:
     square[:, :2] = np.round(boxes[:, :2] + sides / 2 - longest / 2)
     square[:, 2:4] = np.round(boxes[:, :2] + sides / 2 + longest / 2 - 1)
     return square
-
-
-def _distinct(boxes: Float[np.ndarray, "n c"], overlap: float, *, of_smaller: bool = False) -> list[int]:
-    """Gives the numbers of the boxes that no better one covers (non-maximum suppression), best first."""
-    left, top, right, bottom, score = boxes.T[:5]
-    area = (right - left + 1) * (bottom - top + 1)
-    order, kept = np.argsort(-score, kind="stable"), []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        across = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest]) + 1
-        down = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest]) + 1
-        shared = across.clip(0) * down.clip(0)
-        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - shared
-        order = rest[shared <= overlap * whole]
-    return kept
