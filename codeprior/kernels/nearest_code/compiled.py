@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", *_LOOSER]
 _PACKED = 2**21  # floats of the table that are packed at a time: 8 MB
 _PANEL = 2**18  # floats of rows that are converted at a time, where they are not float32: 1 MB
+_CROWDED = 32  # candidates per row from which codes are first rid of their duplicates
 _THREADED = 2**24  # multiplications from which threads pay
 _LARGEST = torch.finfo(torch.float32).max
 
@@ -54,28 +56,20 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     Returns:
         `(b, s)`, int64.
     """
-    library = _library()
     batch, length, width = rows.shape
-    lanes = library.tile_width()
-    centre = middle(codebook)
     found = _Found(
         low=torch.full((batch, length), _LARGEST),
         after=torch.full((batch, length), _LARGEST),
         indices=torch.zeros(batch, length, dtype=torch.int64),
         norm=torch.zeros(batch, length),
     )
-    longest = torch.zeros(())
-    step = max(1, _PACKED // (width * lanes)) * lanes
-    for first in range(0, len(codebook), step):
-        part, about = _single(codebook[first : first + step], centre)
-        part, tiles = part.contiguous(), math.ceil(len(part) / lanes)
-        packed, half = _aligned(tiles * width * lanes), _aligned(tiles * lanes)
-        library.pack_codes(_at(part), _at(about), len(part), width, _at(packed), _at(half))
-        longest = torch.maximum(longest, half[: len(part)].max())
-        _screen(rows, centre, _Table(packed, half, tiles, first), found)
-    if exact:
-        reach = margin(found.norm, (2 * longest).sqrt(), width=width)
-        settle(rows, codebook, found.indices, doubtful=~(found.after - found.low > reach))
+    codes = _Codes(codebook)
+    for table in codes:
+        _screen(rows, codes.centre, table, found)
+    if not exact:
+        # what a sum that is not finite has chosen may be no code at all
+        return found.indices.masked_fill_(~found.norm.isfinite(), 0).clamp_(max=len(codebook) - 1)
+    _settle(rows, codes, found, reach=margin(found.norm, codes.longest, width=width))
     return found.indices
 
 
@@ -93,8 +87,71 @@ class _Found(NamedTuple):
     norm: Tensor
 
 
+class _Codes:
+    """The codebook, centred and packed a part at a time; kept where one part is all."""
+
+    def __init__(self, codebook: Tensor):
+        self.codebook, self.centre = codebook, middle(codebook)
+        self.lanes = _library().tile_width(codebook.shape[1])
+        self.step = max(1, _PACKED // (codebook.shape[1] * self.lanes)) * self.lanes
+        self.longest = torch.zeros(())
+        self._only: _Table | None = None
+
+    def __iter__(self) -> Iterator[_Table]:
+        for first in range(0, len(self.codebook), self.step):
+            table = self._only or self._pack(first)
+            self._only = table if self.step >= len(self.codebook) else None
+            self.longest = torch.maximum(self.longest, (2 * table.half[: len(self.codebook) - first].max()).sqrt())
+            yield table
+
+    def _pack(self, first: int) -> _Table:
+        part, about = _single(self.codebook[first : first + self.step], self.centre)
+        part, width = part.contiguous(), part.shape[1]
+        tiles = math.ceil(len(part) / self.lanes)
+        packed, half = _aligned(tiles * width * self.lanes), _aligned(tiles * self.lanes)
+        _library().pack_codes(_at(part), _at(about), len(part), width, _at(packed), _at(half))
+        return _Table(packed, half, tiles, first)
+
+
+def _settle(rows: Tensor, codes: _Codes, found: _Found, *, reach: Tensor) -> None:
+    """Settles near ties in float64: here the rows that can be scored again, unless too many codes are near."""
+    if torch.float64 in (rows.dtype, codes.codebook.dtype):
+        settle(rows, codes.codebook, found.indices, doubtful=~(found.after - found.low > reach))
+        return
+    which, limit = torch.empty_like(found.indices), torch.empty_like(reach)
+    lost, losses = torch.empty(reach.shape, dtype=torch.bool), torch.empty((), dtype=torch.int64)
+    count = _library().near_ties(
+        _at(found.low), _at(found.after), _at(reach), reach.numel(), _at(which), _at(limit), _at(lost), _at(losses)
+    )
+    which, limit = which.view(-1)[:count], limit.view(-1)[:count]
+    indices = _settled(rows[which // rows.shape[1], which % rows.shape[1]].float(), codes, limit) if count else None
+    if indices is not None:
+        found.indices.view(-1)[which] = indices
+    elif count:
+        lost.view(-1)[which] = True
+    if losses or (indices is None and count):
+        settle(rows, codes.codebook, found.indices, doubtful=lost)
+
+
+def _settled(rows: Tensor, codes: _Codes, limit: Tensor) -> Tensor | None:
+    count, width = rows.shape
+    table = codes.codebook.float().contiguous()
+    nearest = torch.full((count,), torch.finfo(torch.float64).max, dtype=torch.float64)
+    indices, which = torch.zeros(count, dtype=torch.int64), torch.arange(count)
+    room = torch.empty(_library().scratch_floats(width))
+    for part in codes:
+        compared = _library().settle(
+            _at(rows), _at(which), count, width, *rows.stride(), _at(codes.centre), _at(part.packed), _at(part.half),
+            part.tiles, part.first, _at(table), len(table), _at(limit), _at(nearest), _at(indices), _CROWDED * count,
+            _at(room),
+        )  # fmt: skip
+        if compared < 0:
+            return None
+    return indices
+
+
 def _screen(rows: Tensor, centre: Tensor, table: _Table, found: _Found) -> None:
-    multiplications = rows.numel() * table.tiles * _library().tile_width()
+    multiplications = rows.numel() * len(table.half)
     threads = torch.get_num_threads() if multiplications > _THREADED else 1
     work = []
     for image in range(len(rows)):
@@ -165,11 +222,15 @@ def _load(folder: str, named: str) -> ctypes.CDLL | str:
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     pointer, count = ctypes.c_void_p, ctypes.c_int64
-    library.tile_width.restype = library.scratch_floats.restype = count
-    library.scratch_floats.argtypes = [count]
+    library.tile_width.restype = library.scratch_floats.restype = library.settle.restype = count
+    library.tile_width.argtypes = library.scratch_floats.argtypes = [count]
     library.pack_codes.argtypes = [pointer, pointer, count, count, pointer, pointer]
     library.pack_codes.restype = library.screen.restype = None
     library.screen.argtypes = [pointer, *[count] * 4, *[pointer] * 3, *[count] * 2, *[pointer] * 5]
+    library.near_ties.argtypes, library.near_ties.restype = [*[pointer] * 3, count, *[pointer] * 4], count
+    library.settle.argtypes = [
+        *[pointer] * 2, *[count] * 4, *[pointer] * 3, *[count] * 2, pointer, count, *[pointer] * 3, count, pointer
+    ]  # fmt: skip
     return library
 
 
