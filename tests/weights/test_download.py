@@ -1,0 +1,147 @@
+"""Downloads against a server of our own that breaks off, lies and starts again: whole and right, or not there."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from codeprior.__main__ import main
+from codeprior.weights import fetch
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+SUM = hashlib.sha256(CONTENT).hexdigest()
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves `CONTENT`; `mode` says how, `asked` keeps the Range of every request."""
+
+    daemon_threads = True
+    mode = "whole"
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[str | None] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/folder/weights.pth?token=1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.server.asked.append(asked)
+        if self.server.mode == "absent":
+            self.send_error(404)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.mode != "no ranges" else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        body = CONTENT[start:] if self.server.mode != "other" else bytes(len(CONTENT))
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if self.server.mode == "breaks" else body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _Server() as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+
+
+def test_a_file_comes_once_and_is_then_only_checked(tmp_path, server):
+    told = []
+    path = fetch(server.address, tmp_path, sha256=SUM.upper(), progress=lambda *numbers: told.append(numbers))
+    assert path == tmp_path / "weights.pth"
+    assert path.read_bytes() == CONTENT
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert fetch(server.address, tmp_path, sha256=SUM) == path
+    assert fetch(server.address, tmp_path, sha256=SUM, offline=True) == path
+    assert len(server.asked) == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["weights.pth"]
+
+
+@pytest.mark.parametrize("then", ["whole", "no ranges"])
+def test_an_interrupted_download_goes_on(tmp_path, server, then):
+    server.mode = "breaks"
+    with pytest.raises(ConnectionError, match=r"broke off .*; what came is kept, call again"):
+        fetch(server.address, tmp_path, sha256=SUM)
+    (partial,) = tmp_path.iterdir()
+    assert partial.name.startswith(".weights.pth.")
+    assert partial.read_bytes() == CONTENT[: partial.stat().st_size]
+    half = partial.stat().st_size
+    assert half > 0
+    server.mode = then
+    assert fetch(server.address, tmp_path, sha256=SUM).read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={half}-"]
+    assert [item.name for item in tmp_path.iterdir()] == ["weights.pth"]
+
+
+def test_twenty_interruptions_end_in_the_right_file(tmp_path, server):
+    server.mode = "breaks"
+    for _ in range(20):
+        with pytest.raises(ConnectionError):
+            fetch(server.address, tmp_path, sha256=SUM)
+    server.mode = "whole"
+    assert fetch(server.address, tmp_path, sha256=SUM).read_bytes() == CONTENT
+
+
+def test_a_wholly_received_partial_file_is_taken(tmp_path, server):
+    (tmp_path / f".weights.pth.{SUM[:16]}.part").write_bytes(CONTENT)
+    assert fetch(server.address, tmp_path, sha256=SUM).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={len(CONTENT)}-"]
+
+
+def test_another_content_is_removed_and_an_own_file_kept(tmp_path, server):
+    server.mode = "other"
+    with pytest.raises(ValueError, match=r"gave a file with SHA-256 .*; it was removed"):
+        fetch(server.address, tmp_path, sha256=SUM)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "weights.pth").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="remove it to fetch it again"):
+        fetch(server.address, tmp_path, sha256=SUM)
+    assert (tmp_path / "weights.pth").read_bytes() == b"mine"
+
+
+def test_refusals_say_why_and_write_nothing(tmp_path, server):
+    server.mode = "absent"
+    with pytest.raises(ConnectionError, match="answered 404"):
+        fetch(server.address, tmp_path, sha256=SUM)
+    with pytest.raises(ConnectionError, match="offline is set"):
+        fetch(server.address, tmp_path, sha256=SUM, offline=True)
+    with pytest.raises(ValueError, match="is not a folder; make it first"):
+        fetch(server.address, tmp_path / "no", sha256=SUM)
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        fetch(server.address, tmp_path, sha256="abc")
+    for address in ("http://example.org/a.pth", "ftp://example.org/a", "https://example.org/", "file:///etc/passwd"):
+        with pytest.raises(ValueError, match="expected an address https"):
+            fetch(address, tmp_path, sha256=SUM)
+    with pytest.raises(ConnectionError, match="broke off"):
+        fetch("http://127.0.0.1:9/a.pth", tmp_path, sha256=SUM)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_fetches_what_is_asked_for_and_nothing_else(tmp_path, server, capsys):
+    assert main(["download", server.address, "--to", str(tmp_path), "--sha256", SUM]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "weights.pth")
+    assert main(["download", server.address, "--to", str(tmp_path)]) == 2
+    assert "needs --sha256" in capsys.readouterr().err
+    assert main(["download", "retinaface", "--to", str(tmp_path), "--offline"]) == 2
+    assert "offline is set" in capsys.readouterr().err
+    assert main(["download", "nothing", "--to", str(tmp_path)]) == 2
+    assert "nothing is named 'nothing'" in capsys.readouterr().err
+    assert main(["download", "yunet", "--to", str(tmp_path), "--sha256", SUM, "--offline"]) == 2
+    assert [item.name for item in tmp_path.iterdir()] == ["weights.pth"]
