@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.parity.arrays import ARRAYS, NETWORKS, Setting
+from tests.parity.arrays import ARRAYS
 from tests.parity.judge import Row, judge
+from tests.parity.setting import NETWORKS, Setting
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

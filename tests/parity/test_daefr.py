@@ -12,7 +12,7 @@ from torch import nn
 from codeprior.recipes.daefr.model import restorer, vqgan
 from codeprior.recipes.daefr.recipes import RestorationRecipe
 from codeprior.weights.daefr import translate
-from tests.parity import arrays, judge, names, report
+from tests.parity import arrays, judge, names, report, setting
 
 _FIXTURES = Path(__file__).parent / "fixtures" / "daefr"
 
@@ -37,7 +37,7 @@ def _keys(stage: str) -> dict[str, tuple[int, ...]]:
 
 def _unfilled(part: str) -> nn.Module:
     with torch.device("meta"):
-        model = vqgan(arrays.NETWORKS["full"])
+        model = vqgan(setting.NETWORKS["full"])
         return model if part == "vqgan" else restorer(RestorationRecipe(), model.prior())
 
 
