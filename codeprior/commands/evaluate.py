@@ -179,8 +179,8 @@ def _add_sets(arguments: argparse.Namespace, network: Any, folders: "Folders", m
 
     import torch
 
-    from codeprior.metrics.folders import as_image
     from codeprior.metrics.frechet import fid, kid, read_statistics
+    from codeprior.metrics.pictures import as_image
     from codeprior.metrics.provenance import checksum
     from codeprior.metrics.results import SetFigure
     from codeprior.photos.files import read
@@ -225,7 +225,7 @@ def _tell(arguments: argparse.Namespace, results: "Results", folders: "Folders",
 
 
 def _pictures(folders: "Folders", method: str, name: str) -> "dict[str, Image]":
-    from codeprior.metrics.folders import as_image
+    from codeprior.metrics.pictures import as_image
     from codeprior.photos.files import read
 
     first = next(iter(folders.methods))

@@ -1,4 +1,4 @@
-"""`codeprior verify PAIRS.csv FOLDER…`: face verification on each folder's pictures, such as before and after restoration."""
+"""`codeprior verify PAIRS.csv FOLDER…`: are pairs still told apart, on each folder's pictures, before and after."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codeprior.metrics.folders import FaceRows
+    from codeprior.metrics.pictures import FeatureRows
     from codeprior.metrics.verification import FacePair, Verification
 
 HELP = "Verify faces before and after restoration: accuracy, ROC and plot, on pairs from a CSV."
@@ -62,9 +62,9 @@ def _verify(arguments: argparse.Namespace) -> dict[str, str]:
 
     pairs, folders = read_pairs(arguments.pairs), named_folders(arguments.folders)
     network, distance = _network(arguments)
-    firsts, seconds = ({name for name in names} for names in zip(*(pair[:2] for pair in pairs), strict=True))
+    firsts, seconds = (set(names) for names in zip(*(pair[:2] for pair in pairs), strict=True))
     gone: dict[str, str] = {}
-    rows: dict[str, FaceRows] = {}
+    rows: dict[str, FeatureRows] = {}
     gallery = None
     if arguments.gallery:
         gallery = _embedded(arguments, network, arguments.gallery, names=firsts, label="gallery")
@@ -118,10 +118,10 @@ def _network(arguments: argparse.Namespace) -> tuple[Any, str]:
 
 def _embedded(
     arguments: argparse.Namespace, network: Any, folder: Path, *, names: set[str], label: str
-) -> "FaceRows":
+) -> "FeatureRows":
     from tqdm import tqdm
 
-    from codeprior.metrics.folders import features_by_name
+    from codeprior.metrics.pictures import features_by_name
 
     with tqdm(
         total=len(names), unit="face", desc=label, disable=True if arguments.quiet else None, file=sys.stderr
@@ -148,7 +148,9 @@ def _write(
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["first", "second", "same", *distances])
         for place, pair in enumerate(pairs):
-            writer.writerow([pair.first, pair.second, int(pair.same), *(repr(row[place]) for row in distances.values())])
+            writer.writerow(
+                [pair.first, pair.second, int(pair.same), *(repr(row[place]) for row in distances.values())]
+            )
     figures = {label: _figures(found) for label, found in judged.items()}
     content = {"settings": settings, "figures": figures, "left_out": gone}
     (out / "verification.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

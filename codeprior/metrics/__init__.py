@@ -5,7 +5,7 @@ from codeprior.metrics.codes import CodebookUsage, code_accuracy, codebook_usage
 from codeprior.metrics.columns import Columns, column_names, columns
 from codeprior.metrics.dlib_face import DlibFace
 from codeprior.metrics.fidelity import eight_bit, psnr, ssim
-from codeprior.metrics.folders import Folders, Measured, find_pictures, measure_folders, pair_folders
+from codeprior.metrics.folders import Folders, Measured, measure_folders, pair_folders
 from codeprior.metrics.frechet import (
     FeatureStatistics,
     all_features,
@@ -40,11 +40,12 @@ from codeprior.metrics.perceptual import (
     lpips_heads,
     perceptual_distance,
 )
+from codeprior.metrics.pictures import FeatureRows, features_by_name, find_pictures
 from codeprior.metrics.provenance import Provenance, WeightsMissing
 from codeprior.metrics.report import extremes, write_report
 from codeprior.metrics.results import Results, SetFigure
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
-from codeprior.metrics.verification import FacePair, Verification, read_pairs, verify
+from codeprior.metrics.verification import FacePair, Verification, identity_pairs, read_pairs, verify
 
 __all__ = [
     "ArcFace",
@@ -57,6 +58,7 @@ __all__ = [
     "FIDInception",
     "FaceEmbedding",
     "FacePair",
+    "FeatureRows",
     "FeatureStatistics",
     "Folders",
     "HeatmapLandmarks",
@@ -85,11 +87,13 @@ __all__ = [
     "extremes",
     "feature_distance",
     "feature_statistics",
+    "features_by_name",
     "fid",
     "find_pictures",
     "frechet_distance",
     "identity_angle",
     "identity_measure",
+    "identity_pairs",
     "identity_similarity",
     "kid",
     "landmark_distance",

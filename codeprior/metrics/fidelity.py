@@ -82,9 +82,11 @@ def _prepared(who: str, restored: Image, clean: Image, rounding: bool) -> tuple[
             f"{who}: expected two image batches of one shape b 3 H W, got {tuple(restored.shape)} and "
             f"{tuple(clean.shape)}; resize the restored image, or add a batch axis with image[None]."
         )
+    # rounded as they come, as a file is written: means of pixels often end in a half, which float64 misses
+    if rounding:
+        restored, clean = ((image.detach().clamp(0, 1) * 255).round().double() / 255 for image in (restored, clean))
     # float64: the variances of SSIM are small differences of large numbers
-    pair = restored.detach().double(), clean.detach().double()
-    return (eight_bit(pair[0]), eight_bit(pair[1])) if rounding else pair
+    return restored.detach().double(), clean.detach().double()
 
 
 def _windowed(image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c h w"]:

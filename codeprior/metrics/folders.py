@@ -3,25 +3,20 @@
 Pictures that are missing, damaged or of another size than their truth are named, and never counted as zero.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import UInt8
 from torch import Tensor
 
 from codeprior.metrics.journal import Entry, Journal
 from codeprior.metrics.measures import Measure, score
+from codeprior.metrics.pictures import ahead, as_image, ends, find_pictures, original, renamed
 from codeprior.metrics.provenance import checksum
 from codeprior.metrics.results import Results
 from codeprior.photos import files
 from codeprior.shapes import Image
-
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Folders(NamedTuple):
@@ -50,31 +45,6 @@ class Measured(NamedTuple):
     features: dict[str, Tensor]
 
 
-def find_pictures(folder: str | Path) -> dict[str, Path]:
-    """Gives the pictures of a folder by name: the path inside it, without the suffix, sorted.
-
-    Args:
-        folder: Walked to any depth.
-
-    Raises:
-        ValueError: It is no folder, has no picture, or two of its pictures have one name.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"evaluate: {folder} is no folder; give a folder of pictures.")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in _PICTURES or not path.is_file():
-            continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise ValueError(f"evaluate: {found[name]} and {path} have one name; keep one of them.")
-        found[name] = path
-    if not found:
-        raise ValueError(f"evaluate: there is no picture in {folder}.")
-    return found
-
-
 def pair_folders(
     methods: Mapping[str, str | Path], truth: str | Path | None = None, *, pattern: str = "{name}"
 ) -> Folders:
@@ -88,19 +58,17 @@ def pair_folders(
     Raises:
         ValueError: The pattern lacks `{name}`, a folder has no picture, or a method has no picture of any truth.
     """
-    if pattern.count("{name}") != 1:
-        raise ValueError(f"evaluate: expected {{name}} once in the pattern, got {pattern!r}.")
-    head, tail = pattern.split("{name}")
+    head, tail = ends(pattern)
     clean = None if truth is None else find_pictures(truth)
     found: dict[str, dict[str, Path]] = {}
     for method, folder in methods.items():
         pictures = find_pictures(folder)
         if clean is None:
-            found[method] = {_inner(name, head, tail) or name: path for name, path in pictures.items()}
+            found[method] = {original(name, head, tail) or name: path for name, path in pictures.items()}
             continue
-        found[method] = {name: pictures[key] for name in clean if (key := _outer(name, head, tail)) in pictures}
+        found[method] = {name: pictures[key] for name in clean if (key := renamed(name, head, tail)) in pictures}
         if not found[method]:
-            example = _outer(next(iter(clean)), head, tail)
+            example = renamed(next(iter(clean)), head, tail)
             raise ValueError(
                 f"evaluate: {folder} has no picture that is called like one of {truth}, such as {example}; "
                 "give --pattern, such as {name}_00."
@@ -147,7 +115,7 @@ def measure_folders(
             journal.add(method, name, stamp=stamp, entry=entry)
             take(method, name, entry)
 
-    for work in _ahead(folders.names, lambda name: _read(folders, name, journal)):
+    for work in ahead(folders.names, lambda name: _read(folders, name, journal)):
         for method, reason in work.gone.items():
             results.missing.setdefault(method, {})[work.name] = reason
         for method, entry in work.known.items():
@@ -168,15 +136,6 @@ def measure_folders(
     return Measured(results, {method: torch.stack(rows) for method, rows in features.items() if rows})
 
 
-def as_image(pixels: UInt8[np.ndarray, "H W 3"]) -> Image:
-    """Gives pixels of a file as a unit batch of one.
-
-    Args:
-        pixels: `H W 3`, 8-bit levels.
-    """
-    return rearrange(torch.from_numpy(np.array(pixels)), "h w c -> 1 c h w").float() / 255
-
-
 class _Work(NamedTuple):
     name: str
     truth: Image | None
@@ -189,12 +148,12 @@ class _Work(NamedTuple):
 def _read(folders: Folders, name: str, journal: Journal) -> _Work:
     work = _Work(name, None, {}, {}, {}, {})
     todo: dict[str, Path] = {}
-    original = None if folders.truth is None else folders.truth[name]
+    source = None if folders.truth is None else folders.truth[name]
     for method, pictures in folders.methods.items():
         if name not in pictures:
             work.gone[method] = "is missing"
             continue
-        work.stamps[method] = checksum(pictures[name])[:16] + ("" if original is None else checksum(original)[:16])
+        work.stamps[method] = checksum(pictures[name])[:16] + ("" if source is None else checksum(source)[:16])
         if (entry := journal.find(method, name, work.stamps[method])) is not None:
             work.known[method] = entry
         else:
@@ -202,9 +161,9 @@ def _read(folders: Folders, name: str, journal: Journal) -> _Work:
     if not todo:
         return work
     truth = None
-    if original is not None:
+    if source is not None:
         try:
-            truth = as_image(files.read(original).pixels)
+            truth = as_image(files.read(source).pixels)
         except files.PhotoError as error:
             work.gone.update(dict.fromkeys(todo, f"its truth {error.reason}"))
             return work
@@ -220,18 +179,6 @@ def _read(folders: Folders, name: str, journal: Journal) -> _Work:
         else:
             work.pictures[method] = picture
     return work._replace(truth=truth)
-
-
-def _ahead(names: Iterable[str], read: Callable[[str], _Work]) -> Iterator[_Work]:
-    """Reads up to a batch of pictures while others are measured."""
-    with ThreadPoolExecutor(2) as pool:
-        running, rest = [], iter(names)
-        for name in rest:
-            running.append(pool.submit(read, name))
-            if len(running) > 8:
-                yield running.pop(0).result()
-        for future in running:
-            yield future.result()
 
 
 def _measured(
@@ -260,14 +207,3 @@ def _measured(
                 (method, work.name, work.stamps[method]),
                 Entry(row, "; ".join(refused), None if features is None else features[place].clone()),
             )
-
-
-def _outer(name: str, head: str, tail: str) -> str:
-    folder, slash, stem = name.rpartition("/")
-    return f"{folder}{slash}{head}{stem}{tail}"
-
-
-def _inner(name: str, head: str, tail: str) -> str:
-    folder, slash, stem = name.rpartition("/")
-    fits = stem.startswith(head) and stem.endswith(tail) and len(stem) > len(head) + len(tail)
-    return f"{folder}{slash}{stem[len(head) : len(stem) - len(tail)]}" if fits else ""

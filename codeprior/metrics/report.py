@@ -73,7 +73,7 @@ def write_report(
     *,
     title: str,
     column: str,
-    baseline: str | None = None,
+    baselines: Sequence[str] = (),
     count: int = 3,
 ) -> None:
     """Writes `report.html`, `report.md` and the strips of pictures that both show.
@@ -84,7 +84,7 @@ def write_report(
         pictures: Method and image to labelled pictures, each `1 3 H W`, unit; they are shown side by side.
         title: Heading of the page.
         column: By which column pictures are best or worst.
-        baseline: Method that the others are compared with.
+        baselines: Methods that the others are compared with.
         count: Best and worst pictures of each method.
 
     Raises:
@@ -92,7 +92,7 @@ def write_report(
     """
     folder = Path(folder)
     (folder / "report").mkdir(parents=True, exist_ok=True)
-    made, remarks = tables.tables(results, baseline=baseline), tables.notes(results)
+    made, remarks = tables.tables(results, baselines=baselines), tables.notes(results)
     page, text = [f"<h1>{html.escape(title)}</h1>"], [f"# {title}", "", tables.markdown(made, remarks)]
     page += [_table(table) for table in made]
     page.append("<ul>" + "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks) + "</ul>")

@@ -145,9 +145,8 @@ class Results:
                 writer.writerow([method, name, *written, gone.get(name, "")])
         return text.getvalue()
 
-    def as_json(self, *, baseline: str | None = None) -> dict[str, Any]:
+    def as_json(self, *, baselines: Sequence[str] = ()) -> dict[str, Any]:
         """Gives settings, provenance, summaries and comparisons as JSON values; infinities become text."""
-        compared = self.comparisons(baseline) if baseline else {}
         return _plain(
             {
                 "settings": self.settings,
@@ -163,10 +162,12 @@ class Results:
                     method: {column: summary._asdict() for column, summary in columns.items()}
                     for method, columns in self.summaries().items()
                 },
-                "baseline": baseline,
                 "comparisons": {
-                    method: {column: comparison._asdict() for column, comparison in columns.items()}
-                    for method, columns in compared.items()
+                    baseline: {
+                        method: {column: comparison._asdict() for column, comparison in columns.items()}
+                        for method, columns in self.comparisons(baseline).items()
+                    }
+                    for baseline in baselines
                 },
                 "sets": {
                     method: {name: figure._asdict() for name, figure in figures.items()}
@@ -178,23 +179,23 @@ class Results:
             }
         )
 
-    def as_markdown(self, *, baseline: str | None = None) -> str:
-        """Gives the tables: means ± standard errors with intervals, then every method against the baseline."""
-        return tables.markdown(tables.tables(self, baseline=baseline), tables.notes(self))
+    def as_markdown(self, *, baselines: Sequence[str] = ()) -> str:
+        """Gives the tables: means ± standard errors with intervals, then every method against the baselines."""
+        return tables.markdown(tables.tables(self, baselines=baselines), tables.notes(self))
 
-    def write(self, folder: str | Path, *, baseline: str | None = None) -> None:
+    def write(self, folder: str | Path, *, baselines: Sequence[str] = ()) -> None:
         """Writes `scores.csv`, `results.json` and `results.md`.
 
         Args:
             folder: Made where it is not there; files of these names are replaced.
-            baseline: Method that the others are compared with.
+            baselines: Methods that the others are compared with, one after the other.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "scores.csv").write_text(self.as_csv(), encoding="utf-8")
-        text = json.dumps(self.as_json(baseline=baseline), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.as_json(baselines=baselines), indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "results.md").write_text(self.as_markdown(baseline=baseline), encoding="utf-8")
+        (folder / "results.md").write_text(self.as_markdown(baselines=baselines), encoding="utf-8")
 
     def _groups(self) -> list[str] | None:
         return None if self.groups is None else [self.groups.get(name, name) for name in self.images()]

@@ -26,12 +26,12 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def tables(results: "Results", *, baseline: str | None = None) -> list[Table]:
-    """Gives the tables of results: means, comparisons with the baseline, and the reference's own means.
+def tables(results: "Results", *, baselines: Sequence[str] = ()) -> list[Table]:
+    """Gives the tables of results: means, comparisons with the baselines, and the reference's own means.
 
     Args:
         results: What was measured.
-        baseline: Method that the others are compared with.
+        baselines: Methods that the others are compared with, a table each.
 
     Returns:
         Means ± standard errors with 95 % intervals; then mean differences with intervals and shares of wins, where
@@ -51,7 +51,7 @@ def tables(results: "Results", *, baseline: str | None = None) -> list[Table]:
             "Mean ± standard error [95 % interval].", ["method", *columns, *(f"{f} ↓" for f in figures), "images"], rows
         )
     ]
-    if baseline and len(results.values) > 1:
+    for baseline in baselines if len(results.values) > 1 else ():
         rows = [
             [method, *(_difference(found.get(measure.name)) for measure in measures)]
             for method, found in results.comparisons(baseline).items()

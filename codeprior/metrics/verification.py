@@ -5,11 +5,13 @@ thresholds; the accuracy takes, fold by fold, the threshold that is best on the 
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -38,6 +40,7 @@ class Verification(NamedTuple):
         false_accepts: Rates along the ROC, rising from 0 to 1.
         true_accepts: Rates along the ROC.
         threshold: Distance that is best on all pairs.
+        folds: Parts that the accuracy is the mean of.
     """
 
     accuracy: float
@@ -47,10 +50,14 @@ class Verification(NamedTuple):
     false_accepts: NDArray[np.float64]
     true_accepts: NDArray[np.float64]
     threshold: float
+    folds: int
 
 
 def read_pairs(path: str | Path) -> list[FacePair]:
     """Reads pairs from a CSV with the columns `first`, `second` and `same` (1 or 0).
+
+    Args:
+        path: The CSV; pictures are named by their paths inside the folders that are compared, with or without suffix.
 
     Raises:
         ValueError: A column is missing, `same` is neither 1 nor 0, or there is no pair.
@@ -67,6 +74,32 @@ def read_pairs(path: str | Path) -> list[FacePair]:
     if not pairs:
         raise ValueError(f"read_pairs: expected at least one pair in {path}, got none.")
     return pairs
+
+
+def identity_pairs(identities: Mapping[str, str], generator: torch.Generator) -> list[FacePair]:
+    """Gives every pair of pictures of one person, and as many pairs of different people.
+
+    Args:
+        identities: Picture to person.
+        generator: Randomness of the different pairs; none is drawn twice.
+
+    Returns:
+        Same pairs first; empty where nobody has two pictures or everybody is one person.
+    """
+    people: dict[str, list[str]] = {}
+    for picture, person in identities.items():
+        people.setdefault(person, []).append(picture)
+    same = [FacePair(*pair, True) for pictures in people.values() for pair in combinations(pictures, 2)]
+    names = list(identities)
+    wanted = min(len(same), len(names) * (len(names) - 1) // 2 - len(same))
+    different: dict[tuple[str, str], FacePair] = {}
+    while len(different) < wanted:
+        first, second = (
+            names[place] for place in sorted(torch.randint(len(names), (2,), generator=generator).tolist())
+        )
+        if identities[first] != identities[second]:
+            different[first, second] = FacePair(first, second, False)
+    return same + list(different.values())
 
 
 def verify(distances: ArrayLike, same: Sequence[bool], *, folds: int = 10) -> Verification:
@@ -105,7 +138,14 @@ def verify(distances: ArrayLike, same: Sequence[bool], *, folds: int = 10) -> Ve
     crossing = int(np.argmin(np.abs(false - (1 - true))))
     equal_error = float((false[crossing] + 1 - true[crossing]) / 2)
     return Verification(
-        float(np.mean(accuracies)), float(np.std(accuracies)), area, equal_error, false, true, _best(values, truth)
+        float(np.mean(accuracies)),
+        float(np.std(accuracies, ddof=1)),
+        area,
+        equal_error,
+        false,
+        true,
+        _best(values, truth),
+        folds,
     )
 
 

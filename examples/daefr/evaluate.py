@@ -4,27 +4,34 @@
         --method "single encoder=single.safetensors" --method "DAEFR=daefr.safetensors"
 
 Each `--preset` gives a folder in OUT with the set (`set.json`: faces, checksums, drawn values), one row an image
-(`scores.csv`), summaries with provenance (`results.json`) and the tables (`results.md`). The columns are PSNR, SSIM, a
-perceptual distance and the identity angle; what each looks through is written under the table. A finished set is used
-again if it is the one asked for. On 304 faces and three 128 px models it takes about two minutes on one core.
+(`scores.csv`), summaries with provenance (`results.json`), the tables (`results.md`) and a page with the best and worst
+faces (`report.html`). A preset that is finished, of the same set, weights and columns, is not measured again. Columns
+whose weights are not on this machine are left out, and named.
 """
 
 import argparse
+import csv
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from codeprior import __version__, metrics, to_signed
+from codeprior import __version__, metrics, to_signed, to_unit
+from codeprior.commands._recipes import RECIPES, recipe
 from codeprior.metrics.measures import Measure, score
-from codeprior.metrics.provenance import checksum
+from codeprior.metrics.provenance import checksum, distribution
 from codeprior.metrics.results import Results
+from codeprior.photos import files, sheets
 from codeprior.shapes import Image
 
-from .restore import Restorer, load
+from .restore import Restorer
 from .test_set import TestSet, build
 
 Restore = Callable[[Image], Image]
@@ -36,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
 
 
 def evaluate(
     faces: str | Path, test_set: TestSet, restorers: Mapping[str, Restore], *, measures: Sequence[Measure], size: int,
-    batch: int = 16, teacher: torch.nn.Module | None = None,
+    batch: int = 16, teacher: torch.nn.Module | None = None, pictures: Path | None = None,
 ) -> Results:  # fmt: skip
     """Measures the input and every restorer on a test set.
 
@@ -55,58 +62,49 @@ def evaluate(
         size: Side of the images, pixels.
         batch: Faces at once.
         teacher: The VQGAN whose codes are the truth; then the codes of `Restorer`s are counted in the settings.
+        pictures: Folder for the pictures themselves: `clean`, `input` and one folder a restorer.
 
     Returns:
         The method `input` and the restorers, by face; faces that cannot be read are named as missing.
     """
     results = Results(measures=measures, groups={face.name: face.identity for face in test_set.faces})
-    codes = {name: _Codes(restorer) for name, restorer in restorers.items() if isinstance(restorer, Restorer)}
+    counted = {name: _Codes(restorer) for name, restorer in restorers.items() if isinstance(restorer, Restorer)}
+    if teacher is None:
+        counted = {}
     with tqdm(total=len(test_set.faces), unit="face", desc=test_set.preset, disable=None) as progress:
         for pairs in test_set.batches(faces, size=size, batch=batch):
             names = [face.name for face in pairs.faces]
             if names:
                 with torch.inference_mode():
-                    images = {name: restore(pairs.degraded) for name, restore in restorers.items()}
-                    if teacher is not None:
-                        truth = teacher.encode(to_signed(pairs.clean)).indices  # pyright: ignore[reportCallIssue]
-                        for counted in codes.values():
-                            counted.add(pairs.degraded, truth)
-                results.add(names, score(measures, {"input": pairs.degraded, **images}, pairs.clean))
+                    # codes that are counted are decoded as they are, so that no network runs twice
+                    truth = None if teacher is None else teacher.encode(to_signed(pairs.clean)).indices  # pyright: ignore[reportCallIssue]
+                    images = {
+                        name: counted[name].add(pairs.degraded, truth) if name in counted else restore(pairs.degraded)
+                        for name, restore in restorers.items()
+                    }
+                images = {"input": pairs.degraded, **images}
+                results.add(names, score(measures, images, pairs.clean))
+                if pictures is not None:
+                    _keep(pictures, names, {"clean": pairs.clean, **images})
             for method in ["input", *restorers] if pairs.gone else []:
                 results.missing.setdefault(method, {}).update(pairs.gone)
             progress.update(len(names) + len(pairs.gone))
-    if teacher is not None:
-        results.settings["codes"] = {name: counted.summary() for name, counted in codes.items()}
+    if counted:
+        results.settings["codes"] = {name: codes.summary() for name, codes in counted.items()}
     return results
 
 
-def default_measures() -> list[Measure]:
-    """Gives PSNR, SSIM, and the perceptual and identity columns whose weights are installed.
-
-    Writes to stderr which are left out and how to get them.
-    """
-    columns = [metrics.psnr_measure(), metrics.ssim_measure()]
-    for make in (
-        lambda: metrics.perceptual_measure(metrics.MobileNetTrunk(), name="perceptual"),
-        lambda: metrics.identity_measure(metrics.DlibFace()),
-    ):
-        try:
-            columns.append(make())
-        except metrics.WeightsMissing as missing:
-            print(f"evaluate: a column is left out: {missing}", file=sys.stderr)
-    return columns
-
-
 class _Codes:
-    """Counts right codes and used codes of one restorer."""
+    """Restores with one restorer, and counts its right codes and used codes."""
 
     def __init__(self, restorer: Restorer):
         self.model, self.right, self.indices = restorer.model, [], []
 
-    def add(self, degraded: Image, truth: torch.Tensor) -> None:
+    def add(self, degraded: Image, truth: Any) -> Image:
         logits = self.model(to_signed(degraded)).logits
         self.right.append(metrics.code_accuracy(logits, truth))
         self.indices.append(logits.argmax(-1))
+        return to_unit(self.model.prior.decode(self.indices[-1]))
 
     def summary(self) -> dict[str, float]:
         usage = metrics.codebook_usage(torch.cat(self.indices), self.model.prior.size)
@@ -115,26 +113,29 @@ class _Codes:
 
 def _run(options: argparse.Namespace) -> int:
     methods = dict(_named(text) for text in options.method)
-    restorers = {name: load(path, batch=options.batch) for name, path in methods.items()}
+    asked = options.columns.split(",") if options.columns else None
+    measures, skipped = metrics.columns(asked, weights=options.weights, official=options.official)
+    for name, reason in skipped.items():
+        print(f"evaluate: the column {name} is left out: {reason}", file=sys.stderr)
+    restorers = {name: recipe(kind).load(path, batch=options.batch) for name, (kind, path) in methods.items()}
     sizes = {name: restorer.size for name, restorer in restorers.items()}
     size = options.size or next(iter(sizes.values()), 512)
     if any(other != size for other in sizes.values()):
         raise ValueError(f"the methods restore different sizes, {sizes}; evaluate those of one size together.")
+    # the input, and where several restore, the first of them too
+    baselines = options.baseline or ["input", *list(methods)[: len(methods) > 1]]
+    if unknown := set(baselines) - {"input", *methods}:
+        raise ValueError(f"--baseline: expected one of input, {', '.join(methods)}; got {', '.join(unknown)}.")
     teacher = None
     if options.teacher:
         from codeprior.weights import load as load_module
 
         teacher = load_module(options.teacher).eval()
-    measures, left_out = default_measures(), False
+    left_out = False
     for preset in options.preset or ["daefr"]:
         began, folder = time.monotonic(), Path(options.out) / preset
         test_set = _set(options, preset, folder)
-        results = evaluate(
-            options.faces, test_set, restorers, measures=measures, size=size, batch=options.batch, teacher=teacher
-        )
-        if not results.values:
-            raise ValueError(f"no face of {options.faces} could be read.")
-        results.settings |= {
+        settings = {
             "preset": preset,
             "seed": test_set.seed,
             "faces": len(test_set.faces),
@@ -142,17 +143,90 @@ def _run(options: argparse.Namespace) -> int:
             "size": size,
             "degradation_size": test_set.degradation_size,
             "set_sha256": checksum(folder / "set.json"),
-            "methods": {name: {"weights": Path(path).name, "sha256": _hash(path)} for name, path in methods.items()},
-            "versions": {"codeprior": __version__, "torch": torch.__version__},
-            "seconds": round(time.monotonic() - began, 1),
+            "methods": {
+                name: {"recipe": kind, "weights": Path(path).name, "sha256": _hash(path)}
+                for name, (kind, path) in methods.items()
+            },
+            "teacher_sha256": _hash(options.teacher) if options.teacher else None,
+            "baselines": baselines,
+            "official": options.official,
+            "versions": {"codeprior": __version__}
+            | {name: distribution(name) for name in ("torch", "numpy", "pillow", "opencv-python-headless")},
         }
-        results.write(folder, baseline=options.baseline or "input")
-        print(f"\n{preset}, {len(test_set.faces)} faces, {size} px\n")
-        print(results.as_markdown(baseline=options.baseline or "input"))
-        left_out |= bool(results.missing or test_set.unreadable)
+        if not (finished := _finished(folder, settings, measures, pictures=options.pictures)):
+            pictures = folder / "pictures" if options.pictures else None
+            results = evaluate(
+                options.faces, test_set, restorers, measures=measures, size=size, batch=options.batch,
+                teacher=teacher, pictures=pictures,
+            )  # fmt: skip
+            if not results.values:
+                raise ValueError(f"no face of {options.faces} could be read.")
+            results.truths = len(test_set.faces) if options.official else None
+            results.settings |= settings | {"seconds": round(time.monotonic() - began, 1)}
+            results.write(folder, baselines=baselines)
+            metrics.write_report(
+                folder, results, partial(_shown, options.faces, test_set, restorers, size),
+                title=f"{preset}: {len(test_set.faces)} faces, {size} px", column=measures[0].name,
+                baselines=baselines, count=options.report_count,
+            )  # fmt: skip
+            if pictures is not None:
+                _write_pairs(pictures / "pairs.csv", test_set)
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        print(f"\n{preset}, {len(test_set.faces)} faces, {size} px{', measured before' if finished else ''}\n")
+        print((folder / "results.md").read_text(encoding="utf-8"))
+        for name, codes in found["settings"].get("codes", {}).items():
+            print(f"codes of {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in codes.items()))
+        left_out |= bool(found["missing"] or test_set.unreadable)
         for file, reason in test_set.unreadable.items():
             print(f"evaluate: {options.faces}/{file}: {reason}", file=sys.stderr)
     return 3 if left_out else 0
+
+
+def _finished(folder: Path, settings: Mapping[str, Any], measures: Sequence[Measure], *, pictures: bool) -> bool:
+    """Says whether the folder holds these results already."""
+    if pictures and not (folder / "pictures" / "pairs.csv").is_file():
+        return False
+    try:
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        same = all(found["settings"].get(name) == value for name, value in settings.items())
+        records = {name: {key: column[key] for key in column if key not in ("unit", "better")}
+                   for name, column in found["measures"].items()}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    whole = (folder / "report.html").is_file() and (folder / "results.md").is_file()
+    return same and whole and records == {measure.name: measure.record.as_dict() for measure in measures}
+
+
+def _shown(
+    faces: Path, test_set: TestSet, restorers: Mapping[str, Restore], size: int, method: str, name: str
+) -> dict[str, Image]:
+    """Gives one face again, for the report: input, every method, truth."""
+    row = next(row for row, face in enumerate(test_set.faces) if face.name == name)
+    one = replace(test_set, faces=[test_set.faces[row]], drawn=test_set.drawn[[row]])
+    pairs = next(one.batches(faces, size=size))
+    with torch.inference_mode():
+        restored = {label: restore(pairs.degraded) for label, restore in restorers.items()}
+    return {"input": pairs.degraded, **restored, "truth": pairs.clean}
+
+
+def _keep(folder: Path, names: Sequence[str], images: Mapping[str, Image]) -> None:
+    for label, batch in images.items():
+        for name, image in zip(names, batch, strict=True):
+            path = folder / label.replace("/", "_") / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write(path, sheets.levels(image), overwrite=True)
+
+
+def _write_pairs(path: Path, test_set: TestSet) -> None:
+    """Writes verification pairs of the set, for `codeprior verify`."""
+    pairs = metrics.identity_pairs(
+        {face.name: face.identity for face in test_set.faces}, torch.Generator().manual_seed(test_set.seed)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["first", "second", "same"])
+        writer.writerows([pair.first, pair.second, int(pair.same)] for pair in pairs)
 
 
 def _set(options: argparse.Namespace, preset: str, folder: Path) -> TestSet:
@@ -168,14 +242,16 @@ def _set(options: argparse.Namespace, preset: str, folder: Path) -> TestSet:
     return test_set
 
 
-def _named(text: str) -> tuple[str, str]:
+def _named(text: str) -> tuple[str, tuple[str, str]]:
+    """Gives name, recipe and weights of `NAME=WEIGHTS` or `NAME=RECIPE:WEIGHTS`."""
     name, equals, path = text.partition("=")
-    if not (name and equals and path) or name == "input":
-        raise ValueError(f'expected --method "NAME=WEIGHTS" with a name other than input, got {text!r}.')
-    return name, path
+    if not (name and equals and path) or name in ("input", "clean"):
+        raise ValueError(f'expected --method "NAME=WEIGHTS" with a name other than input and clean, got {text!r}.')
+    kind, colon, rest = path.partition(":")
+    return name, (kind, rest) if colon and kind in RECIPES else ("daefr", path)
 
 
-def _hash(path: str) -> str:
+def _hash(path: str | Path) -> str:
     return checksum(path) if Path(path).is_file() else ""
 
 
@@ -184,14 +260,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faces", required=True, type=Path, help="folder of clean aligned faces")
     parser.add_argument("--split", help="only this split of the folder's index.csv")
     parser.add_argument("--out", required=True, type=Path, help="folder of the results")
-    parser.add_argument("--method", action="append", default=[], metavar="NAME=WEIGHTS", help="a restorer; repeatable")
+    parser.add_argument("--method", action="append", default=[], metavar="NAME=[RECIPE:]WEIGHTS", help="a restorer")
     parser.add_argument("--preset", action="append", help="degradation; repeatable (daefr)")
     parser.add_argument("--seed", type=int, default=0, help="of the degradations (0)")
     parser.add_argument("--set", type=Path, help="a set.json to use instead of building one")
     parser.add_argument("--limit", type=int, help="at most so many faces, spread evenly")
     parser.add_argument("--size", type=int, help="pixels; the restorers' own where nothing is given")
     parser.add_argument("--batch", type=int, default=16, help="faces at once (16)")
-    parser.add_argument("--baseline", help="method that the others are compared with (input)")
+    parser.add_argument("--baseline", action="append", help="what methods are compared with (input, first method)")
+    parser.add_argument(
+        "--columns", metavar="A,B", help=f"of {', '.join(metrics.column_names())}; all that can be made"
+    )
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="downloaded weights: VGG-16, ArcFace")
+    parser.add_argument("--official", action="store_true", help="the reference's quirks, to compare with its figures")
+    parser.add_argument("--pictures", action="store_true", help="keep the pictures, and pairs.csv for codeprior verify")
+    parser.add_argument("--report-count", type=int, default=3, help="best and worst faces of each method (3)")
     parser.add_argument("--teacher", type=Path, help="weights of the clean VQGAN: counts right codes too")
     return parser
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from codeprior.__main__ import main
 from codeprior.metrics import columns, feature_statistics, fid, inception, psnr, write_statistics
-from codeprior.metrics.folders import as_image
+from codeprior.metrics.pictures import as_image
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_pictures_are_measured_and_gaps_are_named_and_in_no_mean(folders, capsys
         for name in ("a", "sub/e")
     ]
     assert found["summaries"]["far"]["PSNR"]["mean"] == pytest.approx(float(torch.cat(expected).mean()), rel=1e-12)
-    assert found["comparisons"]["far"]["PSNR"]["wins"] == 0
-    assert found["comparisons"]["far"]["PSNR"]["count"] == 2
+    assert found["comparisons"]["near"]["far"]["PSNR"]["wins"] == 0
+    assert found["comparisons"]["near"]["far"]["PSNR"]["count"] == 2
     rows = list(csv.DictReader((folders / "out" / "scores.csv").read_text().splitlines()))
     assert {(row["image"], row["PSNR"]) for row in rows if row["method"] == "far" and row["missing"]} == {
         ("b", ""), ("c", ""), ("d", ""),

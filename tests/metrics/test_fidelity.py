@@ -67,3 +67,12 @@ def test_shapes_that_differ_are_refused(metric):
 def test_ssim_refuses_images_smaller_than_its_window():
     with pytest.raises(ValueError, match="at least 11×11 pixels, got 10×12"):
         ssim(torch.zeros(1, 3, 10, 12), torch.zeros(1, 3, 10, 12))
+
+
+def test_pixels_between_two_levels_go_where_a_file_sends_them():
+    levels = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    # means of four 8-bit pixels: a quarter of them ends in a half
+    images = torch.nn.functional.avg_pool2d(levels / 255, 2)
+    written = (images * 255).round().to(torch.uint8).float() / 255
+    assert torch.equal(psnr(images[:1], images[1:]), psnr(written[:1], written[1:]))
+    assert torch.equal(ssim(images[:1], images[1:]), ssim(written[:1], written[1:]))

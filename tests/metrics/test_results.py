@@ -66,7 +66,7 @@ def test_files_hold_the_values_and_name_what_is_missing(tmp_path):
     results = Results(measures=[psnr_measure()], settings={"seed": 0})
     results.add(["a", "b"], score_batch([psnr_measure()], {"input": clean * 0.9, "copy": clean}, clean))
     results.missing["copy"] = {"c": "is damaged"}
-    results.write(tmp_path, baseline="input")
+    results.write(tmp_path, baselines=["input"])
     rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [(row["method"], row["image"], row["missing"]) for row in rows[2:]] == [
         ("copy", "a", ""), ("copy", "b", ""), ("copy", "c", "is damaged"),
@@ -75,7 +75,7 @@ def test_files_hold_the_values_and_name_what_is_missing(tmp_path):
     assert float(rows[0]["PSNR"]) == results.values["input"]["a"]["PSNR"]
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["summaries"]["copy"]["PSNR"]["mean"] == "inf"
-    assert found["comparisons"]["copy"]["PSNR"]["wins"] == 1
+    assert found["comparisons"]["input"]["copy"]["PSNR"]["wins"] == 1
     assert found["measures"]["PSNR"]["colours"] == "rgb"
     assert "Missing of copy, in no mean: c (is damaged)" in (tmp_path / "results.md").read_text()
     with pytest.raises(ValueError, match="a method of input, copy, got 'other'"):

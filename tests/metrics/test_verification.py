@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeprior.metrics import read_pairs, verify
+from codeprior.metrics import identity_pairs, read_pairs, verify
 
 
 @settings(max_examples=20, deadline=None)
@@ -47,3 +48,13 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
     (tmp_path / "none.csv").write_text("first,second,same\n")
     with pytest.raises(ValueError, match="at least one pair"):
         read_pairs(tmp_path / "none.csv")
+
+
+def test_pairs_of_a_set_are_every_same_and_as_many_different():
+    people = {f"{person}{picture}": person for person in "abcd" for picture in range(3)}
+    pairs = identity_pairs(people, torch.Generator().manual_seed(0))
+    assert len({frozenset(pair[:2]) for pair in pairs}) == len(pairs) == 24
+    assert all(pair.same == (people[pair.first] == people[pair.second]) for pair in pairs)
+    assert sum(pair.same for pair in pairs) == 12
+    assert identity_pairs({"a": "x", "b": "x"}, torch.Generator())[0].same
+    assert identity_pairs({"a": "x", "b": "y"}, torch.Generator()) == []

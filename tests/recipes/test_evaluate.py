@@ -112,20 +112,10 @@ def test_the_command_measures_trained_weights(faces, tmp_path, monkeypatch, caps
     recipe = recipes.RestorationRecipe(network=network, branches="single")
     cp.save(tmp_path / "single.safetensors", model.restorer(recipe, teacher.prior()))
     cp.save(tmp_path / "teacher.safetensors", teacher)
-    words = [
-        "--faces",
-        str(faces),
-        "--out",
-        str(tmp_path / "out"),
-        "--limit",
-        "3",
-        "--batch",
-        "2",
-        "--columns",
-        "psnr,ssim",
-    ]
-    words += ["--preset", "daefr", "--preset", "daefr-association", "--teacher", str(tmp_path / "teacher.safetensors")]
-    words += ["--pictures", "--method", f"single={tmp_path / 'single.safetensors'}", "--report-count", "1"]
+    out, trained = tmp_path / "out", tmp_path / "single.safetensors"
+    words = f"--faces {faces} --out {out} --limit 3 --batch 2 --columns psnr,ssim --pictures --report-count 1".split()
+    words += f"--preset daefr --preset daefr-association --teacher {tmp_path / 'teacher.safetensors'}".split()
+    words += ["--method", f"single={trained}"]
     assert command.main(words) == 0
     assert "| single |" in capsys.readouterr().out
     for preset in ("daefr", "daefr-association"):
