@@ -105,7 +105,9 @@ class Report:
         self._file: TextIO | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            torn = append and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a kill
             self._file = path.open("a" if append else "w", encoding="utf-8")
+            self._file.write("\n" if torn else "")
 
     def add(self, **entry: Any) -> None:
         """Writes one line at once, so that it survives a kill."""

@@ -85,6 +85,10 @@ class Worker:
             "seconds": round(time.monotonic() - started, 3),
         }
 
+    def forget(self, job: Job) -> None:
+        """Lets go of a photograph that failed."""
+        self._photos.pop(job.source, None)
+
     def _targets(self, job: Job) -> list[Path]:
         target = job.target if job.target.suffix.lower() in WRITABLE else job.target.with_suffix(".png")
         sheets = (["compare"] if self.compare else []) + (["uncertainty"] if self.uncertainty else [])

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="JSON: file name to five points a face")
     parser.add_argument("--strength", type=float, default=1.0, help="0 the input face, 1 the restored one (default)")
     parser.add_argument("--match-colour", action="store_true", help="give restored faces the colours of the input's")
-    parser.add_argument("--detector", default="mtcnn", help="mtcnn (default)")
+    parser.add_argument("--detector", default="mtcnn", help="mtcnn (default), retinaface, yunet or uniface")
     parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="weight file of the detector")
     parser.add_argument("--score", type=float, default=0.9, help="least score of a face (default: 0.9)")
     parser.add_argument("--smallest", type=float, default=16.0, help="least distance of the eyes, pixels (default: 16)")
@@ -65,10 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         work, ignored = jobs(inputs, Path(out), suffix=f".{arguments.format}" if arguments.format else None)
         points = landmarks(arguments.landmarks, [job.source for job in work]) if arguments.landmarks else {}
         worker = _worker(arguments, points)
-    except (UsageError, FileNotFoundError, ImportError, ValueError) as error:
+        for folder in {job.target.parent for job in work}:
+            folder.mkdir(parents=True, exist_ok=True)
+        report = Report(arguments.report, append=arguments.resume)
+    except (OSError, ImportError, RuntimeError, ValueError) as error:  # RuntimeError: a device that is not there
         print(f"codeprior restore: {error}", file=sys.stderr)
         return _USAGE
-    report = Report(arguments.report, append=arguments.resume)
     try:
         return _all(work, worker, report, arguments, ignored)
     finally:
@@ -115,7 +117,6 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
     counts = {"restored": 0, "failed": 0, "skipped": 0}
     started = time.monotonic()
     for folder in {job.target.parent for job in work}:
-        folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
     bar = tqdm(total=len(work), unit="photo", disable=arguments.quiet or not sys.stderr.isatty(), file=sys.stderr)
 
@@ -136,6 +137,7 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
             todo.append(job)
     for outcome in stream(todo, worker.restore, prepare=worker.prepare, finish=worker.finish, batch=arguments.batch):
         if outcome.error is not None:
+            worker.forget(outcome.job)
             note(outcome.job, "failed", _reason(outcome.error))
         else:
             note(outcome.job, "restored", None, **outcome.result)

@@ -1,78 +1,199 @@
-"""`codeprior restore` and `convert` as a user calls them, with a small untrained model."""
+"""`codeprior restore` as a user calls it, with a small untrained model: each input a result or a reason."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from codeprior.__main__ import main
-from codeprior.weights import read_metadata, save
-from tests.photos.corpus import encoded, scene
+from codeprior.photos import read
+from codeprior.photos.faces import template
+from tests.photos.corpus import bad, encoded, good, scene
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    from codeprior.recipes.daefr import recipes
-    from codeprior.recipes.daefr.model import restorer, vqgan
+@pytest.fixture
+def call(weights):
+    def run(*words: object) -> int:
+        return main(["restore", *map(str, words), "--weights", str(weights), "--quiet"])
 
-    recipe = recipes.restoration_small()
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save(path, restorer(recipe, vqgan(recipe.network).prior()), dtype=torch.float16)
-    return path
+    return run
 
 
-def test_good_ones_are_restored_and_bad_ones_reported(tmp_path, weights):
+def _lines(report: Path) -> dict[str, dict]:
+    return {Path(line["input"]).name: line for line in map(json.loads, report.read_text().splitlines())}
+
+
+@pytest.fixture
+def astronaut(tmp_path) -> Path:
+    Image.fromarray(pytest.importorskip("skimage.data").astronaut()).save(tmp_path / "astronaut.png")
+    return tmp_path / "astronaut.png"
+
+
+def test_every_input_of_the_corpus_gets_a_result_or_a_reason(tmp_path, call, capsys):
+    """All awkward and all bad files in one folder: those that can be read are restored, the run goes on after each."""
     folder, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.jsonl"
     folder.mkdir()
-    for name in ("a.png", "b.jpg"):
+    # a number before each name: two that differ in their suffix alone would have one result
+    refused = {f"{index:03} {case.name}": case.refused for index, case in enumerate([*good(), *bad()])}
+    for name, case in zip(refused, [*good(), *bad()], strict=True):
+        case.make(folder / name)
+    assert call(folder, out, "--aligned", "--report", report, "--format", "png") == 3
+    lines = _lines(report)
+    assert len(lines) >= 120
+    restored = 0
+    for name, line in lines.items():
+        reason = refused[name]
+        if line["status"] == "restored":
+            assert reason is None
+            assert Image.open(line["output"]).size == (64, 64)
+            restored += 1
+        elif reason is None:  # a picture, and no aligned face
+            assert "too far from a square" in line["reason"]
+        else:
+            assert reason in line["reason"]
+            assert not Path(line["output"]).exists()
+    assert restored >= 75
+    # what a folder does not list: other types by name and content, other folders, what is not there
+    assert all(reason is not None for name, reason in refused.items() if name not in lines)
+    errors = capsys.readouterr().err
+    assert "\x1b" not in errors  # a file name does not write to the terminal
+    assert f"{restored} restored" in errors
+
+
+def test_a_second_run_keeps_and_a_resumed_one_skips(tmp_path, call):
+    folder, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.jsonl"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name in ("a.png", "deep/b.jpg", "deep/er/c.webp"):
         Image.fromarray(scene(64, 64)).save(folder / name)
-    (folder / "cut.png").write_bytes(encoded("PNG")[:60])
     (folder / "notes.txt").write_text("no picture")
-    call = [
-        "restore",
-        str(folder),
-        str(out),
-        "--weights",
-        str(weights),
-        "--aligned",
-        "--report",
-        str(report),
-        "--quiet",
-    ]
-    assert main([*call, "--compare", "--uncertainty"]) == 3
-    lines = {line["input"].rpartition("/")[2]: line for line in map(json.loads, report.read_text().splitlines())}
-    assert {name: line["status"] for name, line in lines.items()} == {
-        "a.png": "restored", "b.jpg": "restored", "cut.png": "failed",
-    }  # fmt: skip
-    assert "truncated" in lines["cut.png"]["reason"]
-    assert Image.open(out / "a.png").size == (128, 128)
-    assert (out / "a.compare.png").exists()
-    assert (out / "a.uncertainty.png").exists()
+    words = (folder, out, "--aligned", "--report", report)
+    assert call(*words, "--compare", "--uncertainty") == 0
+    assert {str(path.relative_to(out)) for path in out.rglob("*.*")} == {
+        f"{stem}{end}"
+        for stem, suffix in (("a", ".png"), ("deep/b", ".jpg"), ("deep/er/c", ".webp"))
+        for end in (suffix, ".compare.png", ".uncertainty.png")
+    }
     before = (out / "a.png").read_bytes()
-    assert main(call) == 3
+    assert call(*words) == 3
+    assert "exists already and is kept" in _lines(report)["a.png"]["reason"]
     assert (out / "a.png").read_bytes() == before
-    (folder / "cut.png").unlink()
-    assert main([*call, "--resume"]) == 0
+    (out / "a.png").unlink()
+    report.write_text(report.read_text() + '{"torn')
+    assert call(*words, "--resume") == 0
+    assert (out / "a.png").read_bytes() == before
+    last = report.read_text().splitlines()[-3:]
+    assert sorted(json.loads(line)["status"] for line in last) == ["restored", "skipped", "skipped"]
+    assert call(*words, "--overwrite") == 0
 
 
-def test_a_photograph_without_a_face_is_an_error_and_writes_nothing(tmp_path, weights, capsys):
+def test_patterns_single_files_and_names_that_clash(tmp_path, call, capsys):
+    for name in ("a.png", "b.png", "a.jpg"):
+        Image.fromarray(scene(64, 64)).save(tmp_path / name)
+    assert call(tmp_path / "*.png", tmp_path / "out", "--aligned") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert call(tmp_path / "a.jpg", tmp_path / "one.webp", "--aligned") == 0
+    assert read(tmp_path / "one.webp").format == "WEBP"
+    assert call(tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "both", "--aligned", "--format", "png") == 3
+    assert "would be that of" in capsys.readouterr().err
+    assert len(list((tmp_path / "both").iterdir())) == 1
+
+
+def test_a_face_is_found_restored_and_the_rest_untouched(tmp_path, call, astronaut):
+    report = tmp_path / "report.jsonl"
+    assert call(astronaut, tmp_path / "out.png", "--report", report, "--uncertainty", "--compare") == 0
+    (face,) = _lines(report)["astronaut.png"]["faces"]
+    assert face["restored"]
+    assert face["score"] > 0.9
+    assert 0 <= face["uncertainty"] <= 1
+    before, after = read(astronaut).pixels.astype(int), read(tmp_path / "out.png").pixels.astype(int)
+    left, top, right, bottom = map(int, face["box"])
+    changed = np.abs(after - before).max(2) > 0
+    assert changed[top:bottom, left:right].mean() > 0.9
+    assert not changed[300:].any()
+    assert Image.open(tmp_path / "out.uncertainty.png").size == (512, 512)
+    assert Image.open(tmp_path / "out.compare.png").size[0] > 2 * 600
+
+
+def test_strength_zero_gives_the_photograph_back(tmp_path, call, astronaut):
+    points = {"astronaut.png": [template(160).tolist()]}  # marked by hand, in the corner
+    (tmp_path / "points.json").write_text(json.dumps(points))
+    words = (astronaut, tmp_path / "out.png", "--landmarks", tmp_path / "points.json")
+    assert call(*words, "--strength", 0) == 0
+    before, after = read(astronaut).pixels.astype(int), read(tmp_path / "out.png").pixels.astype(int)
+    # the crop is smaller than what it shows, so detail is lost inside the mask, and nothing outside it changes
+    assert np.abs(after - before)[160:].max() == 0
+    assert np.abs(after - before)[:, 160:].max() == 0
+    assert np.abs(after - before).mean() < 1
+    assert call(*words, "--strength", 1, "--overwrite", "--match-colour") == 0
+    matched = read(tmp_path / "out.png").pixels[60:120, 60:120].astype(float)
+    assert call(*words, "--strength", 1, "--overwrite") == 0
+    plain = read(tmp_path / "out.png").pixels[60:120, 60:120].astype(float)
+    truth = before[60:120, 60:120].mean((0, 1))
+    assert np.abs(matched.mean((0, 1)) - truth).max() < np.abs(plain.mean((0, 1)) - truth).max()
+
+
+def test_which_faces_are_restored(tmp_path, call):
+    wide = np.concatenate([scene(200, 200)] * 3, axis=1)
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    faces = [(template(side) + (shift, 0)).tolist() for side, shift in ((150, 400), (120, 0), (190, 200))]
+    (tmp_path / "points.json").write_text(json.dumps({str(tmp_path / "a.png"): faces}))
+    report = tmp_path / "report.jsonl"
+    for which, expected in (("all", [0, 1, 2]), ("largest", [2]), ("centre", [2]), ("0", [1]), ("2", [0])):
+        words = ("--landmarks", tmp_path / "points.json", "--faces", which, "--report", report, "--overwrite")
+        assert call(tmp_path / "a.png", tmp_path / "out.png", *words) == 0
+        restored = [index for index, face in enumerate(_lines(report)["a.png"]["faces"]) if face["restored"]]
+        assert restored == expected
+    assert call(tmp_path / "a.png", tmp_path / "out.png", *words[:2], "--faces", "5", "--overwrite") == 3
+
+
+def test_profile_and_transparency_are_kept(tmp_path, call):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(np.dstack([scene(200, 200), np.full((200, 200), 90, np.uint8)]))
+    (tmp_path / "a.png").write_bytes(encoded("PNG", image, icc_profile=profile))
+    (tmp_path / "points.json").write_text(json.dumps({"a.png": [template(180).tolist()]}))
+    words = (tmp_path / "a.png", tmp_path / "out.png", "--landmarks", tmp_path / "points.json", "--keep-alpha")
+    assert call(*words) == 0
+    done = read(tmp_path / "out.png", keep_alpha=True)
+    assert done.profile == profile
+    assert (done.alpha == 90).all()
+
+
+def test_a_photograph_without_a_face_is_an_error_and_writes_nothing(tmp_path, call, capsys):
     Image.fromarray(scene(80, 80)).save(tmp_path / "a.png")
-    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--weights", str(weights)]) == 3
+    assert call(tmp_path / "a.png", tmp_path / "b.png") == 3
     assert "a.png: no face was found" in capsys.readouterr().err
     assert not (tmp_path / "b.png").exists()
 
 
-def test_wrong_calls_end_with_two(tmp_path, weights):
-    assert main(["restore", str(tmp_path)]) == 2
-    assert main(["restore", str(tmp_path / "*.jpg"), str(tmp_path / "out"), "--weights", str(weights)]) == 2
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["in"], "give at least one input and then the output"),
+        (["*.gif", "out"], "matches nothing"),
+        (["in", "out.png"], "give a folder"),
+        (["in", "in/a.txt"], "is no folder"),
+        (["in", "in/a.txt/out"], "a.txt"),
+        (["in", "out", "--batch", "0"], "at least 1"),
+        (["in", "out", "--strength", "2"], "strength must be in"),
+        (["in", "out", "--faces", "best"], "faces must be"),
+        (["in", "out", "--detector", "haar"], "no detector is named 'haar'"),
+        (["in", "out", "--detector", "retinaface"], "needs its weight file"),
+        (["in", "out", "--landmarks", "absent.json"], "absent.json"),
+        (["in", "out", "--device", "nowhere"], "nowhere"),
+        (["in", "out", "--weights", "absent.safetensors"], "does not exist"),
+    ],
+)
+def test_wrong_calls_end_with_two_and_say_why(tmp_path, weights, capsys, monkeypatch, words, reason):
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a.txt").write_text("x")
+    Image.fromarray(scene()).save("in/a.png")
+    assert main(["restore", *words, *([] if "--weights" in words else ["--weights", str(weights)])]) == 2
+    assert reason in capsys.readouterr().err
+    assert not list(Path().glob("out*"))
+
+
+def test_unknown_commands_end_with_two():
     assert main(["unknown"]) == 2
-
-
-def test_convert_keeps_the_tensors_and_names_what_it_drops(tmp_path, capsys):
-    torch.save({"state_dict": {"w": torch.arange(3.0)}, "optimizer": {"m": torch.zeros(2)}}, tmp_path / "a.ckpt")
-    assert main(["convert", str(tmp_path / "a.ckpt"), str(tmp_path / "a.safetensors")]) == 0
-    assert "dropped optimizer: 1 tensors" in capsys.readouterr().out
-    assert read_metadata(tmp_path / "a.safetensors")["source"] == "a.ckpt"
-    assert main(["convert", str(tmp_path / "a.ckpt"), str(tmp_path / "a.safetensors")]) == 2
-    assert main(["convert", str(tmp_path / "a.ckpt"), str(tmp_path / "b.safetensors"), "--sha256", "0" * 64]) == 2

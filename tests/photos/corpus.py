@@ -5,6 +5,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +106,7 @@ def _socket(path: Path) -> None:
             os.close(folder)
 
 
+@cache
 def good() -> list[Case]:
     """Awkward pictures that must be read."""
     photo = Image.fromarray(scene())
@@ -192,6 +194,7 @@ def good() -> list[Case]:
     return cases
 
 
+@cache
 def bad() -> list[Case]:
     """Files that must be refused with a reason."""
     jpeg, progressive, whole = encoded("JPEG"), encoded("JPEG", progressive=True), encoded("PNG")

@@ -1,6 +1,7 @@
 """YuNet through OpenCV: the smallest and fastest detector, with the least exact points; its ONNX file is given."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class YuNet:
     def __init__(self, weights: Path, *, score: float = 0.5):
         import cv2
 
+        self._lock = Lock()  # the network keeps the size of the picture that it was last told
         try:
             self._network: Any = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), score, 0.3)
         except cv2.error as error:
@@ -46,8 +48,9 @@ class YuNet:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = np.ascontiguousarray(photo[..., ::-1])
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
-        self._network.setInputSize(size)
-        _, rows = self._network.detect(pixels)
+        with self._lock:
+            self._network.setInputSize(size)
+            _, rows = self._network.detect(pixels)
         ratio = np.array([width / size[0], height / size[1]])
         faces = []
         for row in [] if rows is None else np.asarray(rows, np.float64):

@@ -1,0 +1,102 @@
+"""`codeprior convert`: published layouts of every stage come out as our modules, with what was dropped said."""
+
+import json
+
+import pytest
+import torch
+
+from codeprior.__main__ import main
+from codeprior.recipes.daefr.model import restorer, vqgan
+from codeprior.recipes.daefr.recipes import Network, RestorationRecipe
+from codeprior.weights import load, read_metadata
+from tests.parity import fill, names
+
+_NETWORK = Network(size=64, dim=32, codes=64, channels=32, multipliers=(1, 2, 4), width=64, layers=3, hidden=128)
+
+
+@pytest.fixture
+def convert(capsys):
+    def run(*words: object) -> tuple[int, str, str]:
+        status = main(["convert", *map(str, words)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def _released(module: torch.nn.Module, keys: dict[str, str]) -> dict[str, torch.Tensor]:
+    """What the reference's file holds for a module of ours: its keys, filled by the parity fixtures' rule."""
+    return {keys[name]: fill.tensor_for(keys[name], tuple(v.shape)) for name, v in module.state_dict().items()}
+
+
+def test_a_final_checkpoint_of_daefr_becomes_a_restorer(tmp_path, convert):
+    model = restorer(RestorationRecipe(network=_NETWORK), vqgan(_NETWORK).prior())
+    keys = names.restorer_names(model)
+    state = _released(model, keys) | {"vqvae.HQ_quantize.embedding.weight": torch.zeros(64, 32)}
+    torch.save({"state_dict": state, "epoch": 7, "callbacks": {}, "optimizer_states": [{}]}, tmp_path / "a.ckpt")
+    status, out, _ = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
+    assert status == 0
+    assert "daefr, stage final" in out
+    assert "dropped 1 tensors: no forward of this stage reads it" in out
+    found = load(tmp_path / "a.safetensors")
+    assert type(found).__name__ == "DAEFR"
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, state[keys[name]])
+    faces = torch.rand(1, 3, 64, 64)
+    model.load_state_dict({name: state[key] for name, key in keys.items()})
+    assert torch.equal(found(faces).logits, model.eval()(faces).logits)
+
+
+def test_a_codebook_checkpoint_gives_prior_and_discriminator(tmp_path, convert):
+    model = vqgan(_NETWORK)
+    state = _released(model, names.stage_names(model, "vqvae"))
+    torch.save({"state_dict": state}, tmp_path / "a.ckpt")
+    status, out, _ = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors", "--half")
+    assert status == 0
+    assert "stage codebook" in out
+    found = load(tmp_path / "a.safetensors", dtype=None)
+    assert found.codebook.weight.dtype == torch.float16
+    assert torch.equal(found.codebook.weight, state["vqvae.quantize.embedding.weight"].half())
+
+
+def test_unknown_tensors_keep_their_names_and_what_is_dropped_is_named(tmp_path, convert):
+    torch.save({"state_dict": {"w": torch.arange(3.0)}, "optimizer": {"m": torch.zeros(2)}}, tmp_path / "a.ckpt")
+    status, out, _ = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
+    assert status == 0
+    assert "dropped optimizer: 1 tensors" in out
+    metadata = read_metadata(tmp_path / "a.safetensors")
+    assert metadata["source"] == "a.ckpt"
+    assert metadata["source_section"] == "state_dict"
+    assert len(metadata["source_sha256"]) == 64
+    assert json.loads(json.dumps(metadata)) == metadata
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["a.ckpt", "a.bin"], "must end in .safetensors"),
+        (["a.ckpt", "there.safetensors"], "exists already and is kept"),
+        (["a.ckpt", "b.safetensors", "--sha256", "0" * 64], "expected 0000"),
+        (["a.ckpt", "b.safetensors", "--section", "ema"], "no section 'ema'"),
+        (["a.ckpt", "b.safetensors", "--recipe", "daefr"], "no stage of DAEFR has these keys"),
+        (["absent.ckpt", "b.safetensors"], "does not exist"),
+        (["text.ckpt", "b.safetensors"], "neither a torch.save archive nor safetensors"),
+    ],
+)
+def test_refusals_end_with_two_and_write_nothing(tmp_path, convert, monkeypatch, words, reason):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.zeros(2)}, "a.ckpt")
+    (tmp_path / "text.ckpt").write_text("nothing of the kind")
+    (tmp_path / "there.safetensors").write_text("mine")
+    status, _, err = convert(*words)
+    assert status == 2
+    assert reason in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "text.ckpt", "there.safetensors"]
+    assert (tmp_path / "there.safetensors").read_text() == "mine"
+
+
+def test_a_name_in_the_file_does_not_write_to_the_terminal(tmp_path, convert):
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "\x1b[31mred\n": {"m": torch.zeros(1)}}, tmp_path / "a.ckpt")
+    status, out, _ = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
+    assert status == 0
+    assert "\x1b" not in out
