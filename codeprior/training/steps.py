@@ -76,10 +76,9 @@ class Guard:
         """
         if skipped is None:
             return
-        torch._foreach_copy_(
-            self._buffers,
-            [torch.where(skipped > 0, old, new) for old, new in zip(self._before, self._buffers, strict=True)],
-        )
+        if self._buffers:
+            kept = [torch.where(skipped > 0, old, new) for old, new in zip(self._before, self._buffers, strict=True)]
+            torch._foreach_copy_(self._buffers, kept)
         self._pending.append((step, keys, skipped))
         if not skipped.is_cuda or len(self._pending) >= 50:
             self.check()

@@ -48,10 +48,11 @@ def recipe(name: str, **changes):
     if name == "restoration":
         return replace(restoration_small(), network=TINY, degradation_size=SIZE, batch=4, steps=40, **changes)
     source = {"hq": hq_codebook_small, "lq": lq_codebook_small, "association": association_small}[name]()
-    return replace(
+    tiny = replace(
         source, network=TINY, degradation_size=SIZE, batch=4, steps=40, adversarial_start=10, crop=16, crop_until=0.5,
-        discriminator_channels=4, discriminator_layers=1, **changes,
+        discriminator_channels=4, discriminator_layers=1,
     )  # fmt: skip
+    return replace(tiny, **changes)
 
 
 def stage(name: str, *, engine: Engine | None = None, seed: int = 0, dtype: torch.dtype = torch.float32, **changes):
