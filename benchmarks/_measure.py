@@ -1,29 +1,57 @@
-"""Interleaved CPU-time medians, peak memory, and one row format for every benchmark."""
+"""Interleaved medians, peak memory, and one row format for every benchmark.
+
+On the CPU a time is CPU time on one thread, which other work on the machine disturbs least; on a GPU it is
+the time between two events.
+"""
 
 import argparse
+import ctypes
 import json
+import os
 import platform
-import resource
 import statistics
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 Providers = dict[str, Callable[[], object]]
 
 
-def arguments(description: str) -> argparse.Namespace:
+class Given(NamedTuple):
+    quick: bool
+    json: Path | None
+    plot: Path | None
+
+
+def arguments(description: str) -> Given:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="few sizes; ends within 50 s on 2 cores")
     parser.add_argument("--json", type=Path, help="write the rows here")
-    return parser.parse_args()
+    parser.add_argument("--plot", type=Path, help="draw the rows into this folder")
+    found = parser.parse_args()
+    return Given(found.quick, found.json, found.plot)
 
 
-def interleaved(providers: Providers, *, seconds: float, rounds: int = 9) -> dict[str, list[float]]:
-    """Milliseconds of every provider, [p20, p50, p80]: CPU time on the CPU, the order turned in every round."""
+@contextmanager
+def settled() -> Iterator[str]:
+    """One thread, one seed, and a folder for the compiled lookup where none was chosen; gives the device's type."""
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("CODEPRIOR_CACHE", folder)
+        yield device
+
+
+def interleaved(providers: Providers, *, seconds: float, rounds: int = 15) -> dict[str, list[float]]:
+    """Milliseconds of every provider, [p20, p50, p80]; the order is turned in every round."""
     times: dict[str, list[float]] = {name: [] for name in providers}
     names = list(providers)
     for name in names:
@@ -32,51 +60,99 @@ def interleaved(providers: Providers, *, seconds: float, rounds: int = 9) -> dic
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             times[name].append(_timed(providers[name]))
-        if time.monotonic() > end and turn >= 1:
+        if time.monotonic() > end and turn >= 2:
             break
     return {name: _quantiles(values) for name, values in times.items()}
 
 
 def peak_bytes(run: Callable[[], object]) -> int | None:
-    """Device memory above what was there; on the CPU the rise of the process's high-water mark."""
+    """The most memory that was held above inputs and outputs; None where the system does not tell."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        run()
+        result = run()
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    if not _reset_high_water():
+        return max(0, torch.cuda.max_memory_allocated() - before - _held(result))
+    try:
+        # memory that the allocator keeps would hide what is used: hand it back, then reset the high-water mark
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, AttributeError):
         return None
     before = _status("VmRSS")
-    run()
-    return max(0, _status("VmHWM") - before)
+    result = run()
+    return max(0, _status("VmHWM") - before - _held(result))
 
 
-def report(rows: list[dict], target: Path | None, *, missing: list[str]) -> None:
+def rows_of(op: str, sizes: dict[str, int], providers: Providers, *, floor: str, seconds: float) -> Iterator[dict]:
+    """Times the providers of one op; yields their rows and prints each. `floor` is the provider the others are over."""
+    times = interleaved(providers, seconds=seconds)
+    for impl, run in providers.items():
+        ms, least = times[impl], times[floor][1]
+        row = {"op": op, **sizes, "impl": impl, "ms": ms[1], "ms_quantiles": ms, "floor": floor, "floor_ms": least}
+        row |= {"over_floor": round(ms[1] / least, 3), "wrong": None, "peak_bytes": peak_bytes(run)}
+        yield row
+        peak = "?" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f} MB"
+        told = " ".join(f"{key}={value}" for key, value in sizes.items())
+        wrong = "" if row["wrong"] is None else f"  wrong {row['wrong']}"
+        print(f"{op:17s} {told:24s} {impl:28s} {ms[1]:9.2f} ms  x{row['over_floor']:<7} {peak}{wrong}", flush=True)
+
+
+def compared(rows: list[dict]) -> None:
+    """Adds to each row of ours its ratio to the fastest peer of the same op and size, and prints the best of ours."""
+    print("\nours over the fastest peer of the same run, and over the floor:")
+    for key in dict.fromkeys(_key(row) for row in rows):
+        same = [row for row in rows if _key(row) == key and row["impl"] != row["floor"]]
+        ours = [row for row in same if row["impl"].startswith("codeprior")]
+        peers = [row for row in same if row not in ours]
+        for row in ours if peers else ():
+            row["over_best_peer"] = round(row["ms"] / min(peer["ms"] for peer in peers), 3)
+        if ours and peers:
+            best, peer = (min(part, key=lambda row: row["ms"]) for part in (ours, peers))
+            told = " ".join(map(str, key))
+            print(f"  {told:36s} {best['impl']:20s} x{best['over_best_peer']} of {peer['impl']}, x{best['over_floor']}")
+
+
+def report(rows: list[dict], given: Given, *, missing: list[str], left_out: list[str] = ()) -> None:
+    """Says which peers were missing, and writes what was asked for."""
     for name in missing:
-        print(f"missing: {name}")
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+        print(f"missing peer: {name} is not installed, or does not run on this device")
+    for name in left_out:
+        print(f"left out by --quick: {name}")
+    facts = about() | {"missing_peers": missing, "left_out": list(left_out)}
+    if given.json is not None:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps([row | facts for row in rows], indent=1) + "\n")
+    if given.plot is not None:
+        from benchmarks._plots import draw
 
-
-def show(row: dict) -> None:
-    columns = ["op", "n", "k", "d", "impl", "ms", "ratio", "wrong", "peak_bytes"]
-    print("  ".join(f"{key}={row.get(key)}" for key in columns), flush=True)
+        draw(rows, given.plot)
 
 
 def about() -> dict[str, object]:
     """What every row says of its run."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
-        "device": device,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "git": found.stdout.strip(),
         "date": time.strftime("%Y-%m-%d"),
+        "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _key(row: dict) -> tuple:
+    return tuple(row[name] for name in ("op", "n", "k", "d") if name in row)
+
+
+def _processor() -> str:
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -97,12 +173,10 @@ def _quantiles(values: list[float]) -> list[float]:
     return [round(value, 4) for value in (cut[1], cut[4], cut[7])]
 
 
-def _reset_high_water() -> bool:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+def _held(result: object) -> int:
+    if isinstance(result, torch.Tensor):
+        return result.numel() * result.element_size()
+    return sum(map(_held, result)) if isinstance(result, tuple) else 0
 
 
 def _status(key: str) -> int:

@@ -1,9 +1,10 @@
-"""The lookup against every peer that is installed: time, memory above inputs, and indices that are not the nearest.
+"""The lookup against every peer that is installed: time, memory above outputs, and indices that are not the nearest.
 
-    python -m benchmarks.nearest_code --quick --json rows.json
+    python -m benchmarks.nearest_code --quick --json rows.json --plot pictures/
 
-The op's own correctness is checked first and ends the run where it fails. The floor is a bare `torch.mm` of the same
-size, interleaved with the others.
+Every implementation of ours must first give the float64 argmin on all families of data of the tests, and on the very
+data that is timed; otherwise nothing is reported. The floor is a bare `torch.mm` of the same size into memory that is
+there already, interleaved with the others.
 """
 
 import importlib.util
@@ -12,59 +13,78 @@ import sys
 import torch
 from einops import rearrange
 
-from benchmarks._measure import Providers, about, arguments, interleaved, peak_bytes, report, show
-from codeprior.kernels import lookup, nearest_code
-from codeprior.kernels.nearest_code.compiled import why_not_compiled
+from benchmarks._measure import Providers, arguments, compared, report, rows_of, settled
+from codeprior.kernels import ImplUnavailable, explain, lookup, nearest_code
+from tests.kernels.families import families
+from tests.kernels.families import truth as smallest
 
 QUICK = [(4096, 1024, 256), (16384, 1024, 8), (256, 1024, 256)]
-PEERS = ("faiss", "pykeops", "flash_kmeans", "fastkmeans", "cuvs", "vector_quantize_pytorch")
 FULL = [(n, k, d) for d in (8, 32, 256) for k in (1024, 16384) for n in (256, 4096, 65536) if n * k * d < 2e11]
+PEERS = ("faiss", "pykeops", "flash_kmeans", "fastkmeans", "cuvs", "vector_quantize_pytorch")
+SLOW_TO_START = ("torch.compile", "pykeops")  # they compile for tens of seconds
 
 
 def main() -> int:
     given = arguments(__doc__.splitlines()[0])
-    torch.manual_seed(0)
-    if torch.get_num_threads() > 1 and not torch.cuda.is_available():
-        torch.set_num_threads(1)  # CPU time is only comparable on one thread
-    rows: list[dict] = []
-    facts = about()
-    for n, k, d in QUICK if given.quick else FULL:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        x, c = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
-        truth = _truth(x, c)
-        ours = nearest_code(x, c)
-        if not torch.equal(ours, truth):
-            print(f"wrong indices at n={n} k={k} d={d}: nothing is timed", file=sys.stderr)
-            return 1
-        for op, providers in _ops(x, c).items():
-            with_floor = {"torch.mm": lambda x=x, c=c: x @ c.T} | providers
-            times = interleaved(with_floor, seconds=1.5 if given.quick else 60)
-            for impl, run in with_floor.items():
-                found = run() if impl != "torch.mm" and op == "search" else None
-                ms = times[impl]
-                rows.append(
-                    {"op": op, "n": n, "k": k, "d": d, "impl": impl, "ms": ms[1], "ms_quantiles": ms}
-                    | {"floor_ms": times["torch.mm"][1], "ratio": round(ms[1] / times["torch.mm"][1], 3)}
-                    | {"wrong": None if found is None else int((found.flatten().long() != truth).sum())}
-                    | {"peak_bytes": peak_bytes(run)}
-                    | facts
-                )
-                show(rows[-1])
-    report(rows, given.json, missing=[name for name in PEERS if not _installed(name)])
+    with settled() as device:
+        print(explain(device))
+        ours = {"codeprior": None} | {f"codeprior-{name}": name for name in ("blocked", "reference")}
+        for dim in (8, 64):
+            for name, (x, c) in families(dim).items():
+                for impl in ours.values():
+                    if not torch.equal(nearest_code(x.to(device), c.to(device), impl=impl).cpu(), smallest(x, c)):
+                        print(f"wrong indices on {name!r} at width {dim}: nothing is timed", file=sys.stderr)
+                        return 1
+        rows: list[dict] = []
+        for n, k, d in QUICK if given.quick else FULL:
+            x, c = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
+            truth = _truth(x, c)
+            if not torch.equal(nearest_code(x, c), truth):
+                print(f"wrong indices at n={n} k={k} d={d}: nothing is timed", file=sys.stderr)
+                return 1
+            product = torch.empty(n, k, device=device)
+            floor = {"torch.mm": lambda x=x, c=c, out=product: torch.mm(x, c.T, out=out)}
+            for op, providers in _ops(x, c, quick=given.quick).items():
+                seconds = (2 if op == "search" else 1) if given.quick else 40
+                for row in rows_of(op, {"n": n, "k": k, "d": d}, floor | providers, floor="torch.mm", seconds=seconds):
+                    if op == "search" and row["impl"] != "torch.mm":
+                        row["wrong"] = int((providers[row["impl"]]().flatten().long() != truth).sum())
+                    rows.append(row)
+        compared(rows)
+        left_out = list(SLOW_TO_START) if given.quick else []
+        report(rows, given, missing=[name for name in PEERS if not _runs(name, device)], left_out=left_out)
     return 0
 
 
-def _ops(x: torch.Tensor, c: torch.Tensor) -> dict[str, Providers]:
-    search: Providers = {"codeprior": lambda: nearest_code(x, c), "official": lambda: _official(x, c)[0]}
-    search["codeprior-blocked"] = lambda: nearest_code(x, c, impl="blocked")
-    search["codeprior-fast"] = lambda: nearest_code(x, c, mode="fast")
-    search["torch.cdist"] = lambda: torch.cdist(x, c).argmin(1)
-    if _installed("faiss") and x.device.type == "cpu":
+def _ops(x: torch.Tensor, c: torch.Tensor, *, quick: bool) -> dict[str, Providers]:
+    search: Providers = {
+        "codeprior": lambda: nearest_code(x, c),
+        "codeprior-fast": lambda: nearest_code(x, c, mode="fast"),
+        "codeprior-blocked": lambda: nearest_code(x, c, impl="blocked"),
+    }
+    forward: Providers = {"codeprior": lambda: tuple(lookup(x, c))}
+    # the n x k peers do not fit any more
+    if len(x) * len(c) <= 2**28:
+        search["official"] = lambda: _official(x, c)[0]
+        search["torch.cdist"] = lambda: torch.cdist(x, c).argmin(1)
+        forward["official"] = lambda: _official(x, c)
+        if not quick:
+            compiled = torch.compile(_official, dynamic=False)
+            search["torch.compile"] = lambda: compiled(x, c)[0]
+            forward["torch.compile"] = lambda: compiled(x, c)
+    if _runs("faiss", x.device.type):
         import faiss
 
         faiss.omp_set_num_threads(torch.get_num_threads())
         search["faiss"] = lambda: torch.from_numpy(faiss.knn(x.numpy(), c.numpy(), 1)[1][:, 0])
-    forward: Providers = {"codeprior": lambda: lookup(x, c), "official": lambda: _official(x, c)}
+    if not quick and _runs("pykeops", x.device.type):
+        from pykeops.torch import LazyTensor
+
+        search["pykeops"] = lambda: ((LazyTensor(x[:, None]) - LazyTensor(c[None])) ** 2).sum(-1).argmin(1)[:, 0]
+    if _runs("flash_kmeans", x.device.type):
+        from flash_kmeans.assign_euclid_triton import euclid_assign_triton
+
+        search["flash_kmeans"] = lambda: euclid_assign_triton(x[None], c[None], x.square().sum(1)[None])[0]
     return {"search": search, "forward": forward, **_training(x, c)}
 
 
@@ -82,8 +102,8 @@ def _training(x: torch.Tensor, c: torch.Tensor) -> dict[str, Providers]:
         (found.values.sum() + (found.codes - z.detach()).square().mean()).backward()
 
     gradient: Providers = {"codeprior": step}
-    averages: Providers = {"codeprior": lambda: averaged(latent)}
-    if _installed("vector_quantize_pytorch"):
+    averages: Providers = {"codeprior": lambda: tuple(averaged(latent))}
+    if _runs("vector_quantize_pytorch", x.device.type) and len(x) * k <= 2**28:
         from vector_quantize_pytorch import VectorQuantize
 
         peer = VectorQuantize(dim=d, codebook_size=k, threshold_ema_dead_code=0).to(x.device)
@@ -120,11 +140,14 @@ def _truth(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     return torch.cat(found)
 
 
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+def _runs(name: str, device: str) -> bool:
+    if importlib.util.find_spec(name) is None:
+        return False
+    return name not in {"cpu": ("flash_kmeans", "cuvs"), "cuda": ("faiss",)}[device]
 
 
 if __name__ == "__main__":
-    if reason := why_not_compiled():
-        print(f"the compiled lookup cannot run here: {reason}")
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except ImplUnavailable as error:
+        raise SystemExit(str(error)) from error

@@ -119,35 +119,44 @@ class MovingAverageCodebook(nn.Module):
 
     @torch.no_grad()
     def _follow(self, latent: Tensor, indices: Tensor) -> None:
+        reviving = self.revive_below > 0 or self.initialise_from_batch
         found = code_stats(latent, indices, size=self.size)
-        packed = torch.cat([found.counts[:, None].float(), found.sums.float(), self._candidates(latent)], 1)
-        packed = distributed.sum_over_ranks(packed)
-        fine = packed.isfinite().all()
-        counts, sums, candidates = packed.split([1, self.dim, self.dim], 1)
-        counts = self.decay * self.counts + (1 - self.decay) * counts[:, 0]
-        sums = self.decay * self.sums + (1 - self.decay) * sums
-        total = counts.sum()
-        smoothed = (counts + self.smoothing) / (total + self.size * self.smoothing) * total
-        mean = total / self.size
-        dead = counts < self.revive_below * mean
+        parts = [found.counts[:, None].float(), found.sums.float(), *([self._candidates(latent)] if reviving else [])]
+        packed = distributed.sum_over_ranks(torch.cat(parts, 1))
+        # a sum is finite only if all of it is
+        fine = packed.sum().isfinite()
+        packed.masked_fill_(~fine, 0)
+        share = torch.where(fine, 1 - self.decay, 0.0)
+        self.counts.lerp_(packed[:, 0], share)
+        self.sums.lerp_(packed[:, 1 : 1 + self.dim], share)
+        total = self.counts.sum()
+        smoothed = (self.counts + self.smoothing) / (total + self.size * self.smoothing) * total
+        # a share of 1 takes the new value to the bit, and one of 0 keeps the old
+        self.weight.lerp_(self.sums / smoothed[:, None], fine.float())
+        if reviving:
+            self._revive(packed[:, 1 + self.dim :], mean=total / self.size, fine=fine)
+        self.step.add_(1)
+
+    def _revive(self, candidates: Tensor, *, mean: Tensor, fine: Tensor) -> None:
+        dead = self.counts < self.revive_below * mean
         if self.initialise_from_batch:
             dead = dead | (self.step == 0)
-        counts = torch.where(dead, mean, counts)
-        weight = torch.where(dead[:, None], candidates, sums / smoothed[:, None])
-        sums = torch.where(dead[:, None], candidates * mean, sums)
-        self.weight.copy_(torch.where(fine, weight, self.weight))
-        self.counts.copy_(torch.where(fine, counts, self.counts))
-        self.sums.copy_(torch.where(fine, sums, self.sums))
-        self.step.add_(1)
+        dead = dead & fine
+        self.counts.copy_(torch.where(dead, mean, self.counts))
+        dead = dead[:, None]
+        self.weight.copy_(torch.where(dead, candidates, self.weight))
+        self.sums.copy_(torch.where(dead, candidates * mean, self.sums))
 
     def _candidates(self, latent: Tensor) -> Tensor:
         """One vector of the batch for every code; each code's comes from one rank, and the others give zeros."""
-        rows = rearrange(latent, "b d h w -> (b h w) d")
+        rows = rearrange(latent, "b d h w -> b (h w) d")
+        length, count = rows.shape[1], rows.shape[0] * rows.shape[1]
         codes = torch.arange(self.size, device=rows.device)
         noise = _mixed(codes + _mixed(self.step + _mixed(torch.full_like(self.step, self.seed))))
-        start = codes * len(rows) // self.size
-        width = ((codes + 1) * len(rows) // self.size - start).clamp(min=1)
-        chosen = rows[(start + noise % width + _mixed(self.step)) % len(rows)].float()
+        start = codes * count // self.size
+        width = ((codes + 1) * count // self.size - start).clamp(min=1)
+        place = (start + noise % width + _mixed(self.step)) % count
+        chosen = rows[place // length, place % length].float()
         return torch.where((_mixed(noise) % distributed.world() == distributed.rank())[:, None], chosen, 0)
 
 

@@ -16,10 +16,20 @@ def straight_through(latent: Tensor, codes: Tensor) -> Tensor:
         codes: What it was exchanged for, same shape.
 
     Returns:
-        Same shape. Source: van den Oord et al. 2017, section 3.2; codes + (latent − latent) instead of the usual
+        Same shape, memory of its own. Source: van den Oord et al. 2017, section 3.2; not the usual
         latent + (codes − latent), which rounds.
     """
-    return codes.detach() + (latent - latent.detach())
+    return _StraightThrough.apply(latent, codes.detach())
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, latent: Tensor, codes: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return codes.clone()
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return slope, None
 
 
 def rotate(latent: Tensor, codes: Tensor, *, dim: int = 1) -> Tensor:

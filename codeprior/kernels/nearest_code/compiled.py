@@ -73,6 +73,24 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     return found.indices
 
 
+def exchange(rows: Tensor, codebook: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Gives each row's code in the rows' layout, and their squared distance; all float32.
+
+    Args:
+        rows: `(b, s, d)`, any strides.
+        codebook: `(k, d)`.
+        indices: `(b, s)`.
+    """
+    codes, distances = torch.empty_like(rows), torch.empty(rows.shape[:2])
+    table, width = codebook.contiguous(), rows.shape[2]
+    for image, chosen in enumerate(indices.contiguous()):
+        _library().exchange(
+            _at(rows[image]), rows.shape[1], width, *rows.stride()[1:], _at(table), _at(chosen), _at(codes[image]),
+            *codes.stride()[1:], _at(distances[image]),
+        )  # fmt: skip
+    return codes, distances
+
+
 class _Table(NamedTuple):
     packed: Tensor
     half: Tensor
@@ -225,9 +243,10 @@ def _load(folder: str, named: str) -> ctypes.CDLL | str:
     library.tile_width.restype = library.scratch_floats.restype = library.settle.restype = count
     library.tile_width.argtypes = library.scratch_floats.argtypes = [count]
     library.pack_codes.argtypes = [pointer, pointer, count, count, pointer, pointer]
-    library.pack_codes.restype = library.screen.restype = None
+    library.pack_codes.restype = library.screen.restype = library.exchange.restype = None
     library.screen.argtypes = [pointer, *[count] * 4, *[pointer] * 3, *[count] * 2, *[pointer] * 5]
     library.near_ties.argtypes, library.near_ties.restype = [*[pointer] * 3, count, *[pointer] * 4], count
+    library.exchange.argtypes = [pointer, *[count] * 4, *[pointer] * 3, *[count] * 2, pointer]
     library.settle.argtypes = [
         *[pointer] * 2, *[count] * 4, *[pointer] * 3, *[count] * 2, pointer, count, *[pointer] * 3, count, pointer
     ]  # fmt: skip

@@ -28,15 +28,10 @@ def _(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
 def lookup_op(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes `(b, s, d)`, squared distances `(b, s)`, indices `(b, s)` and counts `(k,)` for rows `(b, s, d)`."""
     indices = _search(rows, codebook, impl, exact)
-    codes = torch.empty_like(rows)
-    distances = torch.empty(rows.shape[:2], dtype=_wide(rows), device=rows.device)
-    step = max(1, _PANEL // rows.shape[2])
-    for image in range(len(rows)):
-        for start in range(0, rows.shape[1], step):
-            span = (image, slice(start, start + step))
-            chosen = codebook[indices[span]]
-            codes[span] = chosen
-            distances[span] = (rows[span] - chosen).to(distances.dtype).square_().sum(-1)
+    if impl == "compiled" and rows.dtype == codebook.dtype == torch.float32:
+        codes, distances = compiled.exchange(rows, codebook, indices)
+    else:
+        codes, distances = _exchange(rows, codebook, indices)
     counts = torch.zeros(len(codebook), dtype=torch.int64, device=rows.device)
     flat = indices.reshape(-1)
     return codes, distances, indices, counts.scatter_add_(0, flat, torch.ones_like(flat))
@@ -92,3 +87,16 @@ def _search(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
 
 def _wide(rows: Tensor) -> torch.dtype:
     return torch.promote_types(rows.dtype, torch.float32)
+
+
+def _exchange(rows: Tensor, codebook: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    codes = torch.empty_like(rows)
+    distances = torch.empty(rows.shape[:2], dtype=_wide(rows), device=rows.device)
+    step = max(1, _PANEL // rows.shape[2])
+    for image in range(len(rows)):
+        for start in range(0, rows.shape[1], step):
+            span = (image, slice(start, start + step))
+            chosen = codebook[indices[span]]
+            codes[span] = chosen
+            distances[span] = (rows[span] - chosen).to(distances.dtype).square_().sum(-1)
+    return codes, distances

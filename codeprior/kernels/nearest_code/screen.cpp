@@ -17,7 +17,7 @@ enum { LANES = 8, TALL = 6, FLAT = 3 };
 #else
 enum { LANES = 4, TALL = 8, FLAT = 4 };
 #endif
-enum { BLOCK = 96, SHORT = 32, DEPTH = 256, TREE = 32 };  // DEPTH: dims of a tile that fit the innermost cache
+enum { BLOCK = 96, SHORT = 32, DEPTH = 256, TREE = 32, LINE = 16 };  // DEPTH: dims of a tile that fit the innermost cache
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
@@ -63,14 +63,31 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
             }
     }
 
-    static void gather(const float *from, int64_t d, int64_t stride, const float *centre, float *to, float *norm) {
-        float sum = 0;
-        for (int64_t i = 0; i < d; ++i) {
-            float value = from[i * stride] - centre[i];
-            to[i * ROWS] = value;
-            sum += value * value;
-        }
-        if (norm) *norm = std::sqrt(sum);
+    // rows into panels of ROWS, dims outside; memory is read in its own order
+    static void gather(const float *rows, int64_t count, int64_t d, int64_t row_stride, int64_t dim_stride,
+                       const float *centre, float *block, float *norm) {
+        float sum[BLOCK] = {};
+        if (row_stride < dim_stride)
+            for (int64_t i = 0; i < d; ++i)
+                for (int64_t r = 0; r < count; ++r) {
+                    float value = rows[r * row_stride + i * dim_stride] - centre[i];
+                    block[(r / ROWS) * ROWS * d + i * ROWS + r % ROWS] = value;
+                    sum[r] += value * value;
+                }
+        else
+            for (int64_t r = 0; r < count; ++r) {
+                const float *from = rows + r * row_stride;
+                float *to = block + (r / ROWS) * ROWS * d + r % ROWS, total = 0;
+                for (int64_t i = 0; i < d; ++i) {
+                    float value = from[i * dim_stride] - centre[i];
+                    to[i * ROWS] = value;
+                    total += value * value;
+                }
+                sum[r] = total;
+            }
+        for (int64_t r = 0; r < count; ++r) norm[r] = std::sqrt(sum[r]);
+        for (int64_t r = count; r % ROWS; ++r)
+            for (int64_t i = 0; i < d; ++i) block[(r / ROWS) * ROWS * d + i * ROWS + r % ROWS] = 0;
     }
 
     static inline void products(const float *rows, const float *codes, int64_t d, vec (&sum)[ROWS][VECS]) {
@@ -130,13 +147,7 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
         float *block = (float *)(found + BLOCK * LANES);
         for (int64_t start = 0; start < n; start += BLOCK) {
             int64_t count = n - start < BLOCK ? n - start : BLOCK, panels = (count + ROWS - 1) / ROWS;
-            for (int64_t r = 0; r < panels * ROWS; ++r) {
-                float *to = block + (r / ROWS) * ROWS * d + r % ROWS;
-                if (r < count)
-                    gather(rows + (start + r) * row_stride, d, dim_stride, centre, to, norm + start + r);
-                else
-                    for (int64_t i = 0; i < d; ++i) to[i * ROWS] = 0;
-            }
+            gather(rows + start * row_stride, count, d, row_stride, dim_stride, centre, block, norm + start);
             for (int64_t i = 0; i < panels * ROWS * LANES; ++i) best[i] = second[i] = FLT_MAX, found[i] = 0;
             for (int64_t tile = 0; tile < tiles; ++tile)
                 for (int64_t from = 0; from < d; from += DEPTH) {
@@ -229,8 +240,8 @@ int64_t Screen<ROWS, VECS, GROUPED>::settle(const float *rows, const int64_t *wh
     int64_t compared = 0;
     for (int64_t start = 0; start < n; start += ROWS) {
         for (int r = 0; r < ROWS; ++r) {
-            int64_t row = which[start + r < n ? start + r : n - 1];
-            gather(rows + row * row_stride, d, dim_stride, centre, block + r, nullptr);
+            const float *row = rows + which[start + r < n ? start + r : n - 1] * row_stride;
+            for (int64_t i = 0; i < d; ++i) block[i * ROWS + r] = row[i * dim_stride] - centre[i];
         }
         for (int64_t tile = 0; tile < tiles; ++tile) {
             vec sum[ROWS][VECS];
@@ -283,6 +294,40 @@ int64_t near_ties(const float *low, const float *next, const float *reach, int64
         count += !lost[row] && next[row] - low[row] <= reach[row];
     }
     return count;
+}
+// each row's code, in the row's own layout, and their squared distance
+void exchange(const float *rows, int64_t n, int64_t d, int64_t row_stride, int64_t dim_stride, const float *codes,
+              const int64_t *index, float *out, int64_t out_row, int64_t out_dim, float *distance) {
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        int64_t count = n - start < BLOCK ? n - start : BLOCK;
+        const float *from = rows + start * row_stride;
+        float *to = out + start * out_row, sum[BLOCK] = {};
+        if (row_stride < dim_stride)
+            // rows of the table often lie a power of two apart, where few fit the innermost cache: a line at a time
+            for (int64_t i = 0; i < d; i += LINE) {
+                float line[LINE][BLOCK];
+                int64_t wide = d - i < LINE ? d - i : LINE;
+                for (int64_t r = 0; r < count; ++r)
+                    for (int64_t j = 0; j < wide; ++j) line[j][r] = codes[index[start + r] * d + i + j];
+                for (int64_t j = 0; j < wide; ++j)
+                    for (int64_t r = 0; r < count; ++r) {
+                        float off = from[r * row_stride + (i + j) * dim_stride] - line[j][r];
+                        to[r * out_row + (i + j) * out_dim] = line[j][r];
+                        sum[r] += off * off;
+                    }
+            }
+        else
+            for (int64_t r = 0; r < count; ++r) {
+                float total = 0;
+                for (int64_t i = 0; i < d; ++i) {
+                    float code = codes[index[start + r] * d + i], off = from[r * row_stride + i * dim_stride] - code;
+                    to[r * out_row + i * out_dim] = code;
+                    total += off * off;
+                }
+                sum[r] = total;
+            }
+        for (int64_t r = 0; r < count; ++r) distance[start + r] = sum[r];
+    }
 }
 // rows: n x d with any strides; low, next, index: running results, to be started at FLT_MAX; norm: |x - centre|
 void screen(const float *rows, int64_t n, int64_t d, int64_t row_stride, int64_t dim_stride, const float *centre,
