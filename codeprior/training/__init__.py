@@ -2,6 +2,7 @@
 
 from codeprior.training.adapters import AccelerateEngine, FabricEngine
 from codeprior.training.checkpoint import Checkpoints, DamagedCheckpoint
+from codeprior.training.code_cache import CodeCache, Made, weights_sha256, write_codes
 from codeprior.training.data import Batch, Source, Stream, UnreadableImages
 from codeprior.training.engine import Engine, TorchEngine, full, started
 from codeprior.training.index import Checked, Entry, check_images, read_index, write_index
@@ -14,9 +15,10 @@ from codeprior.training.stage import Stage
 from codeprior.training.steps import NotFinite, checkpoint_activations, step_if_finite
 
 __all__ = [
-    "AccelerateEngine", "Batch", "Checked", "Checkpoints", "DamagedCheckpoint", "Engine", "Entry", "FabricEngine",
-    "Finished", "ImageFolder", "ImageShards", "Joined", "Logger", "Member", "NotFinite", "PixelFile", "Source",
-    "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine", "TrackioLogger", "UnreadableImages",
-    "check_images", "checkpoint_activations", "full", "index_shards", "open_images", "read_index", "started",
-    "step_if_finite", "train", "write_index", "write_pixels", "write_shards",
+    "AccelerateEngine", "Batch", "Checked", "Checkpoints", "CodeCache", "DamagedCheckpoint", "Engine", "Entry",
+    "FabricEngine", "Finished", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member", "NotFinite",
+    "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine", "TrackioLogger",
+    "UnreadableImages", "check_images", "checkpoint_activations", "full", "index_shards", "open_images",
+    "read_index", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
+    "write_pixels", "write_shards"
 ]  # fmt: skip

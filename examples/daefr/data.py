@@ -46,11 +46,15 @@ class Faces:
         self.degradation_size = degradation_size
         self.device = device
 
+    def clean(self, levels: Tensor) -> Image:
+        """Gives 8-bit faces `b 3 H W` as the network sees them when nothing is the matter with them, signed."""
+        return to_signed(resize(levels.float() / 255, self.size))
+
     def __call__(self, batch: Batch) -> Pair:
         """Gives the pairs of a batch; each degradation is drawn from the sample's own key."""
         batch = batch.to(self.device)
         faces = batch.clean.float() / 255
-        clean = to_signed(resize(faces, self.size))
+        clean = self.clean(batch.clean)
         if self.degradation is None:
             return Pair(clean, clean)
         large = resize(faces, self.degradation_size)

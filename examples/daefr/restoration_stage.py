@@ -15,7 +15,7 @@ from codeprior.codebooks import Quantized
 from codeprior.losses import code_accuracy, code_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.training import Batch, Engine, TorchEngine, full, step_if_finite
+from codeprior.training import Batch, CodeCache, Engine, TorchEngine, full, step_if_finite
 
 from .data import Faces
 from .model import DAEFR, restorer
@@ -56,7 +56,9 @@ class RestorationStage:
             size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
         )
         self.teacher = teacher.to(device).requires_grad_(False).eval()
-        self.model = restorer(recipe, teacher.prior())
+        self.cache: CodeCache | None = None
+        self.prior = teacher.prior()
+        self.model = restorer(recipe, self.prior)
         if isinstance(self.model, DAEFR):
             if lq is None:
                 raise ValueError("RestorationStage: a dual recipe needs the LQ network of stage 2; pass lq=.")
@@ -92,12 +94,25 @@ class RestorationStage:
         total = torch.stack([weight * parts[name] for name, weight in self.recipe.weights.items()]).sum()
         return parts | {"total": total, "accuracy": code_accuracy(logits, target.indices)}
 
+    @torch.no_grad()
+    def target(self, batch: Batch, clean: Image) -> Quantized:
+        """Gives the codes of clean faces: from the cache where there is one, else from the teacher's encoder.
+
+        Args:
+            batch: Says which faces they are.
+            clean: `b 3 H W`, signed.
+        """
+        if self.cache is None:
+            return self.teacher.encode(clean)
+        indices = self.cache.codes(batch.indices, batch.flipped).to(clean.device)
+        codes = self.prior.lookup(indices)
+        return Quantized(codes, codes, indices)
+
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch."""
         self.model.train()
         pair = self.faces(batch)
-        with torch.no_grad():
-            target = self.teacher.encode(pair.clean)
+        target = self.target(batch, pair.clean)
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.recipe, step)
         losses = self.losses(pair.degraded, target)

@@ -22,6 +22,7 @@ from codeprior.prior import VQGAN
 from codeprior.training import Stream, TorchEngine, open_images, started, train
 
 from .association_stage import AssociationStage
+from .cached_codes import use_cached_codes
 from .codebook_stage import CodebookStage
 from .recipes import RECIPES, AssociationRecipe, CodebookRecipe, RestorationRecipe
 from .restoration_stage import RestorationStage
@@ -61,6 +62,8 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     torch.manual_seed(recipe.seed)
     images = open_images(arguments.faces, size=recipe.degradation_size, cached=not arguments.from_disk)
     stage = build(recipe, arguments, out.parent, engine)
+    if arguments.code_cache and isinstance(stage, RestorationStage):
+        use_cached_codes(stage, arguments.code_cache, images)
     stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers)
     finished = train(
         stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, save_every=arguments.save_every,
@@ -139,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lq", type=Path, help="folder of stage 1b; without it, lq_codebook beside --out")
     parser.add_argument("--associated", type=Path, help="folder of stage 2; without it, association beside --out")
     parser.add_argument("--perceptual-weights", help="weights file of the perceptual network, or random")
+    parser.add_argument("--code-cache", type=Path, help="stage 3: file of target codes, made where it is missing")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's, over all ranks")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")

@@ -63,8 +63,9 @@ def stage(name: str, *, engine: Engine | None = None, seed: int = 0, dtype: torc
         made = _made(name, engine, changes)
     finally:
         torch.set_default_dtype(torch.float32)
-    faces = made.faces
-    made.faces = lambda batch: Pair(*(image.to(dtype) for image in faces(batch)))
+    if dtype != torch.float32:
+        faces = made.faces
+        made.faces = lambda batch: Pair(*(image.to(dtype) for image in faces(batch)))
     return made
 
 
