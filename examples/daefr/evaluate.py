@@ -14,7 +14,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,15 @@ import torch
 from tqdm import tqdm
 
 from codeprior import __version__, metrics, to_signed, to_unit
-from codeprior.commands._recipes import RECIPES, recipe
 from codeprior.metrics.measures import Measure, score
 from codeprior.metrics.provenance import checksum, distribution
 from codeprior.metrics.results import Results
 from codeprior.photos import files, sheets
 from codeprior.shapes import Image
 
+from .methods import Restore, load_methods, weights_checksum
 from .restore import Restorer
 from .test_set import TestSet, build
-
-Restore = Callable[[Image], Image]
-"""Unit images to unit images."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,16 +109,11 @@ class _Codes:
 
 
 def _run(options: argparse.Namespace) -> int:
-    methods = dict(_named(text) for text in options.method)
     asked = options.columns.split(",") if options.columns else None
     measures, skipped = metrics.columns(asked, weights=options.weights, official=options.official)
     for name, reason in skipped.items():
         print(f"evaluate: the column {name} is left out: {reason}", file=sys.stderr)
-    restorers = {name: recipe(kind).load(path, batch=options.batch) for name, (kind, path) in methods.items()}
-    sizes = {name: restorer.size for name, restorer in restorers.items()}
-    size = options.size or next(iter(sizes.values()), 512)
-    if any(other != size for other in sizes.values()):
-        raise ValueError(f"the methods restore different sizes, {sizes}; evaluate those of one size together.")
+    restorers, methods, size = load_methods(options.method, size=options.size, batch=options.batch)
     # the input, and where several restore, the first of them too
     baselines = options.baseline or ["input", *list(methods)[: len(methods) > 1]]
     if unknown := set(baselines) - {"input", *methods}:
@@ -143,11 +135,8 @@ def _run(options: argparse.Namespace) -> int:
             "size": size,
             "degradation_size": test_set.degradation_size,
             "set_sha256": checksum(folder / "set.json"),
-            "methods": {
-                name: {"recipe": kind, "weights": Path(path).name, "sha256": _hash(path)}
-                for name, (kind, path) in methods.items()
-            },
-            "teacher_sha256": _hash(options.teacher) if options.teacher else None,
+            "methods": methods,
+            "teacher_sha256": weights_checksum(options.teacher) if options.teacher else None,
             "baselines": baselines,
             "official": options.official,
             "versions": {"codeprior": __version__}
@@ -240,19 +229,6 @@ def _set(options: argparse.Namespace, preset: str, folder: Path) -> TestSet:
         test_set = build(options.faces, preset=preset, seed=options.seed, split=options.split, limit=options.limit)
     test_set.save(folder / "set.json")
     return test_set
-
-
-def _named(text: str) -> tuple[str, tuple[str, str]]:
-    """Gives name, recipe and weights of `NAME=WEIGHTS` or `NAME=RECIPE:WEIGHTS`."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path) or name in ("input", "clean"):
-        raise ValueError(f'expected --method "NAME=WEIGHTS" with a name other than input and clean, got {text!r}.')
-    kind, colon, rest = path.partition(":")
-    return name, (kind, rest) if colon and kind in RECIPES else ("daefr", path)
-
-
-def _hash(path: str | Path) -> str:
-    return checksum(path) if Path(path).is_file() else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -146,7 +146,7 @@ class TestSet:
             rows, clean, large, gone = [], [], [], {}
             for row in range(start, min(start + batch, len(self.faces))):
                 try:
-                    pixels = _face(Path(folder), self.faces[row])
+                    pixels = read_face(Path(folder), self.faces[row])
                 except ValueError as error:
                     gone[self.faces[row].name] = str(error)
                     continue
@@ -179,11 +179,36 @@ def build(
     Raises:
         ValueError: There is no face, or a split is asked for and there is no index.
     """
+    faces, unreadable = chosen_faces(folder, split=split, limit=limit)
+    op, side = degradations.preset(preset), (degradation_size, degradation_size)
+    drawn = [op.sample(side, torch.Generator().manual_seed(_seed(seed, face.name))) for face in faces]
+    return TestSet(
+        preset=preset, seed=seed, faces=faces, drawn=concatenate(drawn), degradation_size=degradation_size,
+        unreadable=unreadable,
+    )  # fmt: skip
+
+
+def chosen_faces(
+    folder: str | Path, *, split: str | None = None, limit: int | None = None
+) -> tuple[list[Face], dict[str, str]]:
+    """Gives the faces of a folder that can be read.
+
+    Args:
+        folder: Its pictures, at any depth; or the rows of its `index.csv`, where a split is asked for.
+        split: Only the rows of `index.csv` of this split; their column `file512` is preferred to `file`.
+        limit: At most so many faces, spread evenly.
+
+    Returns:
+        The faces, and file to reason of those that cannot be read.
+
+    Raises:
+        ValueError: There is no face, or a split is asked for and there is no index.
+    """
     folder = Path(folder)
     chosen = _indexed(folder, split) if split else _found(folder)
     if limit is not None and limit < len(chosen):
         chosen = [chosen[place * len(chosen) // limit] for place in range(limit)]
-    faces, unreadable, drawn = [], {}, []
+    faces, unreadable = [], {}
     for name, file, identity in chosen:
         try:
             files.read(folder / file)
@@ -191,14 +216,9 @@ def build(
             unreadable[file] = error.reason
             continue
         faces.append(Face(name, file, checksum(folder / file), identity))
-        generator = torch.Generator().manual_seed(_seed(seed, name))
-        drawn.append(degradations.preset(preset).sample((degradation_size, degradation_size), generator))
     if not faces:
         raise ValueError(f"test set: expected at least one readable face in {folder}, got none.")
-    return TestSet(
-        preset=preset, seed=seed, faces=faces, drawn=concatenate(drawn), degradation_size=degradation_size,
-        unreadable=unreadable,
-    )  # fmt: skip
+    return faces, unreadable
 
 
 def _seed(seed: int, name: str) -> int:
@@ -224,7 +244,16 @@ def _indexed(folder: Path, split: str) -> list[tuple[str, str, str]]:
     return [(row["id"], row.get("file512") or row["file"], row.get("identity") or row["id"]) for row in rows]
 
 
-def _face(folder: Path, face: Face) -> Image:
+def read_face(folder: Path, face: Face) -> Image:
+    """Gives a face of a set, `1 3 S S`, unit.
+
+    Args:
+        folder: Of the faces.
+        face: Which.
+
+    Raises:
+        ValueError: It cannot be read, is not square, or is another picture than when it was chosen.
+    """
     path = folder / face.file
     if path.is_file() and checksum(path) != face.sha256:
         raise ValueError("is another picture than when the set was built")

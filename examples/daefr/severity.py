@@ -1,0 +1,297 @@
+"""Quality against severity: each degradation parameter swept alone, one figure from one command.
+
+    python -m examples.daefr.severity --faces FOLDER --split test --limit 32 --out OUT \
+        --method "single encoder=single.safetensors" --method "DAEFR=daefr.safetensors"
+
+For each level of blur, reduction, noise and JPEG the faces are degraded by that alone, at 512 px, then brought to the
+models' size as everywhere in this recipe. OUT gets one row an image and level (`severity.csv`), means with intervals
+and provenance (`severity.json`), tables (`severity.md`) and the plot (`severity.png`). What an interrupted run has
+measured is kept in `journal.jsonl` and not measured again.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from codeprior import __version__, metrics
+from codeprior.degradations import Chain, GaussianBlur, GaussianNoise, Jpeg, Op, Resize, ResizeBack, Round
+from codeprior.metrics.measures import Measure, score
+from codeprior.metrics.provenance import distribution
+from codeprior.metrics.tables import Table, markdown, source
+from codeprior.shapes import Image
+
+from .data import resize
+from .methods import Restore, load_methods
+from .test_set import Face, chosen_faces, read_face
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One parameter and its levels, mildest first."""
+
+    name: str
+    unit: str
+    levels: tuple[float, ...]
+    degrade: Callable[[float], Op]
+
+
+SWEEPS = (
+    Sweep(
+        name="blur", unit="σ, px of 512", levels=(0.5, 2, 4, 6, 10, 15),
+        degrade=lambda level: Chain(ops=(GaussianBlur(sigma=(level, level), isotropic=1.0), Round())),
+    ),
+    Sweep(
+        name="reduction", unit="factor", levels=(1.5, 2, 4, 8, 16, 30),
+        degrade=lambda level: Chain(ops=(Resize(factor=(level, level)), ResizeBack(), Round())),
+    ),
+    Sweep(
+        name="noise", unit="σ, 8-bit levels", levels=(1, 5, 10, 20, 30, 50),
+        degrade=lambda level: Chain(ops=(GaussianNoise(sigma=(level, level)), Round())),
+    ),
+    Sweep(
+        name="JPEG", unit="quality", levels=(95, 75, 50, 30, 15, 5),
+        degrade=lambda level: Chain(ops=(Jpeg(quality=(level, level)),)),
+    ),
+)  # fmt: skip
+"""Beyond the published ranges (blur 15, reduction 30, noise 20, JPEG 30) where that shows where models break."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; gives its exit status: 0 all measured, 1 nothing could be, 3 some faces were left out."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"severity: {error}", file=sys.stderr)
+        return 1
+
+
+def sweep_faces(
+    folder: Path, faces: Sequence[Face], restorers: Mapping[str, Restore], *, sweeps: Sequence[Sweep],
+    measures: Sequence[Measure], size: int, journal: metrics.Journal, degradation_size: int = 512, seed: int = 0,
+    batch: int = 8,
+) -> tuple[dict[tuple[str, float], metrics.Results], dict[str, str]]:  # fmt: skip
+    """Measures the input and every restorer at every level of every sweep.
+
+    Args:
+        folder: Of the clean faces.
+        faces: Which of them.
+        restorers: Name to unit images in, unit images out.
+        sweeps: Parameters and levels.
+        measures: The columns.
+        size: Side of the images, pixels.
+        journal: What is measured already, and where the rest is kept.
+        degradation_size: Side at which faces are degraded, pixels.
+        seed: With a face's name, what its noise follows from: the same field at every level.
+        batch: Faces at once.
+
+    Returns:
+        Results by sweep and level; and faces that cannot be read with the reason.
+    """
+    groups = {face.name: face.identity for face in faces}
+    results = {
+        (sweep.name, level): metrics.Results(measures=measures, groups=groups)
+        for sweep in sweeps
+        for level in sweep.levels
+    }
+    gone: dict[str, str] = {}
+    steps = [(sweep, level) for sweep in sweeps for level in sweep.levels]
+    with tqdm(total=len(faces) * len(steps), unit="face", desc="severity", disable=None) as progress:
+        for start in range(0, len(faces), batch):
+            part, clean = [], []
+            for face in faces[start : start + batch]:
+                try:
+                    clean.append(read_face(folder, face))
+                    part.append(face)
+                except ValueError as error:
+                    gone[face.name] = str(error)
+                    progress.update(len(steps))
+            for sweep, level in steps if part else ():
+                _measure(
+                    results[sweep.name, level], part, clean, restorers, sweep=sweep, level=level, size=size,
+                    journal=journal, degradation_size=degradation_size, seed=seed,
+                )  # fmt: skip
+                progress.update(len(part))
+    return results, gone
+
+
+def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweeps: Sequence[Sweep]) -> None:
+    """Draws one panel a measure and sweep: mean of each method with its 95 % interval, milder to the left.
+
+    Args:
+        path: A PNG; an existing file is replaced.
+        results: By sweep and level.
+        sweeps: In the order of the panels.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    measures = next(iter(results.values())).measures
+    figure = Figure(figsize=(3.4 * len(sweeps), 2.4 * len(measures)), layout="constrained")
+    panels = figure.subplots(len(measures), len(sweeps), squeeze=False, sharex="col", sharey="row")
+    found = {key: result.summaries() for key, result in results.items()}
+    for row, measure in enumerate(measures):
+        for column, sweep in enumerate(sweeps):
+            axes, places = panels[row][column], list(range(len(sweep.levels)))
+            for method in found[sweep.name, sweep.levels[0]]:
+                shown = [found[sweep.name, level].get(method, {}).get(measure.name) for level in sweep.levels]
+                kept = [(place, one) for place, one in zip(places, shown, strict=True) if one is not None]
+                at = [place for place, _ in kept]
+                (line,) = axes.plot(at, [one.mean for _, one in kept], marker="o", markersize=3, label=method)
+                low, high = [one.low for _, one in kept], [one.high for _, one in kept]
+                axes.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            axes.set_xticks(places, [f"{level:g}" for level in sweep.levels])
+            axes.grid(alpha=0.3)
+        panels[row][0].set_ylabel(f"{measure.name} {'↑' if measure.higher_is_better else '↓'}")
+    for column, sweep in enumerate(sweeps):
+        panels[-1][column].set_xlabel(f"{sweep.name} ({sweep.unit})")
+    panels[0][0].legend(fontsize="small")
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def _measure(
+    results: metrics.Results, faces: Sequence[Face], clean: Sequence[Image], restorers: Mapping[str, Restore], *,
+    sweep: Sweep, level: float, size: int, journal: metrics.Journal, degradation_size: int, seed: int,
+) -> None:  # fmt: skip
+    methods, place = ["input", *restorers], f"{sweep.name}={level:g}"
+    todo = []
+    for face, pixels in zip(faces, clean, strict=True):
+        known = [journal.find(method, f"{place}/{face.name}", face.sha256) for method in methods]
+        if all(entry is not None for entry in known):
+            for method, entry in zip(methods, known, strict=True):
+                assert entry is not None
+                results.add([face.name], {method: {name: [value] for name, value in entry.values.items()}})
+        else:
+            todo.append((face, pixels))
+    if not todo:
+        return
+    op, damaged = sweep.degrade(level), []
+    for face, pixels in todo:
+        key = int.from_bytes(hashlib.sha256(f"{seed}/{face.name}".encode()).digest()[:7], "big")
+        damaged.append(
+            op(resize(pixels, degradation_size), generator=torch.Generator().manual_seed(key), mode="strict")
+        )
+    degraded = resize(torch.cat(damaged), size)
+    with torch.inference_mode():
+        images = {"input": degraded, **{name: restore(degraded) for name, restore in restorers.items()}}
+    values = score(measures := results.measures, images, torch.cat([resize(pixels, size) for _, pixels in todo]))
+    results.add([face.name for face, _ in todo], values)
+    for method in methods:
+        for row, (face, _) in enumerate(todo):
+            entry = metrics.Entry({measure.name: float(values[method][measure.name][row]) for measure in measures})
+            journal.add(method, f"{place}/{face.name}", stamp=face.sha256, entry=entry)
+
+
+def _run(options: argparse.Namespace) -> int:
+    asked = options.columns.split(",") if options.columns else None
+    measures, skipped = metrics.columns(asked, weights=options.weights)
+    for name, reason in skipped.items():
+        print(f"severity: the column {name} is left out: {reason}", file=sys.stderr)
+    restorers, methods, size = load_methods(options.method, size=options.size, batch=options.batch)
+    names = options.sweep or [sweep.name for sweep in SWEEPS]
+    sweeps = [sweep for sweep in SWEEPS if sweep.name in names]
+    faces, unreadable = chosen_faces(options.faces, split=options.split, limit=options.limit)
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "size": size,
+        "degradation_size": 512,
+        "seed": options.seed,
+        "methods": methods,
+        "versions": {"codeprior": __version__}
+        | {name: distribution(name) for name in ("torch", "numpy", "opencv-python-headless")},
+    }
+    key = settings | {"columns": {measure.name: measure.record.as_dict() for measure in measures}}
+    with metrics.Journal(options.out / "journal.jsonl", key=key) as journal:
+        results, gone = sweep_faces(
+            options.faces, faces, restorers, sweeps=sweeps, measures=measures, size=size, journal=journal,
+            seed=options.seed, batch=options.batch,
+        )  # fmt: skip
+    if len(gone) == len(faces):
+        raise ValueError(f"no face of {options.faces} could be read.")
+    settings |= {"faces": len(faces) - len(gone), "identities": len({face.identity for face in faces})}
+    _write(options.out, results, sweeps, settings=settings, gone=unreadable | gone)
+    for name, reason in (unreadable | gone).items():
+        print(f"severity: {name}: {reason}", file=sys.stderr)
+    return 3 if unreadable or gone else 0
+
+
+def _write(
+    out: Path, results: Mapping[tuple[str, float], metrics.Results], sweeps: Sequence[Sweep], *,
+    settings: Mapping[str, Any], gone: Mapping[str, str],
+) -> None:  # fmt: skip
+    measures = next(iter(results.values())).measures
+    with (out / "severity.csv").open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["sweep", "level", "method", "image", *(measure.name for measure in measures)])
+        for (name, level), result in results.items():
+            for method, rows in result.values.items():
+                for image, row in rows.items():
+                    writer.writerow([name, f"{level:g}", method, image, *(repr(row[m.name]) for m in measures)])
+    found = {key: result.summaries() for key, result in results.items()}
+    content = {
+        "settings": settings,
+        "measures": {measure.name: measure.record.as_dict() for measure in measures},
+        "summaries": [
+            {"sweep": name, "level": level, "method": method, "column": column, **summary._asdict()}
+            for (name, level), methods in found.items()
+            for method, columns in methods.items()
+            for column, summary in columns.items()
+        ],
+        "missing": gone,
+    }
+    (out / "severity.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = markdown(_tables(found, sweeps, measures), [f"{one.name}: {source(one.record)}" for one in measures])
+    (out / "severity.md").write_text(text, encoding="utf-8")
+    plot(out / "severity.png", results, sweeps)
+    print(text)
+
+
+def _tables(
+    found: Mapping[tuple[str, float], Mapping[str, Mapping[str, metrics.Summary]]],
+    sweeps: Sequence[Sweep],
+    measures: Sequence[Measure],
+) -> list[Table]:
+    made = []
+    for sweep in sweeps:
+        for measure in measures:
+            rows = []
+            for method in found[sweep.name, sweep.levels[0]]:
+                shown = [found[sweep.name, level][method][measure.name] for level in sweep.levels]
+                places = 2 if abs(shown[0].mean) >= 5 else 4
+                rows.append([method, *(f"{one.mean:.{places}f} ± {one.standard_error:.{places}f}" for one in shown)])
+            arrow = "↑" if measure.higher_is_better else "↓"
+            heading = [f"{measure.name} {arrow}", *(f"{level:g}" for level in sweep.levels)]
+            made.append(Table(f"{sweep.name} alone, {sweep.unit}; mean ± standard error.", heading, rows))
+    return made
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="severity", description="Sweeps each degradation parameter alone.")
+    parser.add_argument("--faces", required=True, type=Path, help="folder of clean aligned faces")
+    parser.add_argument("--split", help="only this split of the folder's index.csv")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the results")
+    parser.add_argument("--method", action="append", default=[], metavar="NAME=[RECIPE:]WEIGHTS", help="a restorer")
+    parser.add_argument("--sweep", action="append", choices=[sweep.name for sweep in SWEEPS], help="repeatable (all)")
+    parser.add_argument("--columns", metavar="A,B", help=f"of {', '.join(metrics.column_names())}")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="downloaded weights: VGG-16, ArcFace")
+    parser.add_argument("--limit", type=int, help="at most so many faces, spread evenly")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    parser.add_argument("--size", type=int, help="pixels; the restorers' own where nothing is given")
+    parser.add_argument("--batch", type=int, default=8, help="faces at once (8)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,95 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from codeprior import degradations, metrics
+from codeprior.metrics import Journal, psnr, psnr_measure
+from examples.daefr import severity
+from examples.daefr.severity import SWEEPS, Sweep, sweep_faces
+from examples.daefr.test_set import chosen_faces
+
+
+@pytest.fixture
+def faces(tmp_path) -> Path:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in "abc":
+        coarse = Image.fromarray(generator.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        coarse.resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder
+
+
+def _swept(faces: Path, sweeps, restorers=None, *, out: Path) -> dict[tuple[str, float], metrics.Results]:
+    with Journal(out / "journal.jsonl", key={}) as journal:
+        results, gone = sweep_faces(
+            faces, chosen_faces(faces)[0], restorers or {}, sweeps=sweeps, measures=[psnr_measure()], size=32,
+            journal=journal, degradation_size=64, batch=2,
+        )  # fmt: skip
+    assert gone == {}
+    return results
+
+
+def test_every_parameter_alone_makes_pictures_worse_the_further_it_goes(faces, tmp_path):
+    results = _swept(faces, SWEEPS, out=tmp_path)
+    for sweep in SWEEPS:
+        means = [results[sweep.name, level].summaries()["input"]["PSNR"].mean for level in sweep.levels]
+        # of these 64 px nothing is left at the last levels: they are bad, in any order
+        assert means[:4] == sorted(means[:4], reverse=True), f"{sweep.name}: {means}"
+        assert np.isfinite(means).all()
+        assert means[0] > means[-1] + 3
+
+
+def test_a_level_is_that_degradation_and_nothing_else(faces, tmp_path):
+    (blur,) = (sweep for sweep in SWEEPS if sweep.name == "blur")
+    results = _swept(faces, [blur], {"grey": lambda images: torch.full_like(images, 0.5)}, out=tmp_path)
+    clean = torch.from_numpy(np.array(Image.open(faces / "a.png"))).permute(2, 0, 1)[None].float() / 255
+    import cv2
+
+    blurred = cv2.GaussianBlur(np.array(Image.open(faces / "a.png")), (41, 41), 4, borderType=cv2.BORDER_REFLECT_101)
+    expected = torch.from_numpy(blurred).permute(2, 0, 1)[None].float() / 255
+    small, truth = F.interpolate(expected, size=(32, 32), mode="area"), F.interpolate(clean, size=(32, 32), mode="area")
+    found = results["blur", 4].values
+    # OpenCV blurs 8-bit levels in fixed point
+    assert found["input"]["a"]["PSNR"] == pytest.approx(float(psnr(small, truth)), abs=0.02)
+    assert found["grey"]["a"]["PSNR"] == pytest.approx(float(psnr(torch.full_like(truth, 0.5), truth)), rel=1e-9)
+
+
+def test_an_interrupted_sweep_goes_on(faces, tmp_path):
+    sweep = Sweep(
+        name="noise", unit="", levels=(5, 50),
+        degrade=lambda level: degradations.GaussianNoise(sigma=(level, level)),
+    )  # fmt: skip
+    first = _swept(faces, [sweep], out=tmp_path)
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "journal.jsonl").write_text("".join(lines[:4]))
+    shown = []
+    again = _swept(faces, [sweep], {}, out=tmp_path)
+    assert {key: result.values for key, result in again.items()} == {key: one.values for key, one in first.items()}
+    failing = Sweep(name="noise", unit="", levels=(5, 50), degrade=lambda level: shown.append(level))
+    assert _swept(faces, [failing], out=tmp_path)["noise", 5].values == first["noise", 5].values
+    assert not shown
+
+
+def test_the_command_writes_rows_tables_and_the_plot(faces, tmp_path, capsys):
+    (faces / "d.png").write_bytes(b"not a picture")
+    words = f"--faces {faces} --out {tmp_path / 'out'} --columns psnr,ssim --sweep JPEG --size 32 --limit 4".split()
+    assert severity.main(words) == 3
+    said = capsys.readouterr()
+    assert "severity: d.png: " in said.err and "JPEG alone, quality" in said.out
+    rows = list(csv.DictReader((tmp_path / "out" / "severity.csv").read_text().splitlines()))
+    assert len(rows) == 6 * 3
+    found = json.loads((tmp_path / "out" / "severity.json").read_text())
+    assert found["settings"]["faces"] == 3 and set(found["missing"]) == {"d.png"}
+    level = [float(row["PSNR"]) for row in rows if row["level"] == "15"]
+    (summary,) = (one for one in found["summaries"] if one["level"] == 15 and one["column"] == "PSNR")
+    assert summary["mean"] == pytest.approx(np.mean(level), rel=1e-12)
+    assert (tmp_path / "out" / "severity.png").read_bytes()[:4] == b"\x89PNG"
+    assert severity.main(["--faces", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert "at least one readable face" in capsys.readouterr().err
