@@ -66,7 +66,7 @@ class TrackioLogger:
     """
 
     def __init__(self, project: str, *, name: str, config: Mapping[str, Any] | None = None):
-        import trackio
+        import trackio  # pyright: ignore[reportMissingImports]
 
         self._trackio = trackio
         trackio.init(project=project, name=name, config=dict(config or {}), resume="allow")
