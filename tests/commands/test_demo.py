@@ -1,0 +1,41 @@
+"""`codeprior demo` and `env`: a face damaged and restored by the embedded prior, with figures, offline."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from codeprior.__main__ import main
+
+
+def test_the_demo_writes_a_picture_and_figures(tmp_path, monkeypatch):
+    pytest.importorskip("skimage")
+    # nothing may use the network, and nothing is written elsewhere
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the demo asked for the network"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--out", "out"]) == 0
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    # the embedded prior on the default photograph; blur is cheap in PSNR, so little is asked of it
+    assert figures["after"]["ssim"] > figures["before"]["ssim"]
+    assert figures["after"]["perceptual"] < 0.9 * figures["before"]["perceptual"]
+    assert figures["after"]["psnr"] > figures["before"]["psnr"] - 1
+    assert Image.open(tmp_path / "out" / "demo.png").size[0] > 1000
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "demo.png", "degraded.png", "restored.png", "original.png", "photo-degraded.png", "photo-restored.png",
+        "figures.json",
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_photograph_without_a_face_is_said(tmp_path, capsys):
+    Image.new("RGB", (80, 80)).save(tmp_path / "a.png")
+    assert main(["demo", "--photo", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]) == 2
+    assert "no face was found" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_env_names_what_is_installed(capsys):
+    assert main(["env"]) == 0
+    said = capsys.readouterr().out
+    assert "torch: " in said
+    assert "missing" not in said

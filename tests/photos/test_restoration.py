@@ -1,0 +1,152 @@
+"""One photograph restored: what is asked for, what is refused, and geometry without a seam."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codeprior.photos.faces import Crop, align, from_landmarks, match_colour, paste, template
+from codeprior.photos.restoration import Choices, Restored, answer, finish, prepare, restore_photo
+from codeprior.photos.sheets import comparison, heat, uncertainty_map
+
+
+class _Gives:
+    """A restorer that adds to every value."""
+
+    size = 64
+
+    def __init__(self, add: float = 0.0):
+        self.add = add
+
+    def __call__(self, images):
+        return (images + self.add).clamp(0, 1)
+
+    def examine(self, images):
+        return Restored(self(images), torch.linspace(0, 1, 16).view(1, 4, 4).expand(len(images), 4, 4))
+
+
+def _smooth(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 31), np.cos(y / 37), np.sin((x + y) / 41)]
+    return np.stack([128 + 80 * wave for wave in waves], -1).round().astype(np.uint8)
+
+
+def _faces(side: float, x: float = 0, y: float = 0):
+    return from_landmarks([(template(512) * side / 512 + (x, y)).tolist()])
+
+
+@settings(max_examples=20, deadline=None)
+@given(side=st.floats(75, 180), x=st.floats(-40, 120), y=st.floats(-40, 120), size=st.sampled_from([64, 128]))
+def test_an_unrestored_face_changes_nothing_visible(side, x, y, size):
+    """Also where the crop hangs over the edge. Waves of 195 pixels, resampled twice: rounding and a level."""
+    photo = _smooth(200, 210)
+    restorer = _Gives()
+    restorer.size = size
+    done = restore_photo(photo, restorer, faces=_faces(side, x, y))
+    assert np.abs(done.pixels.astype(int) - photo).max() <= 2
+    assert done.pixels is not photo
+
+
+@settings(max_examples=20, deadline=None)
+@given(angle=st.floats(-0.8, 0.8), side=st.floats(75, 160), add=st.sampled_from([-0.3, 0.25]))
+def test_a_much_brighter_face_leaves_no_seam(angle, side, add):
+    """On a plain ground the pasted face must rise as the mask does: no step between neighbours beyond its slope."""
+    photo = np.full((220, 220, 3), 120, np.uint8)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (template(512) - 255.5) @ turn.T * side / 512 + 110
+    done = restore_photo(photo, _Gives(add), faces=from_landmarks([points.tolist()])).pixels.astype(float)
+    # smoothstep rises by 1.5 over 0.14 of the side, a diagonal neighbour is 1.42 pixels away; two levels of rounding
+    slope = abs(add) * 255 * 1.5 / (0.14 * side) * 1.42 + 2
+    assert max(np.abs(np.diff(done, axis=0)).max(), np.abs(np.diff(done, axis=1)).max()) <= slope
+    assert abs(done[110, 110, 0] - (120 + add * 255)) < 2
+    assert (done[0] == 120).all()
+
+
+def test_strength_blends_and_colour_is_matched():
+    photo = _smooth(160, 160)
+    faces = _faces(150)
+    full = restore_photo(photo, _Gives(0.4), faces=faces).after
+    half = restore_photo(photo, _Gives(0.4), faces=faces, choices=Choices(strength=0.5))
+    assert torch.allclose(half.after, (half.before + full) / 2, atol=1e-6)
+    matched = restore_photo(photo, _Gives(0.2), faces=faces, choices=Choices(colour=True))
+    middle = (slice(None), slice(None), slice(16, 48), slice(16, 48))
+    assert (matched.after - matched.before)[middle].mean((-2, -1)).abs().max() < 0.02
+    assert (full - half.before)[middle].mean() > 0.2
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.2, 0.8), st.floats(0.05, 0.15), st.integers(0, 9))
+def test_matched_colours_have_the_mean_of_the_reference(mean, spread, seed):
+    generator = torch.Generator().manual_seed(seed)
+    reference = (mean + spread * torch.randn(1, 3, 48, 48, generator=generator)).clamp(0, 1)
+    restored = (0.5 + 0.1 * torch.randn(1, 3, 48, 48, generator=generator)).clamp(0, 1)
+    matched = match_colour(restored, reference)
+    inner = (slice(None), slice(None), slice(12, 36), slice(12, 36))
+    # the weights fade outside the middle, and values are clamped
+    assert (matched[inner].mean((-2, -1)) - reference[inner].mean((-2, -1))).abs().max() < 0.03
+
+
+def test_a_parsers_mask_leaves_what_it_excludes():
+    photo = _smooth(160, 160)
+    crop = align(photo, _faces(150)[0].points, size=64)
+    left = torch.zeros(64, 64)
+    left[:, :32] = 1
+    white = Crop(torch.ones(3, 64, 64), crop.matrix)
+    pasted = paste(photo, [white], mask=lambda _: left)
+    changed = np.abs(pasted.astype(int) - photo).max(2) > 0
+    assert changed[:, :70].any()
+    assert not changed[:, 80:].any()
+
+
+def test_small_and_doubtful_faces_are_left_out_with_a_reason():
+    photo = _smooth(100, 100)
+    doubtful = [face._replace(score=0.4) for face in _faces(90)]
+    with pytest.raises(ValueError, match=r"all 1 faces found are below the least score 0.9 \(best 0.40\)"):
+        restore_photo(photo, _Gives(), faces=doubtful)
+    with pytest.raises(ValueError, match="eyes less than 16 pixels apart"):
+        restore_photo(photo, _Gives(), faces=_faces(30))
+    with pytest.raises(ValueError, match="no face was found"):
+        restore_photo(photo, _Gives(), detector=lambda _: [])
+    with pytest.raises(ValueError, match="give a detector, the faces, or choices with aligned=True"):
+        restore_photo(photo, _Gives())
+
+
+def test_unusable_answers_of_a_restorer_are_refused():
+    photo = _smooth(100, 100)
+    prepared = prepare(photo, None, size=64, choices=Choices(), faces=_faces(90))
+    with pytest.raises(ValueError, match=r"gave images of shape \(1, 3, 8, 8\), expected \(1, 3, 64, 64\)"):
+        finish(prepared, Restored(torch.zeros(1, 3, 8, 8)), choices=Choices())
+    with pytest.raises(ValueError, match="values that are not finite"):
+        finish(prepared, Restored(torch.full((1, 3, 64, 64), torch.nan)), choices=Choices())
+    with pytest.raises(ValueError, match="function cannot say how sure it is"):
+        answer(lambda images: images, torch.zeros(1, 3, 64, 64), uncertainty=True)
+
+
+def test_aligned_pictures_are_the_whole_face():
+    done = restore_photo(_smooth(90, 80), _Gives(), choices=Choices(aligned=True), uncertainty=True)
+    assert done.pixels.shape == (64, 64, 3)
+    with pytest.raises(ValueError, match="300×100 pixels, too far from a square"):
+        restore_photo(_smooth(100, 300), _Gives(), choices=Choices(aligned=True))
+
+
+def test_sheets_show_faces_and_doubt():
+    photo = _smooth(100, 120)
+    prepared = prepare(photo, None, size=64, choices=Choices(), faces=_faces(90))
+    images = torch.stack([crop.image for crop in prepared.crops])
+    done = finish(prepared, _Gives(0.1).examine(images), choices=Choices())
+    assert comparison(prepared, done).shape[1] == 2 * 768 + 8
+    doubt = uncertainty_map(prepared, done)
+    assert doubt.shape == photo.shape
+    assert doubt[55, 55].tolist() != doubt[55, 55, :1].tolist() * 3  # in colour over the face
+    assert len(set(doubt[99, 119].tolist())) == 1  # grey outside
+    brightness = heat(torch.linspace(0, 1, 50)[None]).mean(0)[0]
+    assert (brightness.diff() > 0).all()
+    with pytest.raises(ValueError, match="holds no uncertainty"):
+        uncertainty_map(prepared, done._replace(uncertainty=None))
+
+
+@pytest.mark.parametrize("wrong", [{"strength": 1.5}, {"strength": -0.1}, {"faces": "best"}, {"faces": "-1"}])
+def test_choices_are_checked(wrong):
+    with pytest.raises(ValueError, match="Choices: "):
+        Choices(**wrong)

@@ -1,0 +1,103 @@
+"""Many photographs through one network: batches are shared, errors stay with their photograph, memory is bounded."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codeprior.photos.faces import Crop
+from codeprior.photos.restoration import Prepared, Restored
+from codeprior.photos.stream import stream
+
+_PIXELS = np.zeros((4, 4, 3), np.uint8)
+_MATRIX = np.array([[1.0, 0, 0], [0, 1, 0]])
+
+
+class _Calls:
+    """Photographs of so many faces each; a face's value is its photograph's number."""
+
+    def __init__(self, faces: list[int], bad: frozenset[int] = frozenset(), sour: frozenset[int] = frozenset()):
+        self.faces, self.bad, self.sour = faces, bad, sour
+        self.batches: list[int] = []
+        self.open = self.most = 0
+        self.lock = threading.Lock()
+
+    def prepare(self, job: int) -> Prepared:
+        with self.lock:
+            self.open += 1
+            self.most = max(self.most, self.open)
+        if job in self.bad:
+            self.close()
+            raise ValueError(f"{job} is bad")
+        crops = [Crop(torch.full((3, 2, 2), float(job)), _MATRIX) for _ in range(self.faces[job])]
+        return Prepared(_PIXELS, [], list(range(self.faces[job])), crops)
+
+    def restore(self, images: torch.Tensor) -> Restored:
+        assert threading.current_thread() is threading.main_thread()
+        self.batches.append(len(images))
+        if any(float(image[0, 0, 0]) in self.sour for image in images):
+            raise RuntimeError("sour")
+        return Restored(images + 0.5, images[:, 0])
+
+    def finish(self, job: int, prepared: Prepared, restored: Restored) -> list[float]:
+        self.close()
+        assert restored.images.shape == (self.faces[job], 3, 2, 2)
+        assert restored.uncertainty is not None and len(restored.uncertainty) == self.faces[job]
+        return restored.images[:, 0, 0, 0].tolist()
+
+    def close(self) -> None:
+        with self.lock:
+            self.open -= 1
+
+    def outcomes(self, **options: int) -> dict[int, tuple]:
+        found = stream(range(len(self.faces)), self.restore, prepare=self.prepare, finish=self.finish, **options)
+        return {one.job: (one.result, one.error) for one in found}
+
+
+@settings(max_examples=40, deadline=None)
+@given(faces=st.lists(st.integers(1, 5), max_size=20), batch=st.integers(1, 6), ahead=st.integers(1, 9), data=st.data())
+def test_every_photograph_has_one_outcome_and_its_own_faces(faces, batch, ahead, data):
+    numbers = st.frozensets(st.integers(0, 20), max_size=4)
+    calls = _Calls(faces, data.draw(numbers), data.draw(numbers))
+    outcomes = calls.outcomes(batch=batch, ahead=ahead, workers=2)
+    assert set(outcomes) == set(range(len(faces)))
+    for job, (result, error) in outcomes.items():
+        if job in calls.bad:
+            assert str(error) == f"{job} is bad"
+        elif job in calls.sour:
+            assert str(error) == "sour"
+        else:
+            assert result == [job + 0.5] * faces[job]
+            assert error is None
+    assert max(calls.batches, default=0) <= batch
+
+
+def test_faces_of_several_photographs_share_a_batch():
+    calls = _Calls([1] * 16)
+    calls.outcomes(batch=8, ahead=16)
+    assert calls.batches == [8, 8]
+
+
+@pytest.mark.parametrize("count", [10, 200])
+def test_no_more_photographs_are_open_than_asked_for(count):
+    calls = _Calls([1] * count)
+    calls.outcomes(batch=4, ahead=6)
+    assert calls.most <= 6
+
+
+def test_a_caller_that_stops_early_ends_the_threads():
+    calls = _Calls([1] * 50)
+    running = stream(range(50), calls.restore, prepare=calls.prepare, finish=calls.finish, batch=2, ahead=4)
+    next(running)
+    running.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("codeprior-photos")]
+
+
+def test_a_restorer_that_gives_too_few_faces_is_named():
+    calls = _Calls([2])
+    calls.restore = lambda images: Restored(images[:1])
+    ((_, error),) = calls.outcomes().values()
+    assert "gave 1 images for 2 faces" in str(error)
