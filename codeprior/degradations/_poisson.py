@@ -40,7 +40,7 @@ def poisson_pixels(image: NDArray[np.float32], key: int, grey: bool) -> np.ndarr
     whole = values.astype(np.uint8)
     level = 1 << max(int(np.count_nonzero(np.bincount(whole.ravel(), minlength=256))) - 1, 0).bit_length()
     counts = np.empty(whole.shape, np.int64)
-    from ._native import poisson_counts
+    from ._native_noise import poisson_counts
 
     poisson_counts(whole, key, count_table(level), counts)
     noise = counts.astype(np.float32) / np.float32(level) - whole.astype(np.float32) / np.float32(255)

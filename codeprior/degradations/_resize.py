@@ -19,6 +19,8 @@ def resize_pixels(image: np.ndarray, height: int, width: int, interpolation: str
     if image.shape[:2] == (height, width):
         return image
     if rules == "cv2":
+        if height <= image.shape[0] and width <= image.shape[1]:
+            return cv2.resize(image, (width, height), interpolation=_CV2[interpolation])
         # the outermost columns of an enlarged image are rounded otherwise in the third channel, so give it BGR
         flipped = np.ascontiguousarray(image[..., ::-1])
         return np.ascontiguousarray(cv2.resize(flipped, (width, height), interpolation=_CV2[interpolation])[..., ::-1])

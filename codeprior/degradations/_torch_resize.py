@@ -44,7 +44,22 @@ def _bilinear(canvas: Canvas, new: np.ndarray) -> Canvas:
     across = np.tile(np.arange(width), (len(new), 1))
     upper = lines.gather(rows, across)
     lower = lines.gather(np.minimum(rows + 1, canvas.sizes[:, :1] - 1), across)
-    return Canvas(_between(upper, lower, canvas.send(part_y)[:, None, :, None]), new)
+    way = canvas.send(part_y)[:, None, :, None]
+    result = _between(upper, lower, way)
+    apart = _twice_rounded(canvas.sizes[:, 1], new[:, 1], width)
+    if apart.any():
+        result = torch.where(canvas.send(apart)[:, :, None, :], upper + way * (lower - upper), result)
+    return Canvas(result, new)
+
+
+def _twice_rounded(old: np.ndarray, new: np.ndarray, length: int) -> NDArray[np.bool_]:
+    """Says where OpenCV rounds product and sum apart, `b 3 W`; see `_native.twice_rounded`."""
+    from ._native import twice_rounded
+
+    result = np.zeros((len(new), 3, length), bool)
+    for number, (source, target) in enumerate(zip(old, new, strict=True)):
+        result[number, 1:, twice_rounded(int(source), int(target))] = True
+    return result
 
 
 def _between(a: torch.Tensor, b: torch.Tensor, way: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Putting ops together."""
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -130,9 +131,14 @@ def _is_bilinear(op: Op, values: Values) -> bool:
 
 def part_names(ops: tuple[Op, ...]) -> tuple[str, ...]:
     """Gives each part its class name in lower case, with a number from the second of a kind on."""
+    return _names(tuple(type(op).__name__ for op in ops))
+
+
+@functools.cache
+def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
     names: list[str] = []
-    for op in ops:
-        stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(op).__name__).lower()
+    for name in classes:
+        stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
         before = sum(name == stem or re.fullmatch(rf"{stem}_\d+", name) is not None for name in names)
         names.append(f"{stem}_{before + 1}" if before else stem)
     return tuple(names)

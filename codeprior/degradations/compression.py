@@ -7,7 +7,6 @@ import numpy as np
 
 from ._canvas import Canvas
 from ._draws import Draws
-from ._pixels import levels
 from ._run import Mode
 from .blur import ordered
 from .op import Op, Pixels, Sizes, reject
@@ -48,7 +47,12 @@ class Jpeg(Op):
         reject(self, (quality < 1) | (quality > 100), "expected a quality from 1 to 100.")
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        return jpeg_levels(levels(image), int(values["quality"])).astype(np.float32) / np.float32(255)
+        import cv2
+
+        from . import _native
+
+        code = _encoded(_native.levels_reversed(image), int(values["quality"]))
+        return _native.unit_reversed(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         from ._torch_jpeg import jpeg_canvas
@@ -60,5 +64,11 @@ def jpeg_levels(image: np.ndarray, quality: int) -> np.ndarray:
     """Gives 8-bit RGB pixels, `H W 3`, through libjpeg and back."""
     import cv2
 
-    encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1]
+    code = _encoded(np.ascontiguousarray(image[..., ::-1]), quality)
+    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1]
+
+
+def _encoded(blue_first: np.ndarray, quality: int) -> np.ndarray:
+    import cv2
+
+    return cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

@@ -44,8 +44,8 @@ class GaussianNoise(Op):
         reject(self, ~(values["sigma"] >= 0), "expected a noise sigma of 0 or more 8-bit levels.")
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        if self.clip and not strict:
-            from ._native import add_normal
+        if self.clip:
+            from ._native_noise import add_normal
 
             sigma, grey = np.float32(values["sigma"]), bool(values["grey"])
             return add_normal(np.ascontiguousarray(image), int(values["key"]), sigma, grey, *quantile_table())

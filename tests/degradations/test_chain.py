@@ -142,7 +142,7 @@ def test_torch_and_cpu_agree_for_every_preset():
     # torch's float32 interpolation flips a byte of Real-ESRGAN's chain before its JPEG now and then
     loose = {"lcqs-mild": 0.01, "lcqs-moderate": 0.01, "lcqs-severe": 0.01, "realesrgan": 0.01}
     for name in preset_names():
-        op, image = preset(name), photograph(256 if name == "gpen-paper" else 128).expand(2, -1, -1, -1)
+        op, image = preset(name), photograph(256 if name in ("gpen-paper", "realesrgan") else 128).expand(2, -1, -1, -1)
         drawn = op.sample(image, rng(1))
         ours, truth = (op.apply(image, drawn, mode="strict", impl=impl).int() for impl in ("torch", "cpu"))
         assert (ours != truth).float().mean() <= loose.get(name, 1e-4), name

@@ -7,8 +7,10 @@ import torch
 from scipy import stats
 
 from codeprior.degradations import GaussianBlur, GaussianNoise, PoissonNoise, preset
+from codeprior.degradations._canvas import Canvas
+from codeprior.degradations._native import enlarge_levels
 from codeprior.degradations._normal import normals
-from codeprior.degradations._torch_resize import matrix
+from codeprior.degradations._torch_resize import _bilinear, matrix
 
 from .reference import photograph
 
@@ -67,3 +69,20 @@ def test_kernels_larger_than_the_image_reflect_again_and_again(size):
     op = GaussianBlur(size=(41,), sigma=(8, 8), isotropic=0)
     drawn = op.sample(image, torch.Generator().manual_seed(0))
     torch.testing.assert_close(op.apply(image, drawn), op.apply(image, drawn, impl="torch"), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("target", [64, 100, 256])
+def test_bilinear_enlargement_is_opencvs_to_the_bit(target):
+    """In BGR, as its own chains have it; natively and in torch, to the outermost columns."""
+    draw = np.random.default_rng(target)
+    for source in draw.integers(2, target, 12):
+        image = draw.random((source, source, 3)).astype(np.float32)
+        truth = cv2.resize(np.ascontiguousarray(image[..., ::-1]), (target, target))[..., ::-1]
+        sizes = np.array([[source, source]])
+        canvas = Canvas(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None], sizes)
+        ours = _bilinear(canvas, np.array([[target, target]])).pixels[0].permute(1, 2, 0).numpy()
+        # where a weight is 0 but for a rounding, the last place may differ
+        np.testing.assert_allclose(ours, truth, atol=6e-8, rtol=0)
+        planes = np.empty((3, target, target), np.uint8)
+        enlarge_levels(image, target, target, planes)
+        np.testing.assert_array_equal(planes.transpose(1, 2, 0), np.rint(truth * np.float32(255)))
