@@ -5,8 +5,9 @@
 
 Each `--preset` gives a folder in OUT with the set (`set.json`: faces, checksums, drawn values), one row an image
 (`scores.csv`), summaries with provenance (`results.json`), the tables (`results.md`) and a page with the best and worst
-faces (`report.html`). A preset that is finished, of the same set, weights and columns, is not measured again. Columns
-whose weights are not on this machine are left out, and named.
+faces (`report.html`). What is measured already, for the same faces, draws, weights and columns, is not measured again
+(`journal.jsonl`), so a method that is added later costs only itself. Columns whose weights are not on this machine are
+left out, and named.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from codeprior.metrics.results import Results
 from codeprior.photos import files, sheets
 from codeprior.shapes import Image
 
-from .methods import Restore, load_methods, weights_checksum
+from .methods import Done, Restore, load_methods, weights_checksum
 from .restore import Restorer
 from .test_set import TestSet, build
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def evaluate(
     faces: str | Path, test_set: TestSet, restorers: Mapping[str, Restore], *, measures: Sequence[Measure], size: int,
-    batch: int = 16, teacher: torch.nn.Module | None = None, pictures: Path | None = None,
+    batch: int = 16, teacher: torch.nn.Module | None = None, pictures: Path | None = None, done: Done | None = None,
 ) -> Results:  # fmt: skip
     """Measures the input and every restorer on a test set.
 
@@ -60,34 +61,56 @@ def evaluate(
         batch: Faces at once.
         teacher: The VQGAN whose codes are the truth; then the codes of `Restorer`s are counted in the settings.
         pictures: Folder for the pictures themselves: `clean`, `input` and one folder a restorer.
+        done: What an earlier run has measured, and where the rest is kept; faces and methods in it are not run again,
+            unless their codes or pictures are wanted.
 
     Returns:
         The method `input` and the restorers, by face; faces that cannot be read are named as missing.
     """
     results = Results(measures=measures, groups={face.name: face.identity for face in test_set.faces})
+    methods = ["input", *restorers]
     counted = {name: _Codes(restorer) for name, restorer in restorers.items() if isinstance(restorer, Restorer)}
     if teacher is None:
         counted = {}
-    with tqdm(total=len(test_set.faces), unit="face", desc=test_set.preset, disable=None) as progress:
-        for pairs in test_set.batches(faces, size=size, batch=batch):
+    known = {} if done is None or counted or pictures is not None else done.known(test_set, methods)
+    rows = [row for row, face in enumerate(test_set.faces) if len(known.get(face.name, {})) < len(methods)]
+    rest = replace(test_set, faces=[test_set.faces[row] for row in rows], drawn=test_set.drawn[rows])
+    for name, entries in known.items():
+        results.add([name], {method: {k: [v] for k, v in entry.values.items()} for method, entry in entries.items()})
+    with tqdm(total=len(rows), unit="face", desc=test_set.preset, disable=None) as progress:
+        for pairs in rest.batches(faces, size=size, batch=batch):
             names = [face.name for face in pairs.faces]
+            wanted = [method for method in methods if any(method not in known.get(name, {}) for name in names)]
             if names:
                 with torch.inference_mode():
                     # codes that are counted are decoded as they are, so that no network runs twice
                     truth = None if teacher is None else teacher.encode(to_signed(pairs.clean)).indices  # pyright: ignore[reportCallIssue]
-                    images = {
+                    restored = {
                         name: counted[name].add(pairs.degraded, truth) if name in counted else restore(pairs.degraded)
                         for name, restore in restorers.items()
+                        if name in wanted
                     }
-                images = {"input": pairs.degraded, **images}
-                results.add(names, score(measures, images, pairs.clean))
+                images = ({"input": pairs.degraded} if "input" in wanted else {}) | restored
+                # every column sees what files would hold, so that `codeprior evaluate` on them gives the same figures
+                images = {name: metrics.eight_bit(image) for name, image in images.items()}
+                clean = metrics.eight_bit(pairs.clean)
+                values = score(measures, images, clean)
+                results.add(names, values)
+                if done is not None:
+                    done.add(pairs.faces, values)
                 if pictures is not None:
-                    _keep(pictures, names, {"clean": pairs.clean, **images})
-            for method in ["input", *restorers] if pairs.gone else []:
+                    _keep(pictures, names, {"clean": clean, **images})
+            for method in methods if pairs.gone else []:
                 results.missing.setdefault(method, {}).update(pairs.gone)
             progress.update(len(names) + len(pairs.gone))
     if counted:
         results.settings["codes"] = {name: codes.summary() for name, codes in counted.items()}
+    order = {face.name: place for place, face in enumerate(test_set.faces)}
+    results.values = {
+        method: dict(sorted(results.values[method].items(), key=lambda row: order[row[0]]))
+        for method in methods
+        if method in results.values
+    }
     return results
 
 
@@ -144,10 +167,15 @@ def _run(options: argparse.Namespace) -> int:
         }
         if not (finished := _finished(folder, settings, measures, pictures=options.pictures)):
             pictures = folder / "pictures" if options.pictures else None
-            results = evaluate(
-                options.faces, test_set, restorers, measures=measures, size=size, batch=options.batch,
-                teacher=teacher, pictures=pictures,
-            )  # fmt: skip
+            # with the set's drawn values in every line's stamp, this is what a face's figures depend on
+            key = {name: settings[name] for name in ("preset", "size", "degradation_size", "official", "versions")}
+            key |= {"columns": {measure.name: measure.record.as_dict() for measure in measures}}
+            with metrics.Journal(folder / "journal.jsonl", key=key) as journal:
+                weights = {name: told["sha256"] for name, told in methods.items()}
+                results = evaluate(
+                    options.faces, test_set, restorers, measures=measures, size=size, batch=options.batch,
+                    teacher=teacher, pictures=pictures, done=Done(journal, test_set, weights),
+                )  # fmt: skip
             if not results.values:
                 raise ValueError(f"no face of {options.faces} could be read.")
             results.truths = len(test_set.faces) if options.official else None

@@ -1,12 +1,19 @@
 """The restorers that a command is asked to measure: names, recipes, weights and their checksums."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from codeprior.commands._recipes import RECIPES, recipe
+from codeprior.metrics import Entry, Journal
 from codeprior.metrics.provenance import checksum
 from codeprior.shapes import Image
+
+from .test_set import Face, TestSet
 
 Restore = Callable[[Image], Image]
 """Unit images to unit images."""
@@ -40,6 +47,53 @@ def load_methods(
         for name, (kind, path) in asked.items()
     }
     return restorers, told, side
+
+
+class Done:
+    """What is measured already of a test set: faces by draw and checksum, methods by the checksum of their weights.
+
+    Args:
+        journal: Where it is kept.
+        test_set: Faces and draws.
+        weights: Method to the SHA-256 of its weights; others, such as the input, depend on the face alone. A method
+            whose checksum is empty is never taken as measured.
+    """
+
+    def __init__(self, journal: Journal, test_set: TestSet, weights: Mapping[str, str]):
+        self._journal, self._weights = journal, weights
+        self._stamps = {}
+        for row, face in enumerate(test_set.faces):
+            drawn = json.dumps([face.sha256, test_set.drawn.describe(row)], sort_keys=True)
+            self._stamps[face.name] = hashlib.sha256(drawn.encode()).hexdigest()[:16]
+
+    def known(self, test_set: TestSet, methods: Iterable[str]) -> dict[str, dict[str, Entry]]:
+        """Gives the entries by face and method.
+
+        Args:
+            test_set: Its faces.
+            methods: Which.
+        """
+        found: dict[str, dict[str, Entry]] = {}
+        for method in methods:
+            for face in test_set.faces:
+                stamp = self._stamps[face.name] + self._weights.get(method, "input")[:16]
+                entry = self._journal.find(method, face.name, stamp)
+                if entry is not None and self._weights.get(method, "input"):
+                    found.setdefault(face.name, {})[method] = entry
+        return found
+
+    def add(self, faces: Sequence[Face], values: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Keeps what `score` gave for a batch.
+
+        Args:
+            faces: Of the batch.
+            values: Method to column to values.
+        """
+        for method, columns in values.items():
+            for row, face in enumerate(faces):
+                stamp = self._stamps[face.name] + self._weights.get(method, "input")[:16]
+                entry = Entry({name: float(column[row]) for name, column in columns.items()})
+                self._journal.add(method, face.name, stamp=stamp, entry=entry)
 
 
 def weights_checksum(path: str | Path) -> str:

@@ -186,7 +186,10 @@ def _measure(
     degraded = resize(torch.cat(damaged), size)
     with torch.inference_mode():
         images = {"input": degraded, **{name: restore(degraded) for name, restore in restorers.items()}}
-    values = score(measures := results.measures, images, torch.cat([resize(pixels, size) for _, pixels in todo]))
+    # every column sees what files would hold
+    images = {name: metrics.eight_bit(image) for name, image in images.items()}
+    truth = metrics.eight_bit(torch.cat([resize(pixels, size) for _, pixels in todo]))
+    values = score(measures := results.measures, images, truth)
     results.add([face.name for face, _ in todo], values)
     for method in methods:
         for row, (face, _) in enumerate(todo):

@@ -9,10 +9,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 import codeprior as cp
-from codeprior.metrics import psnr, psnr_measure, ssim_measure
+from codeprior.metrics import Journal, psnr, psnr_measure, ssim_measure
 from codeprior.metrics.provenance import checksum
 from examples.daefr import evaluate as command
 from examples.daefr import model, recipes
+from examples.daefr.methods import Done
 from examples.daefr.test_set import TestSet, build
 
 
@@ -90,6 +91,40 @@ def test_figures_are_those_of_the_restored_pixels(faces):
     assert results.values["same"] == results.values["input"]
     assert results.column("grey", "PSNR") == psnr(torch.full_like(pairs.clean, 0.5), pairs.clean).tolist()
     assert results.column("input", "PSNR") == psnr(pairs.degraded, pairs.clean).tolist()
+
+
+def test_what_is_measured_is_not_run_again_and_a_new_method_costs_itself(faces, tmp_path):
+    made, ran = _small(faces), []
+
+    def restorer(name: str, level: float):
+        def restore(images):
+            ran.append((name, len(images)))
+            return images * level
+
+        return restore
+
+    def measured(weights: dict[str, str], part: TestSet = made):
+        ran.clear()
+        restorers = {name: restorer(name, 0.5 if sum_ == "x" else 0.9) for name, sum_ in weights.items()}
+        with Journal(tmp_path / "journal.jsonl", key={}) as journal:
+            done = Done(journal, part, weights)
+            return command.evaluate(
+                faces, part, restorers, measures=[psnr_measure()], size=24, batch=2, done=done
+            ).values  # fmt: skip
+
+    first = measured({"a": "x"}, _small(faces, limit=2))
+    assert sum(count for _, count in ran) == 2
+    whole = measured({"a": "x"})
+    assert sum(count for _, count in ran) == 3
+    assert whole["a"].items() >= first["a"].items()
+    assert list(whole["a"]) == list("abcde")
+    both = measured({"a": "x", "b": "y"})
+    assert {name for name, _ in ran} == {"b"}
+    assert (both["a"], both["input"]) == (whole["a"], whole["input"])
+    assert measured({"a": "y", "b": "y"})["a"] == both["b"]
+    assert {name for name, _ in ran} == {"a"}
+    measured({"a": "y", "b": "y"}, _small(faces, seed=4))
+    assert {name for name, _ in ran} == {"a", "b"}
 
 
 def test_a_set_whose_preset_changed_is_refused(faces, tmp_path):
