@@ -1,12 +1,8 @@
-"""Without a GPU the shipped kernels run in Triton's interpreter, asked for before Triton is imported."""
+"""The compiled lookup keeps its library in a folder of the test run."""
 
 import os
 
 import pytest
-import torch
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
