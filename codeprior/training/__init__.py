@@ -9,6 +9,7 @@ from codeprior.training.index import Checked, Entry, check_images, read_index, w
 from codeprior.training.loggers import Logger, TensorBoardLogger, TrackioLogger
 from codeprior.training.loop import Finished, Stopped, train
 from codeprior.training.pixels import PixelFile, write_pixels
+from codeprior.training.report import write_report
 from codeprior.training.shards import ImageShards, Member, index_shards, write_shards
 from codeprior.training.sources import ImageFolder, Joined, open_images
 from codeprior.training.stage import Stage
@@ -20,5 +21,5 @@ __all__ = [
     "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine", "TrackioLogger",
     "UnreadableImages", "check_images", "checkpoint_activations", "full", "index_shards", "open_images",
     "read_index", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
-    "write_pixels", "write_shards"
+    "write_pixels", "write_report", "write_shards",
 ]  # fmt: skip

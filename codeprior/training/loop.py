@@ -1,7 +1,7 @@
 """The loop that all stages share: a step, and what happens between steps.
 
-A run is a folder: `checkpoints/`, `log.jsonl`, `previews/`. Started again on the same folder it goes on where the
-newest sound checkpoint was written, and ends with the same bits as if it had never stopped.
+A run is a folder: `checkpoints/`, `log.jsonl`, `previews/`, and at the end `report.html`. Started again on the same
+folder it goes on where the newest sound checkpoint was written, and ends with the bits of a run that never stopped.
 """
 
 import signal
@@ -19,6 +19,7 @@ from codeprior.training.checkpoint import Checkpoints
 from codeprior.training.data import Batch, Stream
 from codeprior.training.engine import Engine, TorchEngine
 from codeprior.training.loggers import Logger
+from codeprior.training.report import write_report
 from codeprior.training.stage import Stage
 from codeprior.training.state import parts_of
 from codeprior.training.steps import Guard
@@ -72,7 +73,7 @@ def train(
     Args:
         stage: What is trained.
         data: The batches, by step.
-        folder: Where `checkpoints/`, `log.jsonl` and `previews/` go.
+        folder: Where `checkpoints/`, `log.jsonl`, `previews/` and, at the end, `report.html` go.
         steps: Number of updates in all, earlier runs in the same folder counted in.
         save_every: Steps between checkpoints; one more is written at either end.
         log_every: Steps between lines of the log; each holds the means since the line before.
@@ -159,6 +160,8 @@ def train(
         checkpoints.wait()
         for logger in loggers:
             logger.close()
+    if first and step >= steps:
+        write_report(folder, facts=_facts_of(data, engine, guard))
     if stop and step < steps:
         raise Stopped(REQUEUE)
     return Finished(step, step >= steps)
@@ -186,6 +189,18 @@ def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resu
     if not found.bitwise:
         torch.manual_seed(found.step * distributed.world() + distributed.rank())
     return found.step, found.notes
+
+
+def _facts_of(data: Stream, engine: Engine, guard: Guard) -> dict[str, Any]:
+    return {
+        "images": len(data.source),
+        "images a step": data.batch,
+        "seed of the data": data.seed,
+        "ranks": engine.world,
+        "device": str(engine.device),
+        "torch": torch.__version__,
+        "steps left out": guard.skipped,
+    }
 
 
 def _over_ranks(values: dict[str, float], engine: Engine) -> dict[str, float]:

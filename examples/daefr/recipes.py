@@ -4,10 +4,10 @@ Where the paper and the released code differ there are two functions; the small 
 so that they cannot drift. Source: Tsai et al. 2024 (DAEFR, ICLR), experiment setup, and the released configurations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 
 def _weights(**weights: float) -> Mapping[str, float]:
@@ -95,6 +95,9 @@ class RestorationRecipe:
     branches: Literal["dual", "single"] = "dual"  # single: the HQ encoder alone, no fusion
     fusion: Literal["attention", "linear"] = "attention"
     seed: int = 23
+
+
+Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe)
 
 
 def hq_codebook() -> CodebookRecipe:
@@ -205,6 +208,30 @@ def single_encoder_small() -> RestorationRecipe:
     """The baseline without the LQ branch: stage 3 of the embedded prior on the HQ encoder alone."""
     return replace(restoration_small(), branches="single")
 
+
+def paper(recipe: Recipe) -> Recipe:
+    """Gives the recipe as the released code computes it: whatever can be a rank's own is, and each optimiser's forward
+    is run anew. The same batch on another number of ranks is then another computation.
+    """
+    if isinstance(recipe, RestorationRecipe):
+        return recipe
+    local = replace(recipe, adaptive="local", discriminator_norm="batch", generator_pass="sequential")
+    return replace(local, negatives="local") if isinstance(local, AssociationRecipe) else local
+
+
+def invariant(recipe: Recipe) -> Recipe:
+    """Gives the recipe for which only the batch counts, not how it is shared: 1 × 32 = 8 × 4 to rounding.
+
+    The adaptive weight is one over all ranks, so are the negatives, and the discriminator normalises each sample.
+    """
+    if isinstance(recipe, RestorationRecipe):
+        return recipe
+    everywhere = replace(recipe, adaptive="global", discriminator_norm="group", generator_pass="shared")
+    return replace(everywhere, negatives="global") if isinstance(everywhere, AssociationRecipe) else everywhere
+
+
+PRESETS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({"paper": paper, "invariant": invariant})
+"""What `--preset` takes; without one a recipe is run as it is written."""
 
 RECIPES = MappingProxyType(
     {

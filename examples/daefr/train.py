@@ -19,12 +19,21 @@ from codeprior import distributed, weights
 from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
 from codeprior.prior import VQGAN
-from codeprior.training import Stream, TorchEngine, open_images, started, train
+from codeprior.training import (
+    Logger,
+    Stream,
+    TensorBoardLogger,
+    TorchEngine,
+    TrackioLogger,
+    open_images,
+    started,
+    train,
+)
 
 from .association_stage import AssociationStage
 from .cached_codes import use_cached_codes
 from .codebook_stage import CodebookStage
-from .recipes import RECIPES, AssociationRecipe, CodebookRecipe, RestorationRecipe
+from .recipes import PRESETS, RECIPES, AssociationRecipe, CodebookRecipe, RestorationRecipe
 from .restoration_stage import RestorationStage
 
 _SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small")
@@ -59,6 +68,8 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
         key: getattr(arguments, key) for key in ("steps", "batch", "seed") if getattr(arguments, key) is not None
     }
     recipe = replace(recipe, **changes)
+    if arguments.preset:
+        recipe = PRESETS[arguments.preset](recipe)
     torch.manual_seed(recipe.seed)
     images = open_images(arguments.faces, size=recipe.degradation_size, cached=not arguments.from_disk)
     stage = build(recipe, arguments, out.parent, engine)
@@ -68,6 +79,7 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     finished = train(
         stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, save_every=arguments.save_every,
         log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name, keep=2,
+        engine=engine, loggers=_loggers(arguments, out, name),
     )  # fmt: skip
     if distributed.rank() == 0:
         for part, module in stage.results.items():
@@ -98,7 +110,9 @@ def build(recipe: CodebookRecipe | RestorationRecipe, arguments: argparse.Namesp
             recipe, teacher=teacher, hq=_result(associated, "hq_vqgan"), lq=_result(associated, "lq_vqgan"),
             engine=engine,
         )  # fmt: skip
-    perceptual = PerceptualLoss(recipe.perceptual, weights=_perceptual(recipe.perceptual, arguments.perceptual_weights))
+    perceptual = PerceptualLoss(
+        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
+    )
     if isinstance(recipe, AssociationRecipe):
         lq = arguments.lq or runs / f"lq_codebook{kind}"
         return AssociationStage(
@@ -107,7 +121,19 @@ def build(recipe: CodebookRecipe | RestorationRecipe, arguments: argparse.Namesp
     return CodebookStage(recipe, perceptual=perceptual, engine=engine)
 
 
-def _perceptual(backbone: str, given: str | None) -> str | Path:
+def _loggers(arguments: argparse.Namespace, out: Path, name: str) -> list[Logger]:
+    if distributed.rank():
+        return []
+    chosen: list[Logger] = [TensorBoardLogger(out / "tensorboard")] if arguments.tensorboard else []
+    return [*chosen, TrackioLogger(arguments.trackio, name=name)] if arguments.trackio else chosen
+
+
+def perceptual_weights(backbone: str, given: str | None) -> str | Path:
+    """Gives the weights of a perceptual network: what was given, or a packaged file.
+
+    Raises:
+        ValueError: None was given and none is installed.
+    """
     if given is not None:
         return given
     if backbone != "mobilenet_v2":
@@ -142,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lq", type=Path, help="folder of stage 1b; without it, lq_codebook beside --out")
     parser.add_argument("--associated", type=Path, help="folder of stage 2; without it, association beside --out")
     parser.add_argument("--perceptual-weights", help="weights file of the perceptual network, or random")
+    parser.add_argument("--preset", choices=PRESETS, help="paper: as released; invariant: the same on any rank count")
+    parser.add_argument("--tensorboard", action="store_true", help="also write event files, into OUT/tensorboard")
+    parser.add_argument("--trackio", metavar="PROJECT", help="also log to a trackio project (pip install trackio)")
     parser.add_argument("--code-cache", type=Path, help="stage 3: file of target codes, made where it is missing")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's, over all ranks")

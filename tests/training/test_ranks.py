@@ -125,6 +125,7 @@ def _environment():
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29999", "TORCHELASTIC_RUN_ID": "test"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["accelerate", "fabric"])
 def test_every_engine_finds_the_same_weights(tmp_path, kind):
     pytest.importorskip({"accelerate": "accelerate", "fabric": "lightning_fabric"}[kind])
