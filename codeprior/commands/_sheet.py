@@ -27,7 +27,7 @@ def contact_sheet(image: Tensor, done: Sequence[Step], *, side: int = 256, colum
         `H W 3`, RGB, 8-bit levels.
     """
     first = (image if not image.is_floating_point() else image * 255).round().byte()
-    cells = [("before", first), *((_said(step), step.image) for step in done)]
+    cells = [("before", first), *((_said(step, side // 6), step.image) for step in done)]
     rows = -(-len(cells) // columns)
     wide = side + _MARGIN
     tall = side + _MARGIN + _LINE * _LINES
@@ -43,12 +43,12 @@ def contact_sheet(image: Tensor, done: Sequence[Step], *, side: int = 256, colum
     return np.asarray(sheet)
 
 
-def _said(step: Step) -> str:
+def _said(step: Step, letters: int) -> str:
     height, width = step.image.shape[1:]
     parts = [f"{name} {_short(value)}" for name, value in step.values.items() if name not in _HIDDEN]
     lines, line = [f"{step.name}  ({width}x{height})"], ""
     for part in parts:
-        if line and len(line) + len(part) > 40:
+        if line and len(line) + len(part) > letters - 2:
             lines, line = [*lines, line], ""
         line = f"{line}, {part}" if line else part
     return "\n".join([*lines, line][:_LINES])
