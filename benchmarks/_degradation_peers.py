@@ -101,10 +101,10 @@ def _albumentations() -> Callable[[torch.Tensor], object]:
     import albumentations
 
     chain = albumentations.Compose([
-        albumentations.AdvancedBlur((39, 41), (0.1, 15), (0.1, 15), (-90, 90), (1, 1), (1, 1), p=1),
+        albumentations.AdvancedBlur((39, 41), (0.1, 15), (0.1, 15), (-90, 90), (0.999, 1.001), (1, 1), p=1),
         albumentations.Downscale((1 / 30, 0.99), p=1),
         albumentations.GaussNoise((0, 20 / 255), p=1),
-        albumentations.ImageCompression((30, 100), p=1),
+        albumentations.ImageCompression("jpeg", (30, 100), p=1),
     ])  # fmt: skip
 
     def run(image: torch.Tensor) -> object:
