@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, help="scratch space; the run, the faces and the end lie in it")
     parser.add_argument("--kill", type=int, help="rank that kills itself at step 11, the first time")
-    parser.add_argument("--stop", action="store_true", help="the launcher gets SIGTERM at step 11, the first time")
+    parser.add_argument("--stop", action="store_true", help="the launcher gets SIGTERM at step 3, the first time")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with started(timeout=timedelta(minutes=1)):
@@ -28,13 +29,13 @@ def main() -> int:
         update, once = made.update, arguments.folder / "failed-once"
 
         def failing(batch, step):
-            if step == 11 and not once.exists():
-                if arguments.kill == distributed.rank():
-                    once.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
-                if arguments.stop and distributed.rank() == 0:
-                    once.touch()
-                    os.kill(os.getppid(), signal.SIGTERM)
+            if step == 11 and arguments.kill == distributed.rank() and not once.exists():
+                once.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if step == 3 and arguments.stop and distributed.rank() == 0 and not once.exists():
+                once.touch()
+                os.kill(os.getppid(), signal.SIGTERM)
+                time.sleep(2)  # the launcher hands the signal on
             return update(batch, step)
 
         made.update = failing

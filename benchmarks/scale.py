@@ -1,0 +1,188 @@
+"""What the four stages of DAEFR cost at full size: operations counted, hours and prices worked out from them.
+
+`python -m benchmarks.scale` prints the tables of docs/guides/scale.md; `--check` says whether the page holds them.
+`--measure` times the steps on a GPU, and gives the share of its peak that they reach.
+
+Counted on meta tensors by torch's FlopCounterMode, a multiply-add as two, part by part, because the counter cannot
+follow a gradient with respect to an image; the sum is what the code of the stages runs.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from codeprior.discriminators import PatchGAN
+from codeprior.losses import PerceptualLoss
+from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr.model import predictor, vqgan
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "scale.md"
+BEGIN, END = "<!-- benchmarks.scale -->\n", "<!-- end -->\n"
+RATES = (100, 200, 300)  # TFLOP/s that an H100 may reach on these networks in bfloat16; assumed
+PRICES = (2.0, 4.0)  # dollars for an hour of one; assumed
+OVERHEAD = 1.1  # for loading, logging, checkpoints; assumed
+
+
+class Cost(NamedTuple):
+    """TFLOP an image: forward, backward to weights and input, backward to the input alone."""
+
+    forward: float
+    backward: float
+    to_input: float
+
+
+class Stage(NamedTuple):
+    name: str
+    images: float
+    tflop: float
+
+
+def cost(module: nn.Module, *inputs: torch.Tensor) -> Cost:
+    """Counts a module on meta tensors."""
+
+    def counted(trained: bool) -> tuple[float, float]:
+        module.requires_grad_(trained)
+        leaves = [tensor.detach().requires_grad_(True) for tensor in inputs]
+        with FlopCounterMode(display=False) as counter:
+            given = module(*leaves)
+            forward = counter.get_total_flops()
+            (given if isinstance(given, torch.Tensor) else given[0]).sum().backward()
+        return forward / 1e12, (counter.get_total_flops() - forward) / 1e12
+
+    (forward, backward), (_, to_input) = counted(True), counted(False)
+    return Cost(forward, backward, to_input)
+
+
+def parts() -> dict[str, Cost]:
+    """Counts the networks of the paper's recipe at 512 × 512, one image."""
+    network = recipes.Network()
+    recipe = recipes.hq_codebook()
+    with torch.device("meta"):
+        whole = vqgan(network)
+        image = torch.empty(1, 3, network.size, network.size)
+        latent = torch.empty(1, network.dim, *network.grid)
+        found = {
+            "encoder": cost(whole.encoder, image),
+            "decoder": cost(whole.decoder, latent),
+            "discriminator": cost(PatchGAN(recipe.discriminator_channels, recipe.discriminator_layers), image),
+            "code predictor": cost(predictor(network), latent),
+        }
+        # the distance looks at two images; a gradient goes to one of them
+        perceptual = PerceptualLoss("vgg16", weights="random")
+        with FlopCounterMode(display=False) as counter:
+            fake = image.detach().requires_grad_(True)
+            distance = perceptual(fake, image)
+            forward = counter.get_total_flops()
+            distance.backward()
+        backward = counter.get_total_flops() - forward
+    return found | {"perceptual": Cost(forward / 1e12, backward / 1e12, backward / 1e12)}
+
+
+def stages(found: dict[str, Cost]) -> list[Stage]:
+    """Adds up what one image costs in each stage, and how many images the paper's iterations are."""
+    encoder, decoder, critic = found["encoder"], found["decoder"], found["discriminator"]
+    perceptual, coder = found["perceptual"], found["code predictor"]
+    generator = encoder.forward + encoder.backward + decoder.forward + decoder.backward
+    fooling = critic.forward + critic.to_input
+    judging = 2 * (critic.forward + critic.backward)
+    one = generator + perceptual.forward + perceptual.to_input + fooling + judging
+    code = 2 * (encoder.forward + encoder.backward) + coder.forward + coder.backward
+    made = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
+    names = ["HQ codebook", "LQ codebook", "association", "restoration, cached codes"]
+    images = [recipe.steps * recipe.batch for recipe in made]
+    return [Stage(*row) for row in zip(names, images, [one, one, 2 * one, code], strict=True)]
+
+
+def tables() -> str:
+    """Gives the page's tables."""
+    found = parts()
+    rows = stages(found)
+    lines = [
+        "| part, one image at 512 × 512 | forward, GFLOP | backward, GFLOP | to its input alone, GFLOP |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {c.forward * 1e3:.1f} | {c.backward * 1e3:.1f} | {c.to_input * 1e3:.1f} |"
+        for name, c in found.items()
+    ]
+    lines += [
+        "",
+        "| stage | images, million | TFLOP an image | EFLOP |" + "".join(f" h at {rate} |" for rate in RATES),
+        "|---" * (4 + len(RATES)) + "|",
+    ]
+    for row in [*rows, None]:
+        work = sum(r.images * r.tflop for r in ([row] if row else rows))
+        lead = f"| {row.name} | {row.images / 1e6:.2f} | {row.tflop:.2f}" if row else "| all four | |"
+        lines.append(f"{lead} | {work / 1e6:.1f} |" + "".join(f" {hours(work, rate):.1f} |" for rate in RATES))
+    work = sum(row.images * row.tflop for row in rows)
+    lines += [
+        "",
+        f"Hours are those of 8 GPUs that reach so many TFLOP/s each, {OVERHEAD - 1:.0%} added for everything else.",
+        "",
+    ]
+    for rate in RATES:
+        low, high = (f"${price * 8 * hours(work, rate):,.0f}" for price in PRICES)
+        asked = " to ".join(f"${price:.0f}" for price in PRICES)
+        lines.append(f"- At {rate} TFLOP/s: {hours(work, rate):.0f} h, {low} to {high} at {asked} an hour a GPU.")
+    more = found["encoder"].forward
+    share = more / rows[3].tflop
+    lines += ["", f"Without the code cache the last stage costs {more:.2f} TFLOP an image more ({share:.0%})."]
+    return "\n".join(lines) + "\n"
+
+
+def hours(work: float, rate: float, gpus: int = 8) -> float:
+    """Gives the hours that `work` TFLOP take."""
+    return OVERHEAD * work / (gpus * rate) / 3600
+
+
+def measure(seconds: float = 20.0) -> dict[str, float]:
+    """Times a full-size step of stage 1a on this GPU, in bfloat16; batch 4."""
+    from codeprior.recipes.daefr.codebook_stage import CodebookStage
+    from codeprior.training import Batch, TorchEngine
+
+    engine = TorchEngine("cuda", precision="bfloat16", channels_last=True)
+    stage = CodebookStage(recipes.hq_codebook(), perceptual=PerceptualLoss("vgg16", weights="random"), engine=engine)
+    keys = torch.arange(4)
+    faces = torch.randint(0, 256, (4, 3, 512, 512), dtype=torch.uint8)
+    batch = Batch(faces, keys, keys, torch.zeros(4, dtype=torch.bool)).to("cuda")
+    for step in range(3):
+        stage.update(batch, 40_000 + step)
+    torch.cuda.synchronize()
+    began, count = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        stage.update(batch, 40_000)
+        torch.cuda.synchronize()
+        count += 1
+    images = 4 * count / (time.monotonic() - began)
+    return {"images_per_second": images, "tflops": images * stages(parts())[0].tflop}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare with the page; status 1 where it differs")
+    parser.add_argument("--write", action="store_true", help="put the tables into the page")
+    parser.add_argument("--measure", action="store_true", help="time a step of stage 1a on this GPU")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure() | {"device": torch.cuda.get_device_name()}))
+        return 0
+    made = tables()
+    if not (arguments.check or arguments.write):
+        print(made)
+        return 0
+    before, rest = PAGE.read_text().split(BEGIN)
+    held, after = rest.split(END)
+    if arguments.write:
+        PAGE.write_text(before + BEGIN + made + END + after)
+    return int(arguments.check and held != made)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
