@@ -5,10 +5,8 @@ window, border and colour — so the protocol is fixed here and compared with sc
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from codeprior.shapes import Image
 
@@ -92,8 +90,12 @@ def _prepared(who: str, restored: Image, clean: Image, rounding: bool) -> tuple[
 def _windowed(image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c h w"]:
     positions = torch.arange(_WINDOW, dtype=image.dtype, device=image.device) - _WINDOW // 2
     window = torch.exp(-positions.square() / (2 * _SIGMA**2))
-    window = window / window.sum()
-    channels = image.shape[1]
-    flat = rearrange(image, "b c H W -> (b c) 1 H W")
-    flat = F.conv2d(F.conv2d(flat, rearrange(window, "n -> 1 1 n 1")), rearrange(window, "n -> 1 1 1 n"))
-    return rearrange(flat, "(b c) 1 h w -> b c h w", c=channels)
+    window = (window / window.sum()).tolist()
+    # float64 convolutions are slow on CPUs: shifted sums take a fifth of the time
+    for axis in (-2, -1):
+        length = image.shape[axis] - _WINDOW + 1
+        total = image.narrow(axis, 0, length) * window[0]
+        for place in range(1, _WINDOW):
+            total.add_(image.narrow(axis, place, length), alpha=window[place])
+        image = total
+    return image
