@@ -100,9 +100,8 @@ def stages(found: dict[str, Cost]) -> list[Stage]:
     return [Stage(*row) for row in zip(names, images, [one, one, 2 * one, code], strict=True)]
 
 
-def tables() -> str:
+def tables(found: dict[str, Cost]) -> str:
     """Gives the page's tables."""
-    found = parts()
     rows = stages(found)
     lines = [
         "| part, one image at 512 × 512 | forward, GFLOP | backward, GFLOP | to its input alone, GFLOP |",
@@ -173,7 +172,7 @@ def main() -> int:
     if arguments.measure:
         print(json.dumps(measure() | {"device": torch.cuda.get_device_name()}))
         return 0
-    made = tables()
+    made = tables(parts())
     if not (arguments.check or arguments.write):
         print(made)
         return 0

@@ -7,8 +7,11 @@ from einops import rearrange
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.codebook import Codebook, Quantized
 from codeprior.codebooks.gradients import straight_through
+from codeprior.kernels._choose import wanted
+from codeprior.kernels._device import why_not_triton
+from codeprior.kernels.nearest_code import residual_code
 from codeprior.layers.configured import build, configured
 from codeprior.shapes import Latent
 
@@ -123,6 +126,12 @@ class ResidualCodebook(nn.Module):
         Raises:
             ValueError: The latent's width is not `dim`, or the depth is not in [1, stages].
         """
+        if self._in_one_launch(latent):
+            depth = self._depth(depth)
+            tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(depth)]
+            indices = residual_code(latent, torch.stack([table.weight for table in tables]))
+            codes = self.lookup(indices)
+            return Quantized(straight_through(latent, codes), codes, indices)
         _, outputs = self.stages(latent, depth=depth)
         codes = torch.stack([found.codes for found in outputs]).sum(0)
         return Quantized(straight_through(latent, codes), codes, torch.stack([found.indices for found in outputs], 1))
@@ -130,11 +139,8 @@ class ResidualCodebook(nn.Module):
     def stages(self, latent: Latent, *, depth: int | None = None) -> Stages:
         """Gives what each stage took and gave, for losses that want every stage."""
         _check("ResidualCodebook", latent, self.dim)
-        depth = self.count if depth is None else depth
-        if not 1 <= depth <= self.count:
-            raise ValueError(f"ResidualCodebook: expected a depth in [1, {self.count}], got {depth}.")
         inputs, outputs, rest = [], [], latent
-        for stage in range(depth):
+        for stage in range(self._depth(depth)):
             found = self.codebooks[0 if self.shared else stage](rest)
             inputs.append(rest)
             outputs.append(found)
@@ -145,6 +151,20 @@ class ResidualCodebook(nn.Module):
         """Gives the sums of codes of these indices, `b m h w` to `b d h w`; fewer stages than there are will do."""
         tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
         return torch.stack([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)]).sum(0)
+
+    def _depth(self, depth: int | None) -> int:
+        depth = self.count if depth is None else depth
+        if not 1 <= depth <= self.count:
+            raise ValueError(f"ResidualCodebook: expected a depth in [1, {self.count}], got {depth}.")
+        return depth
+
+    def _in_one_launch(self, latent: Tensor) -> bool:
+        """The kernel reads float32 tables that only gradients move; on the CPU it must be asked for by name."""
+        plain = latent.ndim == 4 and latent.dtype == torch.float32 and latent.shape[1] == self.dim <= 512
+        if not plain or any(type(codebook) is not Codebook for codebook in self.codebooks):
+            return False
+        asked = wanted("residual_code", None)[0] in ("triton", None if latent.is_cuda else "triton")
+        return asked and why_not_triton(latent.device.type) is None
 
 
 def _family(first: Any, count: int) -> nn.ModuleList:

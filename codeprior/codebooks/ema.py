@@ -121,18 +121,20 @@ class MovingAverageCodebook(nn.Module):
     def _follow(self, latent: Tensor, indices: Tensor) -> None:
         reviving = self.revive_below > 0 or self.initialise_from_batch
         found = code_stats(latent, indices, size=self.size)
-        parts = [found.counts[:, None].float(), found.sums.float(), *([self._candidates(latent)] if reviving else [])]
+        kind = self.counts.dtype
+        parts = [found.counts[:, None], found.sums, *([self._candidates(latent)] if reviving else [])]
+        parts = [part.to(kind) for part in parts]
         packed = distributed.sum_over_ranks(torch.cat(parts, 1))
         # a sum is finite only if all of it is
         fine = packed.sum().isfinite()
         packed.masked_fill_(~fine, 0)
-        share = torch.where(fine, 1 - self.decay, 0.0)
+        share = torch.where(fine, 1 - self.decay, 0.0).to(kind)
         self.counts.lerp_(packed[:, 0], share)
         self.sums.lerp_(packed[:, 1 : 1 + self.dim], share)
         total = self.counts.sum()
         smoothed = (self.counts + self.smoothing) / (total + self.size * self.smoothing) * total
         # a share of 1 takes the new value to the bit, and one of 0 keeps the old
-        self.weight.lerp_(self.sums / smoothed[:, None], fine.float())
+        self.weight.lerp_(self.sums / smoothed[:, None], fine.to(kind))
         if reviving:
             self._revive(packed[:, 1 + self.dim :], mean=total / self.size, fine=fine)
         self.step.add_(1)
@@ -156,7 +158,7 @@ class MovingAverageCodebook(nn.Module):
         start = codes * count // self.size
         width = ((codes + 1) * count // self.size - start).clamp(min=1)
         place = (start + noise % width + _mixed(self.step)) % count
-        chosen = rows[place // length, place % length].float()
+        chosen = rows[place // length, place % length].to(self.weight.dtype)
         return torch.where((_mixed(noise) % distributed.world() == distributed.rank())[:, None], chosen, 0)
 
 

@@ -4,7 +4,7 @@ from codeprior.kernels._choose import ImplUnavailable, use_impl
 from codeprior.kernels._explain import explain
 from codeprior.kernels.code_stats import CodeStats, code_stats
 from codeprior.kernels.contrastive import symmetric_cross_entropy
-from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code
+from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
 
 __all__ = [
     "CodeStats",
@@ -14,6 +14,7 @@ __all__ = [
     "explain",
     "lookup",
     "nearest_code",
+    "residual_code",
     "symmetric_cross_entropy",
     "use_impl",
 ]

@@ -6,8 +6,14 @@ from codeprior.kernels._choose import ImplUnavailable, choose, wanted
 from codeprior.kernels.code_stats.choices import stats_reasons
 from codeprior.kernels.contrastive.choices import contrastive_reasons
 from codeprior.kernels.nearest_code.choices import lookup_reasons
+from codeprior.kernels.nearest_code.residual import residual_reasons
 
-_OPS = {"nearest_code": lookup_reasons, "code_stats": stats_reasons, "contrastive": contrastive_reasons}
+_OPS = {
+    "nearest_code": lookup_reasons,
+    "residual_code": residual_reasons,
+    "code_stats": stats_reasons,
+    "contrastive": contrastive_reasons,
+}
 
 
 def explain(device: str | None = None) -> str:

@@ -1,5 +1,7 @@
 """Cosine, grouped, multi-head and residual codebooks are compositions of the one lookup."""
 
+import sys
+
 import pytest
 import torch
 from einops import rearrange
@@ -13,6 +15,8 @@ from codeprior.codebooks import (
     ResidualCodebook,
     rotate,
 )
+from codeprior.kernels import use_impl
+from codeprior.kernels._device import why_not_triton
 from codeprior.layers.configured import build
 
 
@@ -70,6 +74,24 @@ def test_stages_take_what_is_left_over(shared):
     assert torch.allclose(found.codes, latent - rest, atol=1e-5)
     assert torch.equal(codebook.lookup(found.indices), found.codes)
     assert torch.equal(codebook.lookup(found.indices[:, :2]), codebook(latent, depth=2).codes)
+
+
+def test_all_stages_in_one_launch_give_the_same(monkeypatch):
+    pytest.importorskip("triton")
+    if "triton" not in sys.modules:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    codebook, latent = wide(ResidualCodebook(table(40), stages=3)), torch.randn(2, 4, 2, 3)
+    apart = codebook(latent)
+    if why_not_triton("cpu"):
+        pytest.skip(why_not_triton("cpu"))
+    with use_impl("residual_code=triton"):
+        together = codebook(latent)
+    assert torch.equal(together.indices, apart.indices)
+    assert torch.equal(together.codes, apart.codes)
+    slopes = [torch.autograd.grad(found.codes.square().sum(), codebook.parameters()) for found in (apart, together)]
+    for mine, theirs in zip(*slopes, strict=True):
+        # the same few float32 terms in another order
+        assert torch.allclose(mine, theirs, rtol=1e-5)
 
 
 def test_gradients_reach_the_latent_once_and_every_table():

@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from einops import rearrange
 from torch import distributed as dist
 
+from codeprior import distributed
 from codeprior.codebooks import MovingAverageCodebook
 
 
@@ -96,6 +97,16 @@ def test_wrong_arguments_say_what_was_expected():
         MovingAverageCodebook(4, 2, decay=1)
     with pytest.raises(ValueError, match=r"expected revive_below in \[0, 1\), got 2"):
         MovingAverageCodebook(4, 2, revive_below=2)
+
+
+def test_a_step_makes_one_collective(monkeypatch):
+    calls = []
+    monkeypatch.setattr(distributed, "sum_over_ranks", lambda value: calls.append(value.shape) or value)
+    codebook = MovingAverageCodebook(6, 3, initialise_from_batch=True)
+    for step in range(3):
+        codebook(batch(step))
+    # counts, sums and candidates together
+    assert calls == [(6, 7)] * 3
 
 
 def test_two_ranks_are_equal_after_ten_steps_and_equal_one_process_with_both_batches(tmp_path):

@@ -33,6 +33,44 @@ def test_many_codes_and_rows_cross_every_block(impl):
     assert torch.equal(nearest_code(rows, codebook, impl=impl), truth(rows, codebook))
 
 
+@pytest.mark.parametrize("dim", [2, 5, 31, 32, 100, 257, 300, 512])
+def test_every_width_and_ragged_table_gets_the_float64_argmin(impl, dim):
+    generator = torch.Generator().manual_seed(dim)
+    for codes in (1, 15, 17, 33, 131):
+        rows = torch.randn(101, dim, generator=generator) + 3
+        codebook = torch.randn(codes, dim, generator=generator) + 3
+        latent = rearrange(rows, "n d -> 1 d n 1").contiguous()
+        expected = truth(rows, codebook)
+        assert torch.equal(nearest_code(rows, codebook, impl=impl), expected)
+        assert torch.equal(nearest_code(latent, codebook, impl=impl).flatten(), expected)
+
+
+def test_rows_that_are_not_finite_stay_in_range_in_fast_mode(impl):
+    rows, codebook = torch.randn(9, 8), torch.randn(37, 8)
+    rows[2, 3], rows[5, 0] = torch.nan, torch.inf
+    found = nearest_code(rows, codebook, impl=impl, mode="fast")
+    assert found.min() >= 0 and found.max() < 37
+    codebook[3, 3] = torch.nan
+    found = nearest_code(rows, codebook, impl=impl, mode="fast")
+    assert found.min() >= 0 and found.max() < 37
+
+
+def test_statistics_are_the_same_at_every_run_and_for_any_count_of_threads():
+    rows, indices = torch.randn(5000, 24), torch.randint(0, 40, (5000,))
+    once = code_stats(rows, indices, size=41)
+    in_order = torch.zeros(41, 24)
+    for row, index in zip(rows, indices, strict=True):
+        in_order[index] += row
+    assert torch.equal(once.sums, in_order)
+    assert torch.equal(once.counts, torch.bincount(indices, minlength=41))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(code_stats(rows, indices, size=41).sums, once.sums)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_types_are_compared_as_they_are(impl, dtype):
     for name, (rows, codebook) in families(8).items():

@@ -19,8 +19,12 @@ def code_sums(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]
     Returns:
         Counts `(size,)`, int64, and sums `(size, d)`, float32 (float64 for float64 rows).
     """
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32)).contiguous()
+    if rows.device.type == "cpu":
+        # there it adds row after row
+        sums = rows.new_zeros(size, rows.shape[1]).index_add_(0, indices, rows)
+        return torch.bincount(indices, minlength=size), sums
     counts = torch.zeros(size, dtype=torch.int64, device=rows.device)
     counts = counts.scatter_add(0, indices, torch.ones_like(indices))
     order = torch.argsort(indices, stable=True)
-    return counts, F.embedding_bag(order, rows.contiguous(), counts.cumsum(0) - counts, mode="sum")
+    return counts, F.embedding_bag(order, rows, counts.cumsum(0) - counts, mode="sum")

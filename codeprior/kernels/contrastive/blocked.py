@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 1024
+_NARROW = 60.0  # e⁻⁶⁰ is far from float32's least number
 
 
 def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,10 +31,11 @@ def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
         for other in range(0, len(first), _BLOCK):
             theirs = slice(other, other + _BLOCK)
             logits = left @ second[theirs].to(wide).T
-            rows[mine] = torch.logaddexp(rows[mine], logits.logsumexp(1))
-            columns[theirs] = torch.logaddexp(columns[theirs], logits.logsumexp(0))
             if start == other:
                 diagonal[mine] = logits.diagonal()
+            along, across = _sums(logits)
+            rows[mine] = torch.logaddexp(rows[mine], along)
+            columns[theirs] = torch.logaddexp(columns[theirs], across)
     return ((rows + columns) / 2 - diagonal).mean(), rows, columns
 
 
@@ -54,7 +56,7 @@ def backward(
     """
     wide, count = rows.dtype, len(first)
     to_first = torch.zeros(first.shape, dtype=wide, device=first.device)
-    to_second, to_scale = torch.zeros_like(to_first), torch.zeros((), dtype=wide, device=first.device)
+    to_second = torch.zeros_like(to_first)
     factor = scale.to(wide)
     for start in range(0, count, _BLOCK):
         mine = slice(start, start + _BLOCK)
@@ -62,13 +64,23 @@ def backward(
         for other in range(0, count, _BLOCK):
             theirs = slice(other, other + _BLOCK)
             right = second[theirs].to(wide)
-            similarity = left @ right.T
-            logits = similarity * factor
-            slope = torch.exp(logits - rows[mine, None]).add_(torch.exp(logits - columns[theirs]))
-            slope.mul_(0.5 / count)
+            logits = (left * factor) @ right.T
+            # twice the slope times the count
+            slope = (logits - rows[mine, None]).exp_().add_(logits.sub_(columns[theirs]).exp_())
             if start == other:
-                slope.diagonal().sub_(1 / count)
+                slope.diagonal().sub_(2)
             to_first[mine].addmm_(slope, right)
             to_second[theirs].addmm_(slope.T, left)
-            to_scale += (slope * similarity).sum()
-    return to_first.mul_(factor), to_second.mul_(factor), to_scale
+    # Σ slope · similarity, row by row
+    to_scale = (to_first * first).sum() * (0.5 / count)
+    return to_first.mul_(factor * (0.5 / count)), to_second.mul_(factor * (0.5 / count)), to_scale
+
+
+def _sums(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp of rows and columns; spoils the logits."""
+    low, high = logits.aminmax()
+    if high - low > _NARROW:
+        return logits.logsumexp(1), logits.logsumexp(0)
+    # no sum can underflow: one exponential serves both directions
+    powers = logits.sub_(high).exp_()
+    return powers.sum(1).log_() + high, powers.sum(0).log_() + high

@@ -92,23 +92,20 @@ def _copy_codes(codes_ptr, index, out_ptr, to, stride, inside, D, DP: tl.constex
         tl.store(out_ptr + to[:, None] + (start + lane)[None, :] * stride, row, mask=mask)
 
 
-@triton.jit(do_not_specialize=["zero"])
-def certified_lookup(
-    rows_ptr, codes_ptr, chat_ptr, half_ptr, centre_ptr, constants_ptr,
-    indices_ptr, out_ptr, distances_ptr, counts_ptr, partial_ptr, partial_index_ptr, tickets_ptr, told_ptr,
-    N, S, stride_b, stride_s, stride_d, out_b, out_s, out_d, K, chunk, D, zero,
+@triton.jit
+def _find(
+    rows_ptr, codes_ptr, chat_ptr, half_ptr, centre_ptr, constants_ptr, told_ptr,
+    n, N, S, stride_b, stride_s, stride_d, first, last, D, zero,
     DP: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr,
-    SPLIT: tl.constexpr, EXACT: tl.constexpr, WRITE: tl.constexpr, TELL: tl.constexpr,
+    EXACT: tl.constexpr, TELL: tl.constexpr,
 ):  # fmt: skip
-    """Rows n = b S + s of a (b, s, d) tensor with any strides; the grid is (cdiv(N, BN), SPLIT)."""
+    """Float64 distance and number of the nearest code in [first, last) for each row, and whether a row has a NaN."""
     SLOTS: tl.constexpr = BK // GROUP
     BD: tl.constexpr = 32 if DP > 32 else DP
     MASK: tl.constexpr = (1 << BITS) - 1
     UP: tl.constexpr = 1.0 + 2.0**-10  # more than the float32 rounding of the norms
     GAMMA: tl.constexpr = (DP + DP // 16 + 4) * 2.0**-23
     LOOSE: tl.constexpr = 2.0 ** (BITS - 22)  # what the packed tile number may change, relative
-    place, part = tl.program_id(0), tl.program_id(1)
-    n = place * BN + tl.arange(0, BN)
     inside = n < N
     dims = tl.arange(0, DP)
     at = (n // S).to(tl.int64) * stride_b + (n % S).to(tl.int64) * stride_s
@@ -137,8 +134,6 @@ def certified_lookup(
 
     best = tl.full((BN, SLOTS), float("inf"), tl.float32)
     second = tl.full((BN, SLOTS), float("inf"), tl.float32)
-    first = part * chunk
-    last = tl.minimum(first + chunk, K)
     whole = (last - first) // BK
     for tile in range(whole):
         scores = _tile(xh, ratio, chat_ptr, half_ptr, first + tile * BK, last, D, BN, BK, DP, False)
@@ -196,7 +191,27 @@ def certified_lookup(
     if TELL:
         tl.atomic_add(told_ptr, tl.sum(tl.where(inside, candidates, 0)))
         tl.atomic_add(told_ptr + 1, tl.sum(tl.where(inside, crowded, 0)))
+    return distance, index, missing
 
+
+@triton.jit(do_not_specialize=["zero"])
+def certified_lookup(
+    rows_ptr, codes_ptr, chat_ptr, half_ptr, centre_ptr, constants_ptr,
+    indices_ptr, out_ptr, distances_ptr, counts_ptr, partial_ptr, partial_index_ptr, tickets_ptr, told_ptr,
+    N, S, stride_b, stride_s, stride_d, out_b, out_s, out_d, K, chunk, D, zero,
+    DP: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr,
+    SPLIT: tl.constexpr, EXACT: tl.constexpr, WRITE: tl.constexpr, TELL: tl.constexpr,
+):  # fmt: skip
+    """Rows n = b S + s of a (b, s, d) tensor with any strides; the grid is (cdiv(N, BN), SPLIT)."""
+    place, part = tl.program_id(0), tl.program_id(1)
+    n = place * BN + tl.arange(0, BN)
+    inside = n < N
+    first = part * chunk
+    distance, index, missing = _find(
+        rows_ptr, codes_ptr, chat_ptr, half_ptr, centre_ptr, constants_ptr, told_ptr,
+        n, N, S, stride_b, stride_s, stride_d, first, tl.minimum(first + chunk, K), D, zero,
+        DP, BN, BK, GROUP, BITS, EXACT, TELL,
+    )  # fmt: skip
     finish = True
     if SPLIT > 1:
         tl.store(partial_ptr + part * N + n, distance, mask=inside)
@@ -213,5 +228,40 @@ def certified_lookup(
         if WRITE:
             tl.store(distances_ptr + n, tl.where(missing, float("nan"), distance.to(tl.float32)), mask=inside)
             tl.atomic_add(counts_ptr + index, tl.full((BN,), 1, tl.int64), mask=inside)
-            to = (again // S).to(tl.int64) * out_b + (again % S).to(tl.int64) * out_s
+            to = (n // S).to(tl.int64) * out_b + (n % S).to(tl.int64) * out_s
+            BD: tl.constexpr = 32 if DP > 32 else DP
             _copy_codes(codes_ptr, index, out_ptr, to, out_d, inside, D, DP, BD)
+
+
+@triton.jit(do_not_specialize=["zero"])
+def residual_lookup(
+    rest_ptr, codes_ptr, chat_ptr, half_ptr, centre_ptr, constants_ptr, indices_ptr,
+    N, K, D, stages, zero,
+    DP: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr,
+    EXACT: tl.constexpr,
+):  # fmt: skip
+    """All stages of a residual codebook; `rest` (n, d) float32 holds the rows at first and what is left at the end."""
+    BD: tl.constexpr = 32 if DP > 32 else DP
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = n < N
+    lane = tl.arange(0, BD)
+    for stage in range(stages):
+        _, index, _ = _find(
+            rest_ptr, codes_ptr, chat_ptr, half_ptr, centre_ptr, constants_ptr, indices_ptr,
+            n, N, N, 0, D, 1, 0, K, D, zero, DP, BN, BK, GROUP, BITS, EXACT, False,
+        )  # fmt: skip
+        tl.store(indices_ptr + n.to(tl.int64) * stages + stage, index.to(tl.int64), mask=inside)
+        at = n.to(tl.int64) * D
+        tl.debug_barrier()
+        for start in tl.static_range(0, DP, BD):
+            mask = inside[:, None] & (start + lane < D)[None, :]
+            place = rest_ptr + at[:, None] + (start + lane)[None, :]
+            code = tl.load(codes_ptr + index.to(tl.int64)[:, None] * D + (start + lane)[None, :], mask=mask, other=0.0)
+            tl.store(place, tl.load(place, mask=mask, other=0.0) - code.to(tl.float32), mask=mask)
+        codes_ptr += K * D
+        chat_ptr += K * D
+        half_ptr += K
+        centre_ptr += D
+        constants_ptr += 4
+        # the next stage reads what other threads of this program have written
+        tl.debug_barrier()

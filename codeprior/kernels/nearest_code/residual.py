@@ -1,0 +1,108 @@
+"""All stages of a residual codebook: each finds the nearest code of what those before it have left over."""
+
+import os
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.library import triton_op, wrap_triton
+
+from codeprior.kernels._choose import Reasons, choose, constant_while_tracing
+from codeprior.kernels._device import why_not_triton
+from codeprior.kernels._layout import as_rows, check_width
+from codeprior.kernels.nearest_code.api import nearest_code
+
+
+def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None, mode: str = "exact") -> Tensor:
+    """Gives the index of the nearest code at each stage: of the vector, then of what the chosen codes leave over.
+
+    r₀ = x;  iₘ = nearest_code(rₘ, codebooks[m]);  rₘ₊₁ = rₘ − codebooks[m][iₘ]
+
+    Args:
+        latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; any floating type; any strides.
+        codebooks: `(m, k, d)`, one table a stage, on the same device.
+        impl: `"triton"`, one launch for all stages, `"reference"`, a `nearest_code` for each, or None to choose.
+        mode: `"exact"` or `"fast"`, as for `nearest_code`.
+
+    Returns:
+        int64 indices in [0, k), `(n, m)`, `(b, t, m)` or `(b, m, h, w)`.
+
+    Raises:
+        ValueError: The shapes do not fit.
+        ImplUnavailable: The implementation asked for by name cannot run here.
+
+    Source: Zeghidour et al. 2021 (SoundStream), algorithm 1.
+    """
+    if codebooks.ndim != 3 or 0 in codebooks.shape:
+        raise ValueError(f"residual_code: expected codebooks (m, k, d), not empty, got {tuple(codebooks.shape)}.")
+    if mode not in ("exact", "fast"):
+        raise ValueError(f"residual_code: expected mode 'exact' or 'fast', got {mode!r}.")
+    check_width("residual_code", latent, codebooks.shape[2])
+    unfit = None
+    if (latent.dtype, codebooks.dtype) != (torch.float32, torch.float32):
+        unfit = "it keeps what is left over in float32"
+    elif codebooks.shape[2] > 512:
+        unfit = "its codes are at most 512 wide"
+    latent, codebooks = latent.detach(), codebooks.detach()
+    if choose_residual(impl, latent.device.type, unfit=unfit) == "reference":
+        return _stages(latent, codebooks, mode)
+    rows = as_rows(latent)
+    found = residual_code_triton(rearrange(rows, "b s d -> (b s) d"), codebooks, mode == "exact")
+    found = rearrange(found, "(b s) m -> b s m", b=len(rows))
+    if latent.ndim == 4:
+        return rearrange(found, "b (h w) m -> b m h w", h=latent.shape[2])
+    return found[0] if latent.ndim == 2 else found
+
+
+@constant_while_tracing
+def choose_residual(impl: str | None, device: str, *, unfit: str | None = None) -> str:
+    """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing."""
+    return choose("residual_code", impl, reasons=residual_reasons(device, unfit=unfit))
+
+
+def residual_reasons(device: str, *, unfit: str | None = None) -> Reasons:
+    """Gives, for each implementation, a function that says why it cannot run, or None."""
+    triton = {"triton": lambda: why_not_triton(device) or unfit}
+    plain = {"reference": lambda: None}
+    return plain | triton if device == "cpu" else triton | plain
+
+
+@triton_op("codeprior::residual_code_triton", mutates_args=())
+def residual_code_triton(rows: Tensor, codebooks: Tensor, exact: bool) -> Tensor:
+    """Indices `(n, m)` for rows `(n, d)` and tables `(m, k, d)`, float32."""
+    return launch(rows, codebooks, exact=exact)
+
+
+def launch(rows: Tensor, codebooks: Tensor, *, exact: bool = True, tiles: Any = None) -> Tensor:
+    """Runs the kernel; `tiles` as for `fused.launch`, without a split."""
+    from codeprior.kernels.nearest_code.certified import residual_lookup
+    from codeprior.kernels.nearest_code.fused import choose_tiles, prepare
+
+    codebooks = codebooks.contiguous()
+    stages, size, width = codebooks.shape
+    indices = torch.empty(len(rows), stages, dtype=torch.int64, device=rows.device)
+    if len(rows) == 0:
+        return indices
+    centre, table, half, constants = (torch.stack(part) for part in zip(*map(prepare, codebooks), strict=True))
+    tiles = tiles or choose_tiles(len(rows), size, width, exact=exact)
+    blocks = -(-size // tiles.codes)
+    kernel: Any = residual_lookup if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(residual_lookup)
+    kernel[(-(-len(rows) // tiles.rows),)](
+        rows.contiguous().clone(), codebooks, table, half, centre, constants, indices,
+        len(rows), size, width, stages, 0,
+        DP=max(16, 1 << max(width - 1, 0).bit_length()), BN=tiles.rows, BK=tiles.codes,
+        GROUP=tiles.group if exact else 1, BITS=max(1, (blocks - 1).bit_length()), EXACT=exact,
+        num_warps=tiles.warps, num_stages=tiles.stages, enable_fp_fusion=False,
+    )  # fmt: skip
+    return indices
+
+
+def _stages(latent: Tensor, codebooks: Tensor, mode: str) -> Tensor:
+    found, rest = [], latent
+    for table in codebooks.unbind(0):
+        indices = nearest_code(rest, table, mode=mode)
+        codes = table[indices].to(rest.dtype)
+        found.append(indices)
+        rest = rest - (rearrange(codes, "b h w d -> b d h w") if latent.ndim == 4 else codes)
+    return torch.stack(found, 1 if latent.ndim == 4 else -1)
