@@ -25,6 +25,7 @@ class Worker:
         overwrite: Replace results that exist.
         compare: Also write comparison sheets.
         uncertainty: Also write maps of where the model guessed.
+        resume: Replace sheets without a result: a run that was killed between the two left them.
     """
 
     def __init__(
@@ -38,16 +39,18 @@ class Worker:
         overwrite: bool = False,
         compare: bool = False,
         uncertainty: bool = False,
+        resume: bool = False,
     ):
         self.restorer, self.detector, self.choices, self.points = restorer, detector, choices, points
         self.keep_alpha, self.overwrite, self.compare, self.uncertainty = keep_alpha, overwrite, compare, uncertainty
+        self.resume = resume
         self._photos: dict[Path, tuple[Photo, float]] = {}
 
     def prepare(self, job: Job) -> Prepared:
         """Reads a photograph and cuts its faces out."""
         started = time.monotonic()
         if not self.overwrite:
-            for target in self._targets(job):
+            for target in self._targets(job)[: 1 if self.resume else None]:
                 if target.exists():
                     raise PhotoError(
                         target, f"its result {target} exists already and is kept (--overwrite replaces it)"

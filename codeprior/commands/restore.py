@@ -105,6 +105,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         overwrite=arguments.overwrite,
         compare=arguments.compare,
         uncertainty=arguments.uncertainty,
+        resume=arguments.resume,
     )
 
 

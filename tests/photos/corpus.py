@@ -1,109 +1,34 @@
-"""Awkward and bad pictures, made from scratch: every one says whether it must be read or refused, and why."""
+"""Awkward and bad pictures: every one says whether it must be read or refused, and why."""
 
 import os
-import socket
 import struct
 import zlib
-from collections.abc import Callable
 from functools import cache
-from io import BytesIO
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms
 
-
-class Case(NamedTuple):
-    """A picture and what must become of it.
-
-    Attributes:
-        name: File name; odd ones are part of the corpus.
-        make: Writes it at a path.
-        refused: A part of the reason, or None where it must be read.
-    """
-
-    name: str
-    make: Callable[[Path], object]
-    refused: str | None
-
-
-def scene(height: int = 40, width: int = 56) -> np.ndarray:
-    """A smooth colour picture with a corner that shows which way is up."""
-    y, x = np.mgrid[:height, :width]
-    picture = np.stack([x * 255 / width, y * 255 / height, 128 + 60 * np.sin(x / 5)], axis=-1)
-    picture[: height // 4, : width // 4] = (250, 10, 10)
-    return picture.round().astype(np.uint8)
-
-
-def encoded(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
-    """The scene, or another picture, as a file."""
-    buffer = BytesIO()
-    (image or Image.fromarray(scene())).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png(*chunks: tuple[bytes, bytes], spoil: bytes | None = None) -> bytes:
-    """A PNG from bare chunks; the checksum of the chunk `spoil` is wrong."""
-    content = b"\x89PNG\r\n\x1a\n"
-    for name, body in chunks:
-        check = zlib.crc32(name + body) ^ (1 if name == spoil else 0)
-        content += struct.pack(">I", len(body)) + name + body + struct.pack(">I", check)
-    return content
-
-
-def header(width: int, height: int, *, depth: int = 8, colour: int = 2) -> tuple[bytes, bytes]:
-    """An IHDR chunk."""
-    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-
-
-def tiff(
-    width: int, height: int, *, bits: int = 8, sample_format: int = 1, body: bytes = b"", orientation: int = 1
-) -> bytes:
-    """An uncompressed one-channel TIFF from bare tags."""
-    tags = [
-        (256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8), (274, 3, orientation),
-        (277, 3, 1), (278, 4, height), (279, 4, len(body)), (339, 3, sample_format),
-    ]  # fmt: skip
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, kind, 1, v) for tag, kind, v in tags)
-    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory + bytes(4)
-
-
-def _bytes(content: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(content)
-
-
-def _exif(orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[274] = orientation
-    return exif.tobytes()
-
-
-def _animated(kind: str) -> bytes:
-    frames = [Image.fromarray(np.roll(scene(), shift, axis=1)) for shift in (0, 3, 6)]
-    return encoded(kind, frames[0], save_all=True, append_images=frames[1:])
-
-
-def _text_bomb() -> bytes:
-    body = b"Comment\0\0" + zlib.compress(b"a" * 80_000_000, 9)
-    whole = encoded("PNG")
-    return (
-        whole[:33]
-        + struct.pack(">I", len(body))
-        + b"zTXt"
-        + body
-        + struct.pack(">I", zlib.crc32(b"zTXt" + body))
-        + whole[33:]
-    )
-
-
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as server:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:  # the address has few bytes; the folder's handle keeps it short
-            server.bind(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.close(folder)
+from tests.photos.making import (
+    Case,
+    animated,
+    comment,
+    encoded,
+    flipped,
+    header,
+    holes,
+    interlaced,
+    linked,
+    many_scans,
+    png,
+    scene,
+    socket_at,
+    spoilt_text,
+    text_bomb,
+    tiff,
+    too_long,
+    turned,
+    written,
+)
 
 
 @cache
@@ -145,15 +70,15 @@ def good() -> list[Case]:
             header(4, 3, depth=16), (b"IDAT", zlib.compress((b"\0" + bytes(range(24))) * 3)), (b"IEND", b"")
         ),
         "icc.png": encoded("PNG", icc_profile=profile),
-        "text.png": encoded("PNG", pnginfo=_text()),
-        "interlaced.png": _interlaced(),
+        "text.png": encoded("PNG", pnginfo=comment()),
+        "interlaced.png": interlaced(),
         "trailing.png": encoded("PNG") + b"PK\x03\x04 an archive behind",
         "level0.png": encoded("PNG", compress_level=0),
-        "animated.png": _animated("PNG"),
+        "animated.png": animated("PNG"),
         "lossy.webp": encoded("WEBP", quality=60),
         "lossless.webp": encoded("WEBP", lossless=True),
         "alpha.webp": encoded("WEBP", rgba),
-        "animated.webp": _animated("WEBP"),
+        "animated.webp": animated("WEBP"),
         "icc.webp": encoded("WEBP", icc_profile=profile),
         "plain.bmp": encoded("BMP"),
         "grey.bmp": encoded("BMP", photo.convert("L")),
@@ -167,7 +92,7 @@ def good() -> list[Case]:
         "grey16.tif": encoded("TIFF", grey16),
         "cmyk.tif": encoded("TIFF", photo.convert("CMYK")),
         "alpha.tif": encoded("TIFF", rgba),
-        "pages.tif": _animated("TIFF"),
+        "pages.tif": animated("TIFF"),
         "big-endian.tif": encoded("TIFF", big_tiff=False),
         "one-pixel.png": encoded("PNG", Image.fromarray(scene()[:1, :1])),
         "narrow.png": encoded("PNG", Image.fromarray(scene(2, 3000))),
@@ -185,12 +110,12 @@ def good() -> list[Case]:
         "per%cent {brace}.jpg": encoded("JPEG"),
         "n" * 200 + ".jpg": encoded("JPEG"),
     }
-    files |= {f"exif-{value}.jpg": encoded("JPEG", exif=_exif(value)) for value in range(1, 9)}
-    files |= {f"exif-odd-{value}.jpg": encoded("JPEG", exif=_exif(value)) for value in (0, 9, 65535)}
+    files |= {f"exif-{value}.jpg": encoded("JPEG", exif=turned(value)) for value in range(1, 9)}
+    files |= {f"exif-odd-{value}.jpg": encoded("JPEG", exif=turned(value)) for value in (0, 9, 65535)}
     files |= {f"turned-{value}.tif": tiff(8, 6, body=bytes(range(48)), orientation=value) for value in (1, 3, 6, 8)}
-    cases = [Case(name, _bytes(content), None) for name, content in files.items()]
+    cases = [Case(name, written(content), None) for name, content in files.items()]
     target = encoded("PNG")
-    cases.append(Case("link.png", lambda path: _linked(path, target), None))
+    cases.append(Case("link.png", lambda path: linked(path, target), None))
     return cases
 
 
@@ -236,15 +161,15 @@ def bad() -> list[Case]:
             "checksum",
         ),
         "short-data.png": (png(header(8, 8), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")), "damaged"),
-        "spoilt-text.png": (_spoilt_text(), "checksum"),
-        "flipped-data.png": (_flipped(whole), "checksum"),
+        "spoilt-text.png": (spoilt_text(), "checksum"),
+        "flipped-data.png": (flipped(whole), "checksum"),
         "no-pixels.png": (png(header(0, 8), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")), ""),
         "bomb.png": (png(header(30000, 30000), (b"IDAT", zlib.compress(bytes(90_000_000), 9)), (b"IEND", b"")), ""),
         "claims.png": (png(header(2**31 - 1, 2**31 - 1), (b"IDAT", b""), (b"IEND", b"")), ""),
         "long.png": (png(header(32769, 1), (b"IDAT", zlib.compress(bytes(98308))), (b"IEND", b"")), "32,768"),
         "strip.png": (png(header(30000, 1), (b"IDAT", zlib.compress(bytes(90001))), (b"IEND", b"")), "strip"),
-        "text-bomb.png": (_text_bomb(), "damaged"),
-        "many-scans.jpg": (_many_scans(progressive), "progressive scans"),
+        "text-bomb.png": (text_bomb(), "damaged"),
+        "many-scans.jpg": (many_scans(progressive), "progressive scans"),
         "claims.webp": (webp[:4] + struct.pack("<I", 2**31) + webp[8:], "truncated"),
         "claims.bmp": (bmp[:18] + struct.pack("<ii", 60000, 60000) + bmp[26:], "megapixels"),
         "float.tif": (
@@ -263,64 +188,16 @@ def bad() -> list[Case]:
     for name, content in (("bmp", bmp), ("tif", deflate)):
         for share in (10, 50, 95):
             files[f"cut-{share}.{name}"] = (content[: len(content) * share // 100], "damaged")
-    cases = [Case(name, _bytes(content), reason) for name, (content, reason) in files.items()]
+    cases = [Case(name, written(content), reason) for name, (content, reason) in files.items()]
     cases += [
         Case("folder.jpg", lambda path: path.mkdir(), "is a folder"),
         Case("pipe.jpg", lambda path: os.mkfifo(path), "is a pipe"),
-        Case("socket.jpg", _socket, "opened"),
+        Case("socket.jpg", socket_at, "opened"),
         Case("device.jpg", lambda path: path.symlink_to("/dev/zero"), "device"),
         Case("dangling.jpg", lambda path: path.symlink_to("nowhere"), "does not exist"),
         Case("loop.jpg", lambda path: path.symlink_to(path.name), "opened"),
         Case("missing.jpg", lambda path: None, "does not exist"),
-        Case("huge.jpg", _huge, "bytes, more than"),
-        Case("holes.jpg", _sparse, "not a supported image"),
+        Case("huge.jpg", too_long, "bytes, more than"),
+        Case("holes.jpg", holes, "not a supported image"),
     ]
     return cases
-
-
-def _text() -> PngImagePlugin.PngInfo:
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt("Comment", "ünïcödé " * 50, zip=True)
-    return text
-
-
-def _spoilt_text() -> bytes:
-    whole = encoded("PNG")
-    chunk = struct.pack(">I", 4) + b"tEXt" + b"a\0bc" + b"\0\0\0\0"
-    return whole[:33] + chunk + whole[33:]
-
-
-def _interlaced() -> bytes:
-    # 8 by 8 grey, Adam7: the rows of seven passes, each with its filter byte
-    passes = [(1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4)]
-    rows = b"".join((b"\0" + bytes([40 * number] * width)) * height for number, (width, height) in enumerate(passes))
-    name, body = header(8, 8, colour=0)
-    return png((name, body[:-1] + b"\1"), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-
-
-def _flipped(whole: bytes) -> bytes:
-    place = whole.index(b"IDAT") + 40
-    return whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
-
-
-def _many_scans(progressive: bytes) -> bytes:
-    start, stop = progressive.rindex(b"\xff\xda"), progressive.rindex(b"\xff\xd9")
-    return progressive[:start] + progressive[start:stop] * 600 + progressive[stop:]
-
-
-def _linked(path: Path, content: bytes) -> None:
-    hidden = path.parent / ".linked"
-    hidden.mkdir(exist_ok=True)
-    (hidden / "target").write_bytes(content)
-    path.symlink_to(hidden / "target")
-
-
-def _huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(encoded("JPEG"))
-        file.truncate(257 * 2**20)
-
-
-def _sparse(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(20 * 2**20)

@@ -17,7 +17,8 @@ from safetensors.torch import save as to_safetensors
 from codeprior.weights import load, read_checkpoint
 from codeprior.weights.machine import Refused
 from codeprior.weights.unpickle import unpickle
-from tests.weights.hostile import MARKER, archive, containers, corpus, damaged, honest, real_state, state, tensor, text
+from tests.weights.hostile import MARKER, containers, corpus, damaged, real_state
+from tests.weights.opcodes import archive, honest, state, tensor, text
 
 
 def _equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from codeprior.photos.faces.geometry import invert, resample, similarity, template, transform
 from codeprior.shapes import Image
@@ -111,10 +112,10 @@ def soft_mask(size: int, *, margin: float = 0.03, feather: float = 0.14) -> Floa
 
 
 def match_colour(restored: Image, reference: Image) -> Image:
-    """Gives restored faces the channel means and spreads of what they replace.
+    """Gives restored faces the coarse colours of what they replace: `restored + coarse(reference) - coarse(restored)`.
 
-    Only the middle counts, where the mask is one; spreads change by at most a quarter, so that blur, which lowers
-    contrast, is not brought back.
+    Coarse is the mean over each cell of an 8×8 grid, bilinear between them. Damage leaves these colours nearly as they
+    were, and a codebook drifts from them.
 
     Args:
         restored: `b 3 H W`, unit.
@@ -123,16 +124,11 @@ def match_colour(restored: Image, reference: Image) -> Image:
     Returns:
         `b 3 H W`, unit, clamped.
     """
-    weights = soft_mask(restored.shape[-1]).to(restored)
-    weights = weights / weights.sum()
 
-    def moments(image: Image) -> tuple[Tensor, Tensor]:
-        mean = (image * weights).sum((-2, -1), keepdim=True)
-        return mean, ((image - mean) ** 2 * weights).sum((-2, -1), keepdim=True).sqrt()
+    def coarse(image: Image) -> Image:
+        return F.interpolate(F.adaptive_avg_pool2d(image, 8), size=image.shape[-2:], mode="bilinear")
 
-    mean, spread = moments(restored)
-    goal, goal_spread = moments(reference)
-    return ((restored - mean) * (goal_spread / spread.clamp(min=1e-4)).clamp(0.8, 1.25) + goal).clamp(0, 1)
+    return (restored + coarse(reference) - coarse(restored)).clamp(0, 1)
 
 
 def _planes(photo: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
