@@ -39,7 +39,8 @@ parity: $(TEST)/.codeprior-all
 	$(RUN) -m tests.parity.report --fixtures "$(SHARED)/parity/daefr" --images open
 
 torture: $(TEST)/.codeprior-all
-	$(PYTEST) -n $(WORKERS) -m slow tests/photos tests/weights
+	$(PYTEST) -n $(WORKERS) -m slow tests/photos tests/weights tests/training
+	OMP_NUM_THREADS=1 $(RUN) -m tests.torture --kills 200 --ranks 24 --seed 0
 
 notebooks: $(TEST)/.codeprior-all
 	$(RUN) docs/notebooks/build.py
