@@ -82,7 +82,7 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
     from torch.nn import functional as F
 
     from codeprior.degradations import preset
-    from codeprior.photos.faces import Crop, align, detector, paste
+    from codeprior.photos.faces import Crop, align, detector, match_colour, paste
     from codeprior.photos.restoration import answer
     from codeprior.photos.sheets import levels
 
@@ -103,6 +103,7 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
     clean, degraded = sized(crop.image), sized(damaged)
     say(f"restoring at {restorer.size} pixels")
     restored, uncertainty = answer(restorer, degraded, uncertainty=True)
+    restored = match_colour(restored, degraded)
     say("pasting back and measuring")
     before = paste(photo, [Crop(damaged, crop.matrix)])
     # the crop's matrix is for its own side; the same place seen from another side
@@ -114,6 +115,7 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
         "preset": arguments.preset,
         "seed": arguments.seed,
         "model_size": restorer.size,
+        "colours": "coarse colours of the degraded face",
         "rule": f"degraded at {_SIDE} pixels, then resized by area to the model's",
         "face": {"box": [round(float(v), 1) for v in face.box], "score": round(face.score, 4)},
         "measures": _MEASURES,

@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", default="all", help="all, largest, centre, or a number from 0, left to right")
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="JSON: file name to five points a face")
     parser.add_argument("--strength", type=float, default=1.0, help="0 the input face, 1 the restored one (default)")
-    parser.add_argument("--match-colour", action="store_true", help="give restored faces the colours of the input's")
+    parser.add_argument(
+        "--match-colour",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="give restored faces the coarse colours of the input's (default: yes)",
+    )
     parser.add_argument("--detector", default="mtcnn", help="mtcnn (default), retinaface, yunet or uniface")
     parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="weight file of the detector")
     parser.add_argument("--score", type=float, default=0.9, help="least score of a face (default: 0.9)")

@@ -136,7 +136,9 @@ def _run(options: argparse.Namespace) -> int:
     measures, skipped = metrics.columns(asked, weights=options.weights, official=options.official)
     for name, reason in skipped.items():
         print(f"evaluate: the column {name} is left out: {reason}", file=sys.stderr)
-    restorers, methods, size = load_methods(options.method, size=options.size, batch=options.batch)
+    restorers, methods, size = load_methods(
+        options.method, size=options.size, batch=options.batch, colour=options.match_colour
+    )
     # the input, and where several restore, the first of them too
     baselines = options.baseline or ["input", *list(methods)[: len(methods) > 1]]
     if unknown := set(baselines) - {"input", *methods}:
@@ -265,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", help="only this split of the folder's index.csv")
     parser.add_argument("--out", required=True, type=Path, help="folder of the results")
     parser.add_argument("--method", action="append", default=[], metavar="NAME=[RECIPE:]WEIGHTS", help="a restorer")
+    parser.add_argument("--match-colour", action="store_true", help="each method also with its input's coarse colours")
     parser.add_argument("--preset", action="append", help="degradation; repeatable (daefr)")
     parser.add_argument("--seed", type=int, default=0, help="of the degradations (0)")
     parser.add_argument("--set", type=Path, help="a set.json to use instead of building one")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from codeprior.commands._recipes import RECIPES, recipe
 from codeprior.metrics import Entry, Journal
 from codeprior.metrics.provenance import checksum
+from codeprior.photos.faces import match_colour
 from codeprior.shapes import Image
 
 from .test_set import Face, TestSet
@@ -20,7 +22,7 @@ Restore = Callable[[Image], Image]
 
 
 def load_methods(
-    words: Sequence[str], *, size: int | None = None, batch: int = 16
+    words: Sequence[str], *, size: int | None = None, batch: int = 16, colour: bool = False
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]], int]:
     """Loads the restorers of a command.
 
@@ -28,6 +30,7 @@ def load_methods(
         words: `NAME=WEIGHTS`, a restorer of this recipe, or `NAME=RECIPE:WEIGHTS`.
         size: Side of the faces; the restorers' own where nothing is given, 512 without restorers.
         batch: Faces at once.
+        colour: Also each restorer with the coarse colours of its input, under a name of its own.
 
     Returns:
         Restorers by name; recipe, weights file and its SHA-256 by name; and the size, pixels.
@@ -46,6 +49,9 @@ def load_methods(
         name: {"recipe": kind, "weights": Path(path).name, "sha256": weights_checksum(path)}
         for name, (kind, path) in asked.items()
     }
+    for name in list(restorers) if colour else []:
+        restorers[f"{name}, colours matched"] = partial(_matched, restorers[name])
+        told[f"{name}, colours matched"] = {**told[name], "colours": "of the input, match_colour"}
     return restorers, told, side
 
 
@@ -94,6 +100,10 @@ class Done:
                 stamp = self._stamps[face.name] + self._weights.get(method, "input")[:16]
                 entry = Entry({name: float(column[row]) for name, column in columns.items()})
                 self._journal.add(method, face.name, stamp=stamp, entry=entry)
+
+
+def _matched(restore: Restore, images: Image) -> Image:
+    return match_colour(restore(images), images)
 
 
 def weights_checksum(path: str | Path) -> str:

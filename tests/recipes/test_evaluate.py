@@ -11,9 +11,11 @@ from torch.nn import functional as F
 import codeprior as cp
 from codeprior.metrics import Journal, psnr, psnr_measure, ssim_measure
 from codeprior.metrics.provenance import checksum
+from codeprior.photos.faces import match_colour
+from examples import daefr
 from examples.daefr import evaluate as command
 from examples.daefr import model, recipes
-from examples.daefr.methods import Done
+from examples.daefr.methods import Done, load_methods
 from examples.daefr.test_set import TestSet, build
 
 
@@ -179,6 +181,16 @@ def test_the_command_measures_trained_weights(faces, tmp_path, monkeypatch, caps
     with pytest.raises(AttributeError):
         command.main(words)
     assert calls
+
+
+def test_matched_colours_are_a_method_of_their_own(tmp_path):
+    weights = str(next(iter(daefr.__path__))) + "/weights/daefr_small.safetensors"
+    restorers, told, size = load_methods([f"a={weights}"], colour=True)
+    assert list(restorers) == list(told) == ["a", "a, colours matched"]
+    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    matched = restorers["a, colours matched"](images)
+    assert torch.equal(matched, match_colour(restorers["a"](images), images))
+    assert not torch.equal(matched, restorers["a"](images))
 
 
 def _unit(path: Path) -> torch.Tensor:
