@@ -68,7 +68,8 @@ def test_a_second_run_keeps_and_a_resumed_one_skips(tmp_path, call):
     for name in ("a.png", "deep/b.jpg", "deep/er/c.webp"):
         Image.fromarray(scene(64, 64)).save(folder / name)
     (folder / "notes.txt").write_text("no picture")
-    words = (folder, out, "--aligned", "--report", report)
+    # one face a batch: others in it move the last bits of the sums
+    words = (folder, out, "--aligned", "--report", report, "--batch", "1")
     assert call(*words, "--compare", "--uncertainty") == 0
     assert {str(path.relative_to(out)) for path in out.rglob("*.*")} == {
         f"{stem}{end}"
@@ -129,7 +130,7 @@ def test_strength_zero_gives_the_photograph_back(tmp_path, call, astronaut):
     assert np.abs(after - before).mean() < 1
     assert call(*words, "--strength", 1, "--overwrite", "--match-colour") == 0
     matched = read(tmp_path / "out.png").pixels[60:120, 60:120].astype(float)
-    assert call(*words, "--strength", 1, "--overwrite") == 0
+    assert call(*words, "--strength", 1, "--overwrite", "--no-match-colour") == 0
     plain = read(tmp_path / "out.png").pixels[60:120, 60:120].astype(float)
     truth = before[60:120, 60:120].mean((0, 1))
     assert np.abs(matched.mean((0, 1)) - truth).max() < np.abs(plain.mean((0, 1)) - truth).max()
