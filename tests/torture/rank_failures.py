@@ -94,7 +94,8 @@ def _rank(rank: int, meet: str, faces: Path, name: str, run: Path, kind: str, ti
     made = stages.stage(name, engine=TorchEngine())
     data = stages.stream(faces, workers=1 if kind == "loader worker" else 0)
     if rank == (0 if kind == "kill rank 0" else 1):
-        _fail_at(made, kind, step=11)
+        # ranks ask one another every ten steps, so a wish to stop must come before the last time
+        _fail_at(made, kind, step=3 if kind == "SIGTERM" else 11)
     train(made, data, folder=run, **RUN | {"steps": STEPS}, engine=TorchEngine())
     dist.barrier()
     # the running statistics that a checkpoint holds are those of rank 0

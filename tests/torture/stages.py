@@ -55,12 +55,31 @@ def recipe(name: str, **changes):
     return replace(tiny, **changes)
 
 
-def stage(name: str, *, engine: Engine | None = None, seed: int = 0, dtype: torch.dtype = torch.float32, **changes):
-    """Gives a fresh stage; equal seeds give equal weights."""
-    torch.manual_seed(seed)
+def stage(
+    name: str,
+    *,
+    engine: Engine | None = None,
+    seed: int = 0,
+    teacher: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **changes,
+):
+    """Gives a fresh stage; equal seeds give equal weights.
+
+    Args:
+        name: One of `NAMES`.
+        engine: What distributes.
+        seed: Of everything that trains.
+        teacher: Seed of the frozen network of the last stage, which a run reads from a file and never saves.
+        dtype: Of weights and images.
+        **changes: To the recipe.
+    """
     torch.set_default_dtype(dtype)
     try:
-        made = _made(name, engine, changes)
+        torch.manual_seed(teacher)
+        frozen = _started(vqgan(TINY))
+        torch.manual_seed(seed)
+        made = _made(name, engine, changes, frozen)
     finally:
         torch.set_default_dtype(torch.float32)
     if dtype != torch.float32:
@@ -69,14 +88,14 @@ def stage(name: str, *, engine: Engine | None = None, seed: int = 0, dtype: torc
     return made
 
 
-def _made(name: str, engine: Engine | None, changes):
+def _made(name: str, engine: Engine | None, changes, teacher: nn.Module):
     settings = recipe(name, **changes)
     if isinstance(settings, CodebookRecipe) and name != "association":
         return CodebookStage(settings, perceptual=Edges(), engine=engine)
     hq, lq = (_started(vqgan(settings.network)) for _ in range(2))
     if name == "association":
         return AssociationStage(settings, hq=hq, lq=lq, perceptual=Edges(), engine=engine)
-    return RestorationStage(settings, teacher=_started(vqgan(settings.network)), hq=hq, lq=lq, engine=engine)
+    return RestorationStage(settings, teacher=teacher, hq=hq, lq=lq, engine=engine)
 
 
 def stream(folder: Path, *, batch: int = 4, workers: int = 0) -> Stream:

@@ -8,8 +8,9 @@ from tests.torture.kills import survive
 from tests.torture.rank_failures import KINDS, recover
 
 
-def test_a_killed_run_ends_with_the_same_bits(tmp_path):
-    runs = list(survive(tmp_path, kills=3, seed=3, names=("association",)))
+@pytest.mark.parametrize("name", ["association", "restoration"])
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, name):
+    runs = list(survive(tmp_path, kills=3, seed=3, names=(name,)))
     assert sum(run.kills for run in runs) == 3
     assert all(run.equal and not run.litter for run in runs)
 

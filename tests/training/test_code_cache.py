@@ -85,7 +85,7 @@ def test_a_cache_of_another_teacher_is_refused(tmp_path):
     stream = stages.stream(tmp_path / "faces")
     use_cached_codes(stages.stage("restoration"), tmp_path / "codes", stream.source)
     with pytest.raises(ValueError, match="was made from another encoder"):
-        use_cached_codes(stages.stage("restoration", seed=1), tmp_path / "codes", stream.source)
+        use_cached_codes(stages.stage("restoration", teacher=1), tmp_path / "codes", stream.source)
     other = Stream(ImageFolder(write_faces(tmp_path / "other", size=32), size=32), batch=4)
     with pytest.raises(ValueError, match="was made from another images"):
         use_cached_codes(stages.stage("restoration"), tmp_path / "codes", other.source)
