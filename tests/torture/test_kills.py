@@ -8,7 +8,7 @@ from tests.torture.kills import survive
 from tests.torture.rank_failures import KINDS, recover
 
 
-@pytest.mark.parametrize("name", ["association", "restoration"])
+@pytest.mark.parametrize("name", ["restoration", pytest.param("association", marks=pytest.mark.slow)])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, name):
     runs = list(survive(tmp_path, kills=3, seed=3, names=(name,)))
     assert sum(run.kills for run in runs) == 3

@@ -50,7 +50,7 @@ def _one_bad_step(name, folder):
     return found
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", ["hq", "restoration", pytest.param("association", marks=pytest.mark.slow)])
 def test_a_term_that_is_not_finite_on_one_rank_is_skipped_by_all(tmp_path, name):
     stages.stream(tmp_path / "faces")
     first, second = on_ranks(2, _one_bad_step, name, tmp_path)
