@@ -140,7 +140,11 @@ class TorchEngine:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Gives half precision as float32, and anything else as it is: where forward passes end and losses begin."""
+    """Gives half precision as float32, and anything else as it is: where forward passes end and losses begin.
+
+    Args:
+        tensor: Any shape and type.
+    """
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 

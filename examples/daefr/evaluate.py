@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from tqdm import tqdm
@@ -69,7 +69,7 @@ def evaluate(
     """
     results = Results(measures=measures, groups={face.name: face.identity for face in test_set.faces})
     methods = ["input", *restorers]
-    counted = {name: _Codes(restorer) for name, restorer in restorers.items() if isinstance(restorer, Restorer)}
+    counted = {name: _Codes(restorer) for name, restorer in restorers.items() if _predicts(restorer)}
     if teacher is None:
         counted = {}
     known = {} if done is None or counted or pictures is not None else done.known(test_set, methods)
@@ -112,6 +112,11 @@ def evaluate(
         if method in results.values
     }
     return results
+
+
+def _predicts(restorer: Restore) -> TypeGuard[Restorer]:
+    # not by class: the same files are two packages, `examples` and `codeprior.recipes`
+    return hasattr(restorer, "examine") and hasattr(restorer, "model")
 
 
 class _Codes:

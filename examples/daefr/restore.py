@@ -148,7 +148,8 @@ def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batc
 
     path = Path(__file__).parent / "weights" / f"daefr_{name}.safetensors" if name == "small" else Path(name)
     model = load_module(path, device=device)
-    if not isinstance(model, (DAEFR, SingleEncoder)):
+    # not by class: the same files are two packages, `examples` and `codeprior.recipes`
+    if type(model).__name__ not in (DAEFR.__name__, SingleEncoder.__name__):
         raise ValueError(f"load: {path} holds a {type(model).__name__}; a DAEFR or SingleEncoder restores faces.")
     return Restorer(model, device=device, batch=batch)
 
