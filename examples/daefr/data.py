@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior import degradations, to_signed
-from codeprior.degradations import Params
+from codeprior.degradations import concatenate
 from codeprior.shapes import Image
 from codeprior.training import Batch
 
@@ -53,19 +53,14 @@ class Faces:
     def __call__(self, batch: Batch) -> Pair:
         """Gives the pairs of a batch; each degradation is drawn from the sample's own key."""
         batch = batch.to(self.device)
-        faces = batch.clean.float() / 255
         clean = self.clean(batch.clean)
         if self.degradation is None:
             return Pair(clean, clean)
-        large = resize(faces, self.degradation_size)
+        large = resize(batch.clean.float() / 255, self.degradation_size)
         side = (self.degradation_size, self.degradation_size)
         drawn = [self.degradation.sample(side, torch.Generator().manual_seed(key)) for key in batch.keys.tolist()]
         # each sample's values come from its own key; then the whole batch is degraded at once, where it lies
-        params = Params(
-            values={name: torch.cat([one.values[name] for one in drawn]) for name in drawn[0].values},
-            sizes=torch.cat([one.sizes for one in drawn]),
-        )
-        damaged = cast(Tensor, self.degradation.apply(large, params))
+        damaged = cast(Tensor, self.degradation.apply(large, concatenate(drawn)))
         return Pair(clean, to_signed(resize(damaged, self.size)))
 
 

@@ -1,7 +1,7 @@
 """The objective of stages 1 and 2 for one VQGAN: give the image back, fool a discriminator, keep to the codes."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class Objective:
             step: Number of the update; opens the gate.
         """
         recipe, weights = self.recipe, self.recipe.weights
-        last_layer = cast(nn.Conv2d, self.model.decoder.last_layer)
+        last_layer = self.model.decoder.last_layer
         with self.engine.autocast(), watch_input(last_layer) as entering:
             result = self.network(image)
         result = result._replace(image=full(result.image))
@@ -115,7 +115,7 @@ class Objective:
         )
         quantization = weights["codebook"] * parts["codebook"]
         parts["total"] = total + quantization.detach()
-        counts = usage(result.quantized.indices, cast(int, self.model.codebook.size))
+        counts = usage(result.quantized.indices, self.model.codebook.size)
         parts["perplexity"] = perplexity(counts)
         parts["codes_used"] = (counts > 0).double().mean()
         metrics = {name: value.detach() for name, value in parts.items()}
