@@ -17,17 +17,12 @@ from examples.daefr import evaluate as command
 from examples.daefr import model, recipes
 from examples.daefr.methods import Done, load_methods
 from examples.daefr.test_set import TestSet, build
+from tests.recipes.coarse import coarse_faces
 
 
 @pytest.fixture
 def faces(tmp_path) -> Path:
-    folder = tmp_path / "faces"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for name in "abcde":
-        coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-        coarse.resize((48, 48), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-    return folder
+    return coarse_faces(tmp_path / "faces", "abcde", cells=6, side=48)
 
 
 def _small(faces: Path, **changes) -> TestSet:

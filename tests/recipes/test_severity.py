@@ -13,17 +13,12 @@ from codeprior.metrics import Journal, psnr, psnr_measure
 from examples.daefr import severity
 from examples.daefr.severity import SWEEPS, Sweep, sweep_faces
 from examples.daefr.test_set import chosen_faces
+from tests.recipes.coarse import coarse_faces
 
 
 @pytest.fixture
 def faces(tmp_path) -> Path:
-    folder = tmp_path / "faces"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for name in "abc":
-        coarse = Image.fromarray(generator.integers(0, 256, (12, 12, 3), dtype=np.uint8))
-        coarse.resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-    return folder
+    return coarse_faces(tmp_path / "faces", "abc", cells=12, side=64)
 
 
 def _swept(faces: Path, sweeps, restorers=None, *, out: Path) -> dict[tuple[str, float], metrics.Results]:
