@@ -31,19 +31,14 @@ from codeprior.metrics.results import Results
 from codeprior.photos import files, sheets
 from codeprior.shapes import Image
 
-from .methods import Done, Restore, load_methods, weights_checksum
+from .methods import Done, Restore, guarded, load_methods, weights_checksum
 from .restore import Restorer
 from .test_set import TestSet, build
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit status: 0 all measured, 1 nothing could be, 3 some faces were left out."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
+    return guarded("evaluate", _run, _parser().parse_args(arguments))
 
 
 def evaluate(
@@ -72,7 +67,11 @@ def evaluate(
     counted = {name: _Codes(restorer) for name, restorer in restorers.items() if _predicts(restorer)}
     if teacher is None:
         counted = {}
-    known = {} if done is None or counted or pictures is not None else done.known(test_set, methods)
+    known = (
+        {}
+        if done is None or counted or pictures is not None
+        else done.known((face.name for face in test_set.faces), methods)
+    )
     rows = [row for row, face in enumerate(test_set.faces) if len(known.get(face.name, {})) < len(methods)]
     rest = replace(test_set, faces=[test_set.faces[row] for row in rows], drawn=test_set.drawn[rows])
     for name, entries in known.items():
@@ -97,7 +96,7 @@ def evaluate(
                 values = score(measures, images, clean)
                 results.add(names, values)
                 if done is not None:
-                    done.add(pairs.faces, values)
+                    done.add(names, values)
                 if pictures is not None:
                     _keep(pictures, names, {"clean": clean, **images})
             for method in methods if pairs.gone else []:
@@ -181,7 +180,7 @@ def _run(options: argparse.Namespace) -> int:
                 weights = {name: told["sha256"] for name, told in methods.items()}
                 results = evaluate(
                     options.faces, test_set, restorers, measures=measures, size=size, batch=options.batch,
-                    teacher=teacher, pictures=pictures, done=Done(journal, test_set, weights),
+                    teacher=teacher, pictures=pictures, done=Done(journal, test_set.stamps(), weights),
                 )  # fmt: skip
             if not results.values:
                 raise ValueError(f"no face of {options.faces} could be read.")

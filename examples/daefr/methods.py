@@ -1,7 +1,7 @@
 """The restorers that a command is asked to measure: names, recipes, weights and their checksums."""
 
-import hashlib
-import json
+import argparse
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,6 @@ from codeprior.metrics import Entry, Journal
 from codeprior.metrics.provenance import checksum
 from codeprior.photos.faces import match_colour
 from codeprior.shapes import Image
-
-from .test_set import Face, TestSet
 
 Restore = Callable[[Image], Image]
 """Unit images to unit images."""
@@ -56,50 +54,62 @@ def load_methods(
 
 
 class Done:
-    """What is measured already of a test set: faces by draw and checksum, methods by the checksum of their weights.
+    """What is measured already: pictures by what they are made from, methods by the checksum of their weights.
 
     Args:
         journal: Where it is kept.
-        test_set: Faces and draws.
-        weights: Method to the SHA-256 of its weights; others, such as the input, depend on the face alone. A method
+        stamps: Picture to what identifies it.
+        weights: Method to the SHA-256 of its weights; others, such as the input, depend on the picture alone. A method
             whose checksum is empty is never taken as measured.
     """
 
-    def __init__(self, journal: Journal, test_set: TestSet, weights: Mapping[str, str]):
-        self._journal, self._weights = journal, weights
-        self._stamps = {}
-        for row, face in enumerate(test_set.faces):
-            drawn = json.dumps([face.sha256, test_set.drawn.describe(row)], sort_keys=True)
-            self._stamps[face.name] = hashlib.sha256(drawn.encode()).hexdigest()[:16]
+    def __init__(self, journal: Journal, stamps: Mapping[str, str], weights: Mapping[str, str]):
+        self._journal, self._stamps, self._weights = journal, stamps, weights
 
-    def known(self, test_set: TestSet, methods: Iterable[str]) -> dict[str, dict[str, Entry]]:
-        """Gives the entries by face and method.
+    def known(self, names: Iterable[str], methods: Sequence[str]) -> dict[str, dict[str, Entry]]:
+        """Gives the entries by picture and method; pictures without an entry are left out.
 
         Args:
-            test_set: Its faces.
+            names: Of the pictures.
             methods: Which.
         """
         found: dict[str, dict[str, Entry]] = {}
-        for method in methods:
-            for face in test_set.faces:
-                stamp = self._stamps[face.name] + self._weights.get(method, "input")[:16]
-                entry = self._journal.find(method, face.name, stamp)
+        for name in names:
+            for method in methods:
+                entry = self._journal.find(method, name, self._stamp(name, method))
                 if entry is not None and self._weights.get(method, "input"):
-                    found.setdefault(face.name, {})[method] = entry
+                    found.setdefault(name, {})[method] = entry
         return found
 
-    def add(self, faces: Sequence[Face], values: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def add(self, names: Sequence[str], values: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Keeps what `score` gave for a batch.
 
         Args:
-            faces: Of the batch.
+            names: Of the pictures of the batch.
             values: Method to column to values.
         """
         for method, columns in values.items():
-            for row, face in enumerate(faces):
-                stamp = self._stamps[face.name] + self._weights.get(method, "input")[:16]
-                entry = Entry({name: float(column[row]) for name, column in columns.items()})
-                self._journal.add(method, face.name, stamp=stamp, entry=entry)
+            for row, name in enumerate(names):
+                entry = Entry({column: float(figures[row]) for column, figures in columns.items()})
+                self._journal.add(method, name, stamp=self._stamp(name, method), entry=entry)
+
+    def _stamp(self, name: str, method: str) -> str:
+        return self._stamps[name] + self._weights.get(method, "input")[:16]
+
+
+def guarded(name: str, run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Runs a command; what is wrong with its input becomes a line on stderr and the exit status 1.
+
+    Args:
+        name: Of the command.
+        run: Gives the exit status.
+        options: What it was asked.
+    """
+    try:
+        return run(options)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
 
 
 def _matched(restore: Restore, images: Image) -> Image:

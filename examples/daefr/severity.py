@@ -6,122 +6,30 @@
 For each level of blur, reduction, noise and JPEG the faces are degraded by that alone, at 512 px, then brought to the
 models' size as everywhere in this recipe. OUT gets one row an image and level (`severity.csv`), means with intervals
 and provenance (`severity.json`), tables (`severity.md`) and the plot (`severity.png`). What an interrupted run has
-measured is kept in `journal.jsonl` and not measured again.
+measured is kept in `journal.jsonl` and not measured again, so a method that is added later costs only itself.
 """
 
 import argparse
 import csv
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import tqdm
-
 from codeprior import __version__, metrics
-from codeprior.degradations import Chain, GaussianBlur, GaussianNoise, Jpeg, Op, Resize, ResizeBack, Round
-from codeprior.metrics.measures import Measure, score
+from codeprior.metrics.measures import Measure
 from codeprior.metrics.provenance import distribution
 from codeprior.metrics.tables import Table, markdown, source
-from codeprior.shapes import Image
 
-from .data import resize
-from .methods import Restore, load_methods
-from .test_set import Face, chosen_faces, read_face
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """One parameter and its levels, mildest first."""
-
-    name: str
-    unit: str
-    levels: tuple[float, ...]
-    degrade: Callable[[float], Op]
-
-
-SWEEPS = (
-    Sweep(
-        name="blur", unit="σ, px of 512", levels=(0.5, 2, 4, 6, 10, 15),
-        degrade=lambda level: Chain(ops=(GaussianBlur(sigma=(level, level), isotropic=1.0), Round())),
-    ),
-    Sweep(
-        name="reduction", unit="factor", levels=(1.5, 2, 4, 8, 16, 30),
-        degrade=lambda level: Chain(ops=(Resize(factor=(level, level)), ResizeBack(), Round())),
-    ),
-    Sweep(
-        name="noise", unit="σ, 8-bit levels", levels=(1, 5, 10, 20, 30, 50),
-        degrade=lambda level: Chain(ops=(GaussianNoise(sigma=(level, level)), Round())),
-    ),
-    Sweep(
-        name="JPEG", unit="quality", levels=(95, 75, 50, 30, 15, 5),
-        degrade=lambda level: Chain(ops=(Jpeg(quality=(level, level)),)),
-    ),
-)  # fmt: skip
-"""Beyond the published ranges (blur 15, reduction 30, noise 20, JPEG 30) where that shows where models break."""
+from .methods import Done, guarded, load_methods
+from .sweeps import SWEEPS, Sweep, stamps, sweep_faces
+from .test_set import chosen_faces
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit status: 0 all measured, 1 nothing could be, 3 some faces were left out."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"severity: {error}", file=sys.stderr)
-        return 1
-
-
-def sweep_faces(
-    folder: Path, faces: Sequence[Face], restorers: Mapping[str, Restore], *, sweeps: Sequence[Sweep],
-    measures: Sequence[Measure], size: int, journal: metrics.Journal, degradation_size: int = 512, seed: int = 0,
-    batch: int = 8,
-) -> tuple[dict[tuple[str, float], metrics.Results], dict[str, str]]:  # fmt: skip
-    """Measures the input and every restorer at every level of every sweep.
-
-    Args:
-        folder: Of the clean faces.
-        faces: Which of them.
-        restorers: Name to unit images in, unit images out.
-        sweeps: Parameters and levels.
-        measures: The columns.
-        size: Side of the images, pixels.
-        journal: What is measured already, and where the rest is kept.
-        degradation_size: Side at which faces are degraded, pixels.
-        seed: With a face's name, what its noise follows from: the same field at every level.
-        batch: Faces at once.
-
-    Returns:
-        Results by sweep and level; and faces that cannot be read with the reason.
-    """
-    groups = {face.name: face.identity for face in faces}
-    results = {
-        (sweep.name, level): metrics.Results(measures=measures, groups=groups)
-        for sweep in sweeps
-        for level in sweep.levels
-    }
-    gone: dict[str, str] = {}
-    steps = [(sweep, level) for sweep in sweeps for level in sweep.levels]
-    with tqdm(total=len(faces) * len(steps), unit="face", desc="severity", disable=None) as progress:
-        for start in range(0, len(faces), batch):
-            part, clean = [], []
-            for face in faces[start : start + batch]:
-                try:
-                    clean.append(read_face(folder, face))
-                    part.append(face)
-                except ValueError as error:
-                    gone[face.name] = str(error)
-                    progress.update(len(steps))
-            for sweep, level in steps if part else ():
-                _measure(
-                    results[sweep.name, level], part, clean, restorers, sweep=sweep, level=level, size=size,
-                    journal=journal, degradation_size=degradation_size, seed=seed,
-                )  # fmt: skip
-                progress.update(len(part))
-    return results, gone
+    return guarded("severity", _run, _parser().parse_args(arguments))
 
 
 def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweeps: Sequence[Sweep]) -> None:
@@ -161,42 +69,6 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
     FigureCanvasAgg(figure).print_png(path)
 
 
-def _measure(
-    results: metrics.Results, faces: Sequence[Face], clean: Sequence[Image], restorers: Mapping[str, Restore], *,
-    sweep: Sweep, level: float, size: int, journal: metrics.Journal, degradation_size: int, seed: int,
-) -> None:  # fmt: skip
-    methods, place = ["input", *restorers], f"{sweep.name}={level:g}"
-    todo = []
-    for face, pixels in zip(faces, clean, strict=True):
-        known = [journal.find(method, f"{place}/{face.name}", face.sha256) for method in methods]
-        if all(entry is not None for entry in known):
-            for method, entry in zip(methods, known, strict=True):
-                assert entry is not None
-                results.add([face.name], {method: {name: [value] for name, value in entry.values.items()}})
-        else:
-            todo.append((face, pixels))
-    if not todo:
-        return
-    op, damaged = sweep.degrade(level), []
-    for face, pixels in todo:
-        key = int.from_bytes(hashlib.sha256(f"{seed}/{face.name}".encode()).digest()[:7], "big")
-        damaged.append(
-            op(resize(pixels, degradation_size), generator=torch.Generator().manual_seed(key), mode="strict")
-        )
-    degraded = resize(torch.cat(damaged), size)
-    with torch.inference_mode():
-        images = {"input": degraded, **{name: restore(degraded) for name, restore in restorers.items()}}
-    # every column sees what files would hold
-    images = {name: metrics.eight_bit(image) for name, image in images.items()}
-    truth = metrics.eight_bit(torch.cat([resize(pixels, size) for _, pixels in todo]))
-    values = score(measures := results.measures, images, truth)
-    results.add([face.name for face, _ in todo], values)
-    for method in methods:
-        for row, (face, _) in enumerate(todo):
-            entry = metrics.Entry({measure.name: float(values[method][measure.name][row]) for measure in measures})
-            journal.add(method, f"{place}/{face.name}", stamp=face.sha256, entry=entry)
-
-
 def _run(options: argparse.Namespace) -> int:
     asked = options.columns.split(",") if options.columns else None
     measures, skipped = metrics.columns(asked, weights=options.weights)
@@ -207,23 +79,27 @@ def _run(options: argparse.Namespace) -> int:
     sweeps = [sweep for sweep in SWEEPS if sweep.name in names]
     faces, unreadable = chosen_faces(options.faces, split=options.split, limit=options.limit)
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = {
+    settings: dict[str, Any] = {
         "size": size,
         "degradation_size": 512,
         "seed": options.seed,
-        "methods": methods,
         "versions": {"codeprior": __version__}
         | {name: distribution(name) for name in ("torch", "numpy", "opencv-python-headless")},
     }
     key = settings | {"columns": {measure.name: measure.record.as_dict() for measure in measures}}
+    weights = {name: told["sha256"] for name, told in methods.items()}
     with metrics.Journal(options.out / "journal.jsonl", key=key) as journal:
         results, gone = sweep_faces(
-            options.faces, faces, restorers, sweeps=sweeps, measures=measures, size=size, journal=journal,
-            seed=options.seed, batch=options.batch,
+            options.faces, faces, restorers, sweeps=sweeps, measures=measures, size=size, seed=options.seed,
+            batch=options.batch, done=Done(journal, stamps(faces, sweeps), weights),
         )  # fmt: skip
     if len(gone) == len(faces):
         raise ValueError(f"no face of {options.faces} could be read.")
-    settings |= {"faces": len(faces) - len(gone), "identities": len({face.identity for face in faces})}
+    settings |= {
+        "methods": methods,
+        "faces": len(faces) - len(gone),
+        "identities": len({face.identity for face in faces}),
+    }
     _write(options.out, results, sweeps, settings=settings, gone=unreadable | gone)
     for name, reason in (unreadable | gone).items():
         print(f"severity: {name}: {reason}", file=sys.stderr)

@@ -77,6 +77,15 @@ class TestSet:
     degradation_size: int = 512  # pixels; faces are degraded at this size
     unreadable: dict[str, str] = field(default_factory=dict)  # file to reason, of files that are in no set
 
+    def stamps(self) -> dict[str, str]:
+        """Gives what identifies each degraded face: its name, and a digest of the file's checksum and the draw."""
+        told = [json.dumps([face.sha256, self.drawn.describe(row)], sort_keys=True)
+                for row, face in enumerate(self.faces)]  # fmt: skip
+        return {
+            face.name: hashlib.sha256(text.encode()).hexdigest()[:16]
+            for face, text in zip(self.faces, told, strict=True)
+        }
+
     def save(self, path: str | Path) -> None:
         """Writes the set as JSON.
 

@@ -104,7 +104,7 @@ def test_what_is_measured_is_not_run_again_and_a_new_method_costs_itself(faces, 
         ran.clear()
         restorers = {name: restorer(name, 0.5 if sum_ == "x" else 0.9) for name, sum_ in weights.items()}
         with Journal(tmp_path / "journal.jsonl", key={}) as journal:
-            done = Done(journal, part, weights)
+            done = Done(journal, part.stamps(), weights)
             return command.evaluate(
                 faces, part, restorers, measures=[psnr_measure()], size=24, batch=2, done=done
             ).values  # fmt: skip

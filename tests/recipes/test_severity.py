@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from codeprior import degradations, metrics
 from codeprior.metrics import Journal, psnr, psnr_measure
 from examples.daefr import severity
-from examples.daefr.severity import SWEEPS, Sweep, sweep_faces
+from examples.daefr.methods import Done
+from examples.daefr.sweeps import SWEEPS, Sweep, stamps, sweep_faces
 from examples.daefr.test_set import chosen_faces
 from tests.recipes.coarse import coarse_faces
 
@@ -22,10 +23,11 @@ def faces(tmp_path) -> Path:
 
 
 def _swept(faces: Path, sweeps, restorers=None, *, out: Path) -> dict[tuple[str, float], metrics.Results]:
+    chosen, _ = chosen_faces(faces)
     with Journal(out / "journal.jsonl", key={}) as journal:
         results, gone = sweep_faces(
-            faces, chosen_faces(faces)[0], restorers or {}, sweeps=sweeps, measures=[psnr_measure()], size=32,
-            journal=journal, degradation_size=64, batch=2,
+            faces, chosen, restorers or {}, sweeps=sweeps, measures=[psnr_measure()], size=32, degradation_size=64,
+            batch=2, done=Done(journal, stamps(chosen, sweeps), dict.fromkeys(restorers or {}, "sha")),
         )  # fmt: skip
     assert gone == {}
     return results
@@ -70,6 +72,25 @@ def test_an_interrupted_sweep_goes_on(faces, tmp_path):
     failing = Sweep(name="noise", unit="", levels=(5, 50), degrade=lambda level: shown.append(level))
     assert _swept(faces, [failing], out=tmp_path)["noise", 5].values == first["noise", 5].values
     assert not shown
+
+
+def test_a_method_that_is_added_costs_only_itself(faces, tmp_path):
+    sweep = Sweep(
+        name="noise", unit="", levels=(5, 50),
+        degrade=lambda level: degradations.GaussianNoise(sigma=(level, level)),
+    )  # fmt: skip
+    calls = []
+
+    def counted(images):
+        calls.append(len(images))
+        return images
+
+    first = _swept(faces, [sweep], {"first": counted}, out=tmp_path)
+    assert sum(calls) == 2 * 3
+    both = _swept(faces, [sweep], {"first": counted, "second": torch.zeros_like}, out=tmp_path)
+    assert sum(calls) == 2 * 3
+    assert both["noise", 5].values["first"] == first["noise", 5].values["first"]
+    assert set(both["noise", 50].values["second"]) == set("abc")
 
 
 def test_the_command_writes_rows_tables_and_the_plot(faces, tmp_path, capsys):
