@@ -204,9 +204,10 @@ def _add_sets(arguments: argparse.Namespace, network: Any, folders: "Folders", m
 
 def _tell(arguments: argparse.Namespace, results: "Results", folders: "Folders", *, baseline: str) -> None:
     from codeprior.metrics.report import write_report
+    from codeprior.metrics.tables import results_markdown, write_results
 
     compared = [baseline] if baseline in results.values else []
-    results.write(arguments.out, baselines=compared)
+    write_results(arguments.out, results, baselines=compared)
     shown = [measure.name for measure in results.measures if any(
         measure.name in row for rows in results.values.values() for row in rows.values()
     )]  # fmt: skip
@@ -217,7 +218,7 @@ def _tell(arguments: argparse.Namespace, results: "Results", folders: "Folders",
             column=arguments.report_by or shown[0], baselines=compared, count=arguments.report_count,
         )  # fmt: skip
     if not arguments.quiet:
-        print(results.as_markdown(baselines=compared))
+        print(results_markdown(results, baselines=compared))
         print(json.dumps({"out": str(arguments.out), "settings": results.settings}, ensure_ascii=False))
     for method, gone in results.missing.items():
         for name, reason in gone.items():

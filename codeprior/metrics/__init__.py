@@ -45,6 +45,7 @@ from codeprior.metrics.provenance import Provenance, WeightsMissing
 from codeprior.metrics.report import extremes, write_report
 from codeprior.metrics.results import Results, SetFigure
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
+from codeprior.metrics.tables import results_markdown, write_results
 from codeprior.metrics.verification import FacePair, Verification, identity_pairs, read_pairs, verify
 
 __all__ = [
@@ -110,11 +111,13 @@ __all__ = [
     "psnr_measure",
     "read_pairs",
     "read_statistics",
+    "results_markdown",
     "score",
     "ssim",
     "ssim_measure",
     "summarise",
     "verify",
     "write_report",
+    "write_results",
     "write_statistics",
 ]

@@ -1,23 +1,18 @@
-"""The results of an evaluation: values by method, image and measure, and the files they become.
+"""The results of an evaluation: values by method, image and measure.
 
-`scores.csv` holds one row an image and method; `results.json` the summaries, the comparisons and which network made
-each column; `results.md` the tables for people. An image without a value has an empty cell and is never counted as
-zero.
+An image without a value has an empty cell and is never counted as zero.
 """
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from codeprior.metrics import tables
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.provenance import Provenance
 from codeprior.metrics.statistics import Comparison, Summary, compare, summarise
@@ -178,24 +173,6 @@ class Results:
                 "missing": self.missing,
             }
         )
-
-    def as_markdown(self, *, baselines: Sequence[str] = ()) -> str:
-        """Gives the tables: means ± standard errors with intervals, then every method against the baselines."""
-        return tables.markdown(tables.tables(self, baselines=baselines), tables.notes(self))
-
-    def write(self, folder: str | Path, *, baselines: Sequence[str] = ()) -> None:
-        """Writes `scores.csv`, `results.json` and `results.md`.
-
-        Args:
-            folder: Made where it is not there; files of these names are replaced.
-            baselines: Methods that the others are compared with, one after the other.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text(self.as_csv(), encoding="utf-8")
-        text = json.dumps(self.as_json(baselines=baselines), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "results.md").write_text(self.as_markdown(baselines=baselines), encoding="utf-8")
 
     def _groups(self) -> list[str] | None:
         return None if self.groups is None else [self.groups.get(name, name) for name in self.images()]

@@ -1,15 +1,15 @@
-"""Results as tables for people: Markdown that can be pasted, and the same cells for a page."""
+"""Results as files, and as tables for people: Markdown that can be pasted, and the same cells for a page."""
 
+import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.provenance import Provenance
+from codeprior.metrics.results import Results, SetFigure
 from codeprior.metrics.statistics import Comparison, Summary
-
-if TYPE_CHECKING:
-    from codeprior.metrics.results import Results, SetFigure
 
 
 class Table(NamedTuple):
@@ -26,7 +26,33 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def tables(results: "Results", *, baselines: Sequence[str] = ()) -> list[Table]:
+def write_results(folder: str | Path, results: Results, *, baselines: Sequence[str] = ()) -> None:
+    """Writes `scores.csv`, a row an image and method; `results.json`, what made it included; `results.md`, the tables.
+
+    Args:
+        folder: Made where it is not there; files of these names are replaced.
+        results: What was measured.
+        baselines: Methods that the others are compared with, one after the other.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.csv").write_text(results.as_csv(), encoding="utf-8")
+    text = json.dumps(results.as_json(baselines=baselines), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(results_markdown(results, baselines=baselines), encoding="utf-8")
+
+
+def results_markdown(results: Results, *, baselines: Sequence[str] = ()) -> str:
+    """Gives means ± standard errors with intervals, then every method against the baselines, and what made them.
+
+    Args:
+        results: What was measured.
+        baselines: Methods that the others are compared with, a table each.
+    """
+    return markdown(tables(results, baselines=baselines), notes(results))
+
+
+def tables(results: Results, *, baselines: Sequence[str] = ()) -> list[Table]:
     """Gives the tables of results: means, comparisons with the baselines, and the reference's own means.
 
     Args:
@@ -68,7 +94,7 @@ def tables(results: "Results", *, baselines: Sequence[str] = ()) -> list[Table]:
     return made
 
 
-def notes(results: "Results") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Gives a sentence for the missing images of each method, then what made each column.
 
     Args:
@@ -140,7 +166,7 @@ def _difference(comparison: Comparison | None) -> str:
     return f"{mean} [{low}, {high}], {comparison.wins:.0%}"
 
 
-def _figure(figure: "SetFigure | None") -> str:
+def _figure(figure: SetFigure | None) -> str:
     return "–" if figure is None else _number(figure.value)
 
 

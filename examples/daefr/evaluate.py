@@ -186,7 +186,7 @@ def _run(options: argparse.Namespace) -> int:
                 raise ValueError(f"no face of {options.faces} could be read.")
             results.truths = len(test_set.faces) if options.official else None
             results.settings |= settings | {"seconds": round(time.monotonic() - began, 1)}
-            results.write(folder, baselines=baselines)
+            metrics.write_results(folder, results, baselines=baselines)
             metrics.write_report(
                 folder, results, partial(_shown, options.faces, test_set, restorers, size),
                 title=f"{preset}: {len(test_set.faces)} faces, {size} px", column=measures[0].name,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from codeprior.metrics import Results, compare, psnr_measure, summarise
+from codeprior.metrics import Results, compare, psnr_measure, summarise, write_results
 from codeprior.metrics import score as score_batch
 
 
@@ -66,7 +66,7 @@ def test_files_hold_the_values_and_name_what_is_missing(tmp_path):
     results = Results(measures=[psnr_measure()], settings={"seed": 0})
     results.add(["a", "b"], score_batch([psnr_measure()], {"input": clean * 0.9, "copy": clean}, clean))
     results.missing["copy"] = {"c": "is damaged"}
-    results.write(tmp_path, baselines=["input"])
+    write_results(tmp_path, results, baselines=["input"])
     rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [(row["method"], row["image"], row["missing"]) for row in rows[2:]] == [
         ("copy", "a", ""), ("copy", "b", ""), ("copy", "c", "is damaged"),
