@@ -10,7 +10,7 @@ RUN := $(TEST)/bin/python
 PYTEST := $(RUN) -m pytest -q
 WORKERS ?= 2
 
-.PHONY: help test test-slow test-gpu demo train-small parity torture notebooks docs lint format environment clean
+.PHONY: help test test-slow test-gpu demo train-small parity torture notebooks figures docs lint format environment clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
@@ -42,6 +42,9 @@ torture: $(TEST)/.codeprior-all
 
 notebooks: $(TEST)/.codeprior-all
 	$(RUN) docs/notebooks/build.py
+
+figures: $(TEST)/.codeprior-all
+	$(RUN) -m benchmarks.page > docs/benchmarks.md
 
 docs: $(TEST)/.codeprior-all
 	$(TEST)/bin/mkdocs build --strict --quiet

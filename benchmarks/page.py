@@ -1,0 +1,95 @@
+"""The page of figures: every row in `benchmarks/results/`, by device and benchmark.
+
+python -m benchmarks.page > docs/benchmarks.md
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+_CASE = ("preset", "op", "stage", "n", "k", "d", "batch", "pixels", "images")
+_FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "ms": ("ms", lambda value: f"{value:.3g}" if value < 100 else f"{value:.0f}"),
+    "ratio": ("× the other", lambda value: f"{value:.2f}"),
+    "speedup": ("× plain", lambda value: f"{value:.2f}"),
+    "over_floor": ("over floor", lambda value: f"{value:.2f}"),
+    "over_roof": ("over roof", lambda value: f"{value:.2f}"),
+    "over_best_peer": ("over best peer", lambda value: f"{value:.2f}"),
+    "images_per_s": ("images/s", lambda value: f"{value:.3g}"),
+    "tflops": ("TFLOP/s", lambda value: f"{value:.3g}"),
+    "wrong": ("wrong indices", str),
+    "identical": ("identical", lambda value: f"{value:.1%}"),
+    "codes_equal": ("codes equal", lambda value: f"{value:.2%}"),
+    "psnr": ("PSNR, dB", lambda value: f"{value:.0f}"),
+    "peak_bytes": ("peak, MB", lambda value: f"{value / 1e6:.1f}"),
+}
+
+_HEAD = """# Benchmarks
+
+What follows is made from the rows in `benchmarks/results/` by `make figures`; a test says when it is stale.
+Each command interleaves its contestants in one process and gives medians: CPU time on one thread on a processor, time
+between events on a GPU. `over floor` divides by the plain operation that nothing of the kind can do without (a matrix
+product, a sum); `over best peer` by the fastest other package of the same run: below 1 is faster. Peers that are not
+installed are named.
+
+```sh
+python -m benchmarks.nearest_code --json rows.json     # likewise code_stats, contrastive, degradations, restore
+```
+
+`--quick` ends within 50 s on two cores. Tests measure nothing: a figure is only as good as the machine was quiet, which
+the load beside the rows tells.
+"""
+
+
+def page(results: Path = RESULTS) -> str:
+    """Gives the page as Markdown.
+
+    Args:
+        results: A folder a device, a JSON file of rows a benchmark.
+    """
+    parts = [_HEAD]
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        for file in sorted(folder.glob("*.json")):
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            if rows:
+                parts.append("\n".join(_section(f"{file.stem}, {folder.name}", rows)))
+    return "\n".join(parts)
+
+
+def _section(title: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"## {title}\n"
+    told = rows[0]
+    facts = [told.get("device"), _counted(told.get("threads"), "thread"), f"torch {told.get('torch')}"]
+    facts += [f"load {told.get('load')}", told.get("date"), f"revision `{told.get('git')}`"]
+    yield ", ".join(str(fact) for fact in facts if fact) + ".\n"
+    cases = [name for name in _CASE if any(name in row for row in rows)]
+    figures = [name for name in _FIGURES if any(_known(row, name) for row in rows)]
+    yield _line([*cases, "implementation", *(_FIGURES[name][0] for name in figures)])
+    yield _line(["---"] * (len(cases) + 1 + len(figures)))
+    for row in rows:
+        shown = [_FIGURES[name][1](row[name]) if _known(row, name) else "" for name in figures]
+        name = f"**{row['impl']}**" if str(row["impl"]).startswith("codeprior") else str(row["impl"])
+        yield _line([*(str(row.get(case, "")) for case in cases), name, *shown])
+    for key, said in (("missing_peers", "Not installed"), ("left_out", "Left out by `--quick`")):
+        if told.get(key):
+            yield f"\n{said}: {', '.join(told[key])}."
+    yield ""
+
+
+def _known(row: Mapping[str, Any], name: str) -> bool:
+    return isinstance(row.get(name), int | float)
+
+
+def _counted(count: int | None, noun: str) -> str:
+    return "" if count is None else f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
