@@ -2,9 +2,10 @@
 
 `python -m examples.daefr.ablate --faces FACES --held-out OTHER_FACES --out runs/ablation --seeds 0 1 2`
 
-Stages 1a and 1b are trained once, or taken from `--hq` and `--lq`; association and restoration are trained for every
-seed, which draws their fresh weights, the order of the faces and the damage. Every variant of a seed sees the same
-faces. Started again on the same folder, it goes on.
+Stages 1a and 1b are trained once, or taken from `--hq` and `--lq`; association (unless `--associated` names a folder of
+it) and restoration are trained for every seed, which draws their fresh weights, the order of the faces and the damage.
+Every variant of a seed sees the same faces, and makes as many steps. Started again on the same folder, it goes on: a
+variant and seed that is judged already, in `cells.jsonl`, is not touched again.
 """
 
 import argparse
@@ -18,16 +19,16 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from codeprior import to_unit, weights
-from codeprior.losses import PerceptualLoss
+from codeprior.losses import PerceptualLoss, code_accuracy, code_loss
 from codeprior.metrics import psnr
 from codeprior.prior import VQGAN
 from codeprior.training import Source, Stage, Stream, open_images, train
 
 from . import recipes
 from .association_stage import AssociationStage
+from .cached_codes import use_cached_codes
 from .codebook_stage import CodebookStage
 from .recipes import Network
 from .restoration_stage import RestorationStage
@@ -67,48 +68,65 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
-    """Gives the figures of every variant, a mapping a seed; also writes them to `results.json` and `table.md`."""
+    """Gives the figures of every variant, a mapping a seed; also writes them to `results.json` and `table.md`.
+
+    Raises:
+        ValueError: The folder holds an ablation under other conditions.
+    """
     sizes = _networks()[arguments.network]
     side = arguments.degradation_size or max(sizes.size, 128)
+    journal = _Journal(arguments.out, _conditions(arguments))
     faces, held_out = (
         open_images(folders, size=side, cached=True) for folders in (arguments.faces, arguments.held_out)
     )
     bench = _Bench(arguments, sizes, side, faces)
     hq = bench.codebook("hq_codebook", arguments.hq)
     lq = bench.codebook("lq_codebook", arguments.lq)
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    exam: Exam | None = None
     for seed in arguments.seeds:
-        pair = bench.association(hq, lq, seed)
         for name, variant in VARIANTS.items():
-            first, second = pair if variant.associated else (weights.load(hq), weights.load(lq))
-            stage = bench.restoration(variant, weights.load(hq), first, second, seed, name)
-            results[name].append(judge(stage, held_out))
-    arguments.out.mkdir(parents=True, exist_ok=True)
+            if (name, seed) in journal.cells:
+                continue
+            first, second = bench.association(hq, lq, seed) if variant.associated else (hq, lq)
+            stage = bench.restoration(variant, hq, first, second, seed, name)
+            exam = exam or Exam(stage, held_out)
+            journal.add(name, seed, exam.judge(stage))
+    results = {name: [journal.cells[name, seed] for seed in arguments.seeds] for name in VARIANTS}
     (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (arguments.out / "table.md").write_text(table(results) + "\n")
     return results
 
 
-@torch.no_grad()
-def judge(stage: RestorationStage, held_out: Source) -> dict[str, float]:
-    """Gives the figures of a restorer on faces it has not seen, each degraded once, the same way for all.
+class Exam:
+    """Faces that no restorer has seen, each degraded once, the same way for all, with the teacher's codes.
 
     Args:
-        stage: A trained stage.
+        stage: Whose teacher and damage are everybody's.
         held_out: Faces.
     """
-    stage.model.eval()
-    stream = Stream(held_out, batch=1, seed=2024, flip=False)
-    rows = []
-    for step in range(len(held_out)):
-        pair = stage.faces(stream.at(step))
-        found = stage.losses(pair.degraded, stage.teacher.encode(pair.clean))
-        restored = to_unit(stage.model.restore(pair.degraded))
-        rows.append(
-            {"accuracy": float(found["accuracy"]), "code": float(found["code"]),
-             "psnr": float(psnr(restored, to_unit(pair.clean)).mean())}
-        )  # fmt: skip
-    return {name: mean(row[name] for row in rows) for name in HIGHER}
+
+    @torch.no_grad()
+    def __init__(self, stage: RestorationStage, held_out: Source):
+        # a batch that divides the count, so that the mean over batches is the mean over faces
+        batch = max(size for size in range(1, 17) if len(held_out) % size == 0)
+        stream = Stream(held_out, batch=batch, seed=2024, flip=False)
+        self.pairs = [stage.faces(stream.at(step)) for step in range(len(held_out) // batch)]
+        self.targets = [stage.teacher.encode(pair.clean) for pair in self.pairs]
+
+    @torch.no_grad()
+    def judge(self, stage: RestorationStage) -> dict[str, float]:
+        """Gives the figures of a trained stage, the names of `HIGHER`."""
+        stage.model.eval()
+        rows = []
+        for pair, target in zip(self.pairs, self.targets, strict=True):
+            logits = stage.model(pair.degraded).logits
+            restored = to_unit(stage.prior.decode(logits.argmax(-1)))
+            rows.append(
+                {"accuracy": float(code_accuracy(logits, target.indices)),
+                 "code": float(code_loss(logits, target.indices)),
+                 "psnr": float(psnr(restored, to_unit(pair.clean)).mean())}
+            )  # fmt: skip
+        return {name: mean(row[name] for row in rows) for name in HIGHER}
 
 
 def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -135,6 +153,30 @@ def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     )
 
 
+class _Journal:
+    """The figures found so far, a line a variant and seed, and what they were found under."""
+
+    def __init__(self, folder: Path, conditions: Mapping[str, object]):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, told = folder / "cells.jsonl", folder / "conditions.json"
+        if told.exists():
+            before = json.loads(told.read_text())
+            changed = [key for key in {**before, **conditions} if before.get(key) != conditions.get(key)]
+            if changed:
+                raise ValueError(f"{folder} holds an ablation with another {', '.join(changed)}; give another folder")
+        told.write_text(json.dumps(conditions, indent=1) + "\n")
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.cells = {(row.pop("variant"), row.pop("seed")): row for row in map(json.loads, lines)}
+
+    def add(self, variant: str, seed: int, figures: dict[str, float]) -> None:
+        """Notes the figures of a variant and seed; the file is replaced in one step."""
+        self.cells[variant, seed] = figures
+        rows = [{"variant": name, "seed": number} | row for (name, number), row in self.cells.items()]
+        beside = self.path.with_suffix(".part")
+        beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        beside.replace(self.path)
+
+
 class _Bench:
     """Trains the stages of the ablation, each in a folder of its own."""
 
@@ -144,7 +186,7 @@ class _Bench:
             {"batch": arguments.batch} if arguments.batch else {}
         )
         # windows suit the small network; a smaller one sees whole faces
-        self.windows = {} if sizes == recipes.small_network() else {"crop": None}
+        self.windows = {} if sizes.size == recipes.small_network().size else {"crop": None}
 
     def codebook(self, name: str, given: Path | None) -> Path:
         """Gives the weights of stage 1a or 1b."""
@@ -160,27 +202,32 @@ class _Bench:
             weights.save(path, stage.model)
         return path
 
-    def association(self, hq: Path, lq: Path, seed: int) -> tuple[nn.Module, nn.Module]:
-        """Gives the two VQGANs of stage 2."""
-        base = recipes.association_small()
-        steps = self.arguments.association_steps or base.steps
-        recipe = replace(base, steps=steps, seed=seed, **self.shared, **self.windows)
-        torch.manual_seed(seed)
-        first, second = (_vqgan(path) for path in (hq, lq))
-        stage = AssociationStage(recipe, hq=first, lq=second, perceptual=self._perceptual(recipe))
-        self._train(stage, recipe, seed, self.arguments.out / f"association-{seed}")
-        return stage.hq, stage.lq
+    def association(self, hq: Path, lq: Path, seed: int) -> tuple[Path, Path]:
+        """Gives the weights of the two VQGANs of stage 2."""
+        folder = self.arguments.associated or self.arguments.out / f"association-{seed}"
+        paths = folder / "hq_vqgan.safetensors", folder / "lq_vqgan.safetensors"
+        if not all(path.exists() for path in paths):
+            base = recipes.association_small()
+            steps = self.arguments.association_steps or base.steps
+            recipe = replace(base, steps=steps, seed=seed, **self.shared, **self.windows)
+            torch.manual_seed(seed)
+            first, second = (_vqgan(path) for path in (hq, lq))
+            stage = AssociationStage(recipe, hq=first, lq=second, perceptual=self._perceptual(recipe))
+            self._train(stage, recipe, seed, folder)
+            for path, network in zip(paths, (stage.hq, stage.lq), strict=True):
+                weights.save(path, network)
+        return paths
 
     def restoration(
-        self, variant: Variant, teacher: nn.Module, hq: nn.Module, lq: nn.Module, seed: int, name: str
+        self, variant: Variant, teacher: Path, hq: Path, lq: Path, seed: int, name: str
     ) -> RestorationStage:
-        """Gives the trained stage 3 of a variant."""
+        """Gives the trained stage 3 of a variant; the targets of every face are asked of the teacher once."""
         base = recipes.restoration_small()
         steps = self.arguments.restoration_steps or base.steps
         recipe = replace(base, steps=steps, seed=seed, branches=variant.branches, fusion=variant.fusion, **self.shared)
         torch.manual_seed(seed)
-        networks = [network for network in (teacher, hq, lq) if isinstance(network, VQGAN)]
-        stage = RestorationStage(recipe, teacher=networks[0], hq=networks[1], lq=networks[2])
+        stage = RestorationStage(recipe, teacher=_vqgan(teacher), hq=_vqgan(hq), lq=_vqgan(lq))
+        use_cached_codes(stage, self.arguments.out / "codes.safetensors", self.faces)
         self._train(stage, recipe, seed, self.arguments.out / f"{name}-{seed}")
         return stage
 
@@ -212,12 +259,20 @@ def _with_error(values: Sequence[float]) -> str:
     return f"{mean(values):.4f}{error}"
 
 
+def _conditions(arguments: argparse.Namespace) -> dict[str, object]:
+    # whatever a figure depends on; more seeds and another number of threads may come later
+    free = ("out", "seeds", "threads", "quiet")
+    plain = {key: value for key, value in vars(arguments).items() if key not in free}
+    return json.loads(json.dumps(plain, default=str))
+
+
 def _networks() -> dict[str, Network]:
     tiny = replace(
         recipes.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2, 2), decoder_blocks=1,
         groups=4, fusion_groups=4, fusion_heads=2, width=16, layers=1, heads=2, hidden=16,
     )  # fmt: skip
-    return {"small": recipes.small_network(), "tiny": tiny}
+    small = recipes.small_network()
+    return {"small": small, "narrow": replace(small, width=128, layers=2, heads=4, hidden=256), "tiny": tiny}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,9 +281,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--held-out", type=Path, nargs="+", required=True, help="folders of other faces, to judge by")
     parser.add_argument("--out", type=Path, required=True, help="folder of all the runs, results.json and table.md")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run of every variant each")
-    parser.add_argument("--network", choices=_networks(), default="small", help="sizes of the networks")
+    parser.add_argument(
+        "--network", choices=_networks(), default="small", help="sizes; narrow: small with a quarter of the predictor"
+    )
     parser.add_argument("--hq", type=Path, help="weights of stage 1a, instead of training them")
     parser.add_argument("--lq", type=Path, help="weights of stage 1b, instead of training them")
+    parser.add_argument("--associated", type=Path, help="folder of stage 2, for all seeds, instead of training it")
     for stage in ("codebook", "association", "restoration"):
         parser.add_argument(f"--{stage}-steps", type=int, help="instead of the small recipe's")
     parser.add_argument("--batch", type=int, help="instead of the small recipes'")
