@@ -1,4 +1,5 @@
 import json
+import json
 from pathlib import Path
 
 from benchmarks.page import page
