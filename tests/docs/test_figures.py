@@ -1,12 +1,9 @@
 import json
-import json
 from pathlib import Path
 
 from benchmarks.page import page
 
-_ROWS = (
-    '[{"op": "search", "n": 9, "impl": "codeprior", "ms": 1.5, "over_floor": 0.5, "wrong": 0, "torch": "2", "load": 1}]'
-)
+_ROW = {"op": "search", "n": 9, "impl": "codeprior", "ms": 1.5, "over_floor": 0.5, "wrong": 0, "torch": "2", "load": 1}
 
 
 def test_the_page_of_figures_is_made_from_the_rows_that_are_kept():
