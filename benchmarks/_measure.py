@@ -11,7 +11,6 @@ import os
 import platform
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,14 +39,12 @@ def arguments(description: str) -> Given:
 
 @contextmanager
 def settled() -> Iterator[str]:
-    """One thread, one seed, and a folder for the compiled lookup where none was chosen; gives the device's type."""
+    """One thread on the CPU, and one seed; gives the device's type."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("CODEPRIOR_CACHE", folder)
-        yield device
+    yield device
 
 
 def interleaved(providers: Providers, *, seconds: float, rounds: int = 15) -> dict[str, list[float]]:

@@ -19,6 +19,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # compiled code stays out of the home folder; workers and later runs share it
+    os.environ.setdefault("CODEPRIOR_CACHE", str(config.rootpath / ".pytest_cache" / "compiled"))
     # workers share two cores; more threads than cores makes small tensors slower, not faster
     torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else min(2, os.cpu_count() or 1))
 

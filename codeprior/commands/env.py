@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     import torch
 
+    from codeprior.kernels import explain
+
     print(f"codeprior {__version__}; Python {platform.python_version()} on {platform.platform()}")
     print(f"interpreter: {sys.executable}")
     for name in _NEEDED:
@@ -45,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     for index in range(torch.cuda.device_count()):
         print(f"cuda:{index}: {torch.cuda.get_device_name(index)}")
     print(f"cuda: {torch.version.cuda or 'none'}; mps: {'yes' if torch.backends.mps.is_available() else 'no'}")
+    print(explain())
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from codeprior.kernels import _compile
 from codeprior.kernels._choose import ImplUnavailable, choose, wanted
 from codeprior.kernels.code_stats.choices import stats_reasons
 from codeprior.kernels.contrastive.choices import contrastive_reasons
@@ -19,6 +20,8 @@ _OPS = {
 def explain(device: str | None = None) -> str:
     """Gives a line for each op and implementation: which one runs on this machine, and why the others do not.
 
+    What compiles on first use is compiled now, to know whether it can.
+
     Args:
         device: Type of device, `"cpu"` or `"cuda"`; None takes the GPU where there is one.
 
@@ -27,6 +30,7 @@ def explain(device: str | None = None) -> str:
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     lines = [f"device: {torch.cuda.get_device_name() if device == 'cuda' and torch.cuda.is_available() else device}"]
+    lines.append(f"compiled code: {_compile.folder_of_libraries()}")
     for op, table in _OPS.items():
         reasons = table(device)
         try:

@@ -9,6 +9,8 @@ from codeprior.kernels._layout import as_rows, check_width, like_grid, like_late
 from codeprior.kernels.nearest_code import fused, ops
 from codeprior.kernels.nearest_code.choices import choose_lookup
 
+_SMALL = 2**22  # multiplications; under a millisecond by any implementation
+
 
 class Lookup(NamedTuple):
     """What `lookup` gives."""
@@ -84,4 +86,6 @@ def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: st
         unfit = "it screens float32 and half precision, not float64"
     elif codebook.shape[1] > 512:
         unfit = "its codes are at most 512 wide"
-    return choose_lookup(impl, latent.device.type, unfit=unfit)
+    # while tracing the sizes are symbols, and a compiler is at work anyway
+    small = not torch.compiler.is_compiling() and latent.numel() * len(codebook) < _SMALL
+    return choose_lookup(impl, latent.device.type, unfit=unfit, small=small)

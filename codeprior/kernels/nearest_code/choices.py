@@ -1,26 +1,28 @@
 """Which implementations of the lookup can run on given tensors, best first, and why the others cannot."""
 
-from codeprior.kernels._choose import Reasons, choose, constant_while_tracing
+from codeprior.kernels._choose import Reasons, choose, constant_while_tracing, wanted
 from codeprior.kernels._device import why_not_triton
 from codeprior.kernels.nearest_code.compiled import why_not_compiled
 
 
 @constant_while_tracing
-def choose_lookup(impl: str | None, device: str, *, unfit: str | None = None) -> str:
+def choose_lookup(impl: str | None, device: str, *, unfit: str | None = None, small: bool = False) -> str:
     """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing.
 
     Args:
         impl: The caller's argument.
         device: Type of the tensors' device.
         unfit: Why the Triton kernel cannot read these tensors, where it cannot.
+        small: The problem is done sooner than a compiler; the indices are the same whichever runs.
 
     Raises:
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
-    return choose("nearest_code", impl, reasons=lookup_reasons(device, unfit=unfit))
+    small = small and wanted("nearest_code", impl)[0] is None
+    return choose("nearest_code", impl, reasons=lookup_reasons(device, unfit=unfit, small=small))
 
 
-def lookup_reasons(device: str, *, unfit: str | None = None) -> Reasons:
+def lookup_reasons(device: str, *, unfit: str | None = None, small: bool = False) -> Reasons:
     """Gives, for each implementation, a function that says why it cannot run, or None."""
 
     def triton() -> str | None:
@@ -30,4 +32,4 @@ def lookup_reasons(device: str, *, unfit: str | None = None) -> Reasons:
     if device != "cpu":
         return {"triton": triton, "compiled": lambda: f"it reads CPU tensors, not {device}"} | plain
     # on the CPU Triton is an interpreter for tests: never chosen, only asked for
-    return {"compiled": why_not_compiled} | plain | {"triton": triton}
+    return {"compiled": lambda: why_not_compiled(small=small)} | plain | {"triton": triton}

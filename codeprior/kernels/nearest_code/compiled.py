@@ -1,6 +1,6 @@
-"""The lookup for CPUs with a C++ compiler: screen.cpp, compiled once and kept in the folder that CODEPRIOR_CACHE names.
+"""The lookup for CPUs with a C++ compiler: screen.cpp, compiled on first use and kept in the user's cache.
 
-Without that folder nothing is compiled and nothing is written: the plain blocks run instead.
+Where it cannot be compiled the plain blocks run instead, and `explain` says why.
 
 The screen is a matrix product whose tiles are reduced while they are in registers, so that no score is ever stored. Its
 rounding is bounded per row; rows whose runner-up is within the bound are settled in float64.
@@ -8,14 +8,7 @@ rounding is bounded per row; rows whose runner-up is within the bound are settle
 
 import ctypes
 import functools
-import hashlib
 import math
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codeprior.kernels import _compile
 from codeprior.kernels._choose import ImplUnavailable
 from codeprior.kernels.nearest_code.settle import margin, middle, settle
 
 _SOURCE = Path(__file__).with_name("screen.cpp")
-# no -ffast-math: linking with it changes the rounding of the whole process
-_LOOSER = ["-ffinite-math-only", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
-_COMPILERS = ("c++", "g++", "clang++")
-_FLAGS = ["-O3", "-march=native", "-shared", "-fPIC", *_LOOSER]
+_FLAGS = ("-ffinite-math-only", "-fno-signed-zeros")
 _PACKED = 2**21  # floats of the table that are packed at a time: 8 MB
 _PANEL = 2**18  # floats of rows that are converted at a time, where they are not float32: 1 MB
 _CROWDED = 32  # candidates per row from which codes are first rid of their duplicates
@@ -39,9 +30,15 @@ _THREADED = 2**24  # multiplications from which threads pay
 _LARGEST = torch.finfo(torch.float32).max
 
 
-def why_not_compiled() -> str | None:
-    """Gives the reason why the compiled lookup cannot run here, or None."""
-    found = _load(os.environ.get("CODEPRIOR_CACHE", ""), os.environ.get("CXX", ""))
+def why_not_compiled(*, small: bool = False) -> str | None:
+    """Gives the reason why the compiled lookup cannot run here, or None; compiles it where that pays.
+
+    Args:
+        small: The problem at hand is done sooner than the compiler.
+    """
+    if small and not _compile.is_compiled(_SOURCE, *_FLAGS):
+        return "it has not been compiled yet, and so small a problem does not pay for that"
+    found = _compile.compiled(_SOURCE, *_FLAGS)
     return found if isinstance(found, str) else None
 
 
@@ -220,25 +217,8 @@ def _aligned(count: int) -> Tensor:
     return room[(-(room.data_ptr() // 4)) % 16 :][:count]
 
 
-def _library() -> ctypes.CDLL:
-    found = _load(os.environ.get("CODEPRIOR_CACHE", ""), os.environ.get("CXX", ""))
-    if isinstance(found, str):
-        raise ImplUnavailable(f"nearest_code: the compiled lookup cannot run here: {found}.")
-    return found
-
-
 @functools.cache
-def _load(folder: str, named: str) -> ctypes.CDLL | str:
-    """The library, or the reason why there is none; a compiler that failed is not asked again."""
-    if not folder:
-        return "no folder for compiled code is chosen; set CODEPRIOR_CACHE to one, ~/.cache/codeprior for instance"
-    compiler = shlex.split(named) or [path for name in _COMPILERS if (path := shutil.which(name))][:1]
-    if not compiler:
-        return "no C++ compiler is on the path; install one or set CXX"
-    try:
-        library = ctypes.CDLL(str(_compile(compiler, Path(folder).expanduser().absolute())))
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
+def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     library.tile_width.restype = library.scratch_floats.restype = library.settle.restype = count
     library.tile_width.argtypes = library.scratch_floats.argtypes = [count]
@@ -253,28 +233,8 @@ def _load(folder: str, named: str) -> ctypes.CDLL | str:
     return library
 
 
-def _compile(compiler: list[str], folder: Path) -> Path:
-    target = folder / f"screen-{_fingerprint(compiler)}.so"
-    if target.exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # the compiler's own temporary files stay inside as well
-    with tempfile.TemporaryDirectory(dir=folder) as inside:
-        built = Path(inside) / target.name
-        result = subprocess.run(
-            [*compiler, *_FLAGS, "-o", str(built), str(_SOURCE)],
-            capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"TMPDIR": inside},
-        )  # fmt: skip
-        if result.returncode:
-            raise OSError(f"{compiler[0]} could not compile {_SOURCE.name}: {result.stderr.strip()[:200]}")
-        built.replace(target)
-    return target
-
-
-def _fingerprint(compiler: list[str]) -> str:
-    processor = platform.machine() + platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    text = " ".join([*compiler, *_FLAGS, processor]).encode() + _SOURCE.read_bytes()
-    return hashlib.sha256(text).hexdigest()[:16]
+def _library() -> ctypes.CDLL:
+    found = _compile.compiled(_SOURCE, *_FLAGS)
+    if isinstance(found, str):
+        raise ImplUnavailable(f"nearest_code: the compiled lookup cannot run here: {found}.")
+    return _bound(found)

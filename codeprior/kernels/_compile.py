@@ -1,0 +1,172 @@
+"""C++ sources of the ops: compiled on first use for the processor at hand, and kept in the user's cache.
+
+The folder is `$CODEPRIOR_CACHE`, else `$XDG_CACHE_HOME/codeprior`, else `~/.cache/codeprior`; `CODEPRIOR_CACHE=off`, or
+an empty one, compiles nothing. What is loaded runs with the user's rights: the folder must be theirs, and closed to
+others. A file's name holds a hash of all that went into it and one of its own bytes, so that what is stale or damaged
+is not found, and is compiled again.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+_LOG = logging.getLogger(__name__)
+# no -ffast-math: linking with it changes the rounding of the whole process
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fno-trapping-math", "-fno-math-errno")
+_COMPILERS = ("c++", "g++", "clang++")
+_SECONDS = 120
+
+
+class _Key(NamedTuple):
+    source: Path
+    flags: tuple[str, ...]
+    folder: str
+    compiler: str
+
+
+_loaded: dict[_Key, ctypes.CDLL | str] = {}
+
+
+def compiled(source: Path, *flags: str) -> ctypes.CDLL | str:
+    """Gives the library that a source file makes, compiled where it is not there yet, or the reason why there is none.
+
+    A compiler that failed is not asked again in this process.
+
+    Args:
+        source: A C++ file.
+        flags: What the compiler is told beyond optimisation for this processor.
+    """
+    key = _key(source, flags)
+    if key not in _loaded:
+        _loaded[key] = _library(key)
+    return _loaded[key]
+
+
+def is_compiled(source: Path, *flags: str) -> bool:
+    """Gives whether a source's library was there when this process first asked, or is by now; compiles nothing."""
+    key = _key(source, flags)
+    return not isinstance(_loaded[key], str) if key in _loaded else _was_there(key)
+
+
+def folder_of_libraries() -> str:
+    """Gives the folder in which compiled code is kept, or the reason why there is none."""
+    try:
+        return str(_folder(_chosen()))
+    except OSError as error:
+        return str(error)
+
+
+def _chosen() -> str:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return os.environ.get("CODEPRIOR_CACHE", f"{home}/codeprior")
+
+
+def _key(source: Path, flags: tuple[str, ...]) -> _Key:
+    return _Key(source, flags, _chosen(), os.environ.get("CXX", ""))
+
+
+def _library(key: _Key) -> ctypes.CDLL | str:
+    try:
+        folder, command = _folder(key.folder), (*_compiler(key.compiler), *_FLAGS, *key.flags)
+        name = _name(key.source, command)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _why_not_safe(folder) or ctypes.CDLL(
+            str(_find(folder, name) or _compile(key.source, command, folder, name))
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+
+
+@functools.cache
+def _was_there(key: _Key) -> bool:
+    try:
+        folder, command = _folder(key.folder), (*_compiler(key.compiler), *_FLAGS, *key.flags)
+        return _why_not_safe(folder) is None and _find(folder, _name(key.source, command)) is not None
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _folder(chosen: str) -> Path:
+    if chosen.strip() in ("", "off"):
+        raise OSError("compiling is turned off by CODEPRIOR_CACHE")
+    if not hasattr(os, "geteuid"):
+        raise OSError("code is compiled on Linux and macOS only")
+    return Path(chosen).expanduser().absolute()
+
+
+def _compiler(named: str) -> tuple[str, ...]:
+    found = shlex.split(named) or [path for name in _COMPILERS if (path := shutil.which(name))][:1]
+    if not found:
+        raise OSError("no C++ compiler is on the path; install one or set CXX")
+    return tuple(found)
+
+
+def _why_not_safe(folder: Path) -> str | None:
+    if reason := _why_not_ours(folder):
+        return reason
+    for above in folder.resolve().parents:
+        mode = above.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"others could replace {folder}, because everyone may write into {above}"
+    return None
+
+
+def _why_not_ours(path: Path) -> str | None:
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        return f"{path} belongs to another user; set CODEPRIOR_CACHE to a folder of your own"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write into {path}; close it with chmod go-w, or set CODEPRIOR_CACHE to another folder"
+    return None
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    for path in sorted(folder.glob(f"{name}-*.so")):
+        if not path.is_symlink() and _why_not_ours(path) is None and path.name == _named_by_content(name, path):
+            return path
+    return None
+
+
+def _named_by_content(name: str, path: Path) -> str:
+    return f"{name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}.so"
+
+
+def _compile(source: Path, command: tuple[str, ...], folder: Path, name: str) -> Path:
+    start = time.perf_counter()
+    # the compiler's own temporary files stay inside as well
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        built = Path(inside) / f"{name}.so"
+        result = subprocess.run(
+            [*command, "-o", str(built), str(source)],
+            capture_output=True, text=True, timeout=_SECONDS, check=False, env=os.environ | {"TMPDIR": inside},
+        )  # fmt: skip
+        if result.returncode:
+            raise OSError(f"{command[0]} could not compile {source.name}: {result.stderr.strip()[:200]}")
+        built.chmod(0o700)
+        target = folder / _named_by_content(name, built)
+        built.replace(target)
+    _LOG.info("compiled %s in %.1f s, once for this machine: %s", source.name, time.perf_counter() - start, target)
+    return target
+
+
+@functools.cache
+def _name(source: Path, command: tuple[str, ...]) -> str:
+    # the flags after it change nothing in what it says
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    processor = platform.machine() + platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    text = "\n".join([*command, version.stdout, processor]).encode() + source.read_bytes()
+    return f"{source.stem}-{hashlib.sha256(text).hexdigest()[:16]}"
