@@ -9,6 +9,7 @@ resized to the model's size by area averaging; the truth is the clean face resiz
 """
 
 import csv
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from .data import resize
 
 _FORMAT = "codeprior test set 1"
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_chain = functools.cache(degradations.preset)  # a partial preset warns each time that it is made
 
 
 class Face(NamedTuple):
@@ -96,7 +98,7 @@ class TestSet:
         content = {
             "format": _FORMAT,
             "preset": self.preset,
-            "chain": repr(degradations.preset(self.preset)),
+            "chain": repr(_chain(self.preset)),
             "seed": self.seed,
             "degradation_size": self.degradation_size,
             "columns": columns,
@@ -121,7 +123,7 @@ class TestSet:
             raise ValueError(f"TestSet.load: {path} is no test set: {error}.") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f"TestSet.load: {path} is no test set of the format {_FORMAT!r}.")
-        chain = repr(degradations.preset(content["preset"]))
+        chain = repr(_chain(content["preset"]))
         if chain != content["chain"]:
             raise ValueError(
                 f"TestSet.load: the preset {content['preset']} of {path} was {content['chain']}, and is {chain} today; "
@@ -150,7 +152,7 @@ class TestSet:
         Yields:
             Every face once, in order; those that cannot be read, or are another picture today, with the reason.
         """
-        chain = degradations.preset(self.preset)
+        chain = _chain(self.preset)
         for start in range(0, len(self.faces), batch):
             rows, clean, large, gone = [], [], [], {}
             for row in range(start, min(start + batch, len(self.faces))):
@@ -189,7 +191,7 @@ def build(
         ValueError: There is no face, or a split is asked for and there is no index.
     """
     faces, unreadable = chosen_faces(folder, split=split, limit=limit)
-    op, side = degradations.preset(preset), (degradation_size, degradation_size)
+    op, side = _chain(preset), (degradation_size, degradation_size)
     drawn = [op.sample(side, torch.Generator().manual_seed(_seed(seed, face.name))) for face in faces]
     return TestSet(
         preset=preset, seed=seed, faces=faces, drawn=concatenate(drawn), degradation_size=degradation_size,
