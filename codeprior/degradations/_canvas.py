@@ -31,16 +31,14 @@ class Canvas(NamedTuple):
         """Gives one number a sample, shaped to go with the pixels: `b 1 1 1`."""
         return self.send(values, dtype)[:, None, None, None]
 
+    def extent(self) -> Tensor:
+        """Gives the sizes beside the pixels: `b 2`, int32."""
+        return self.send(self.sizes, torch.int32)
+
     @property
     def uniform(self) -> bool:
         """Whether all images have the size of the canvas."""
         return bool((self.sizes == self.pixels.shape[-2:]).all())
-
-    def gather(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Tensor:
-        """Gives `pixels[b, :, rows[b], columns[b]]` on the grid of both: `b 3 r c`."""
-        samples = torch.arange(len(self.sizes), device=self.pixels.device)[:, None, None, None]
-        channels = torch.arange(self.pixels.shape[1], device=self.pixels.device)[None, :, None, None]
-        return self.pixels[samples, channels, self.send(rows)[:, None, :, None], self.send(columns)[:, None, None, :]]
 
     def part(self, samples: NDArray[np.int64]) -> "Canvas":
         """Gives some of the samples."""
@@ -70,6 +68,8 @@ def merged(parts: Sequence[tuple[NDArray[np.int64], Canvas]]) -> Canvas:
 
 def routed(canvas: Canvas, choice: NDArray[np.integer], ways: Sequence[Callable[[Canvas, NDArray], Canvas]]) -> Canvas:
     """Sends each sample one of several ways; which one is known on the host."""
+    if len(choice) and (choice == choice[0]).all():
+        return ways[int(choice[0])](canvas, np.arange(len(choice)))
     parts = []
     for number, way in enumerate(ways):
         samples = np.flatnonzero(choice == number)

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from ._kernels import gaussian_taps, is_separable, kernel_matrix
+from ._kernels import NEGLIGIBLE, gaussian_taps, is_separable, kernel_matrix
 from ._pixels import pixels_from_planes
 from ._resize import resize_pixels
 from .record import Values
-
-_NEGLIGIBLE = 1e-11  # weight below which a tap is dropped: 1681 of them together are less than a rounding
 
 # nanoseconds, measured on a Zen 3 core: a block of 16 taps at an output pixel, and `cv2.filter2D`,
 # with the way to its pixels and `cv2.resize` after it, at an input pixel
@@ -30,7 +28,7 @@ def blurred_and_reduced(planes: np.ndarray, blur: Values, height: int, width: in
         taps_x, taps_y = (_between_zeros(gaussian_taps(size, float(sigma)) * excess) for sigma in blur["sigma"])
         image = _native.padded_planes(planes, scale, size // 2)
         return _native.reduce_separably(image, planes.shape[2], taps_y, taps_x, *between)
-    kernel[kernel < _NEGLIGIBLE] = 0
+    kernel[kernel < NEGLIGIBLE] = 0
     blocks = sum(np.count_nonzero(kernel[:, first : first + 16].any(1)) for first in range(0, size, 16))
     if height * width * blocks * _DIRECT < planes.shape[1] * planes.shape[2] * _DENSE:
         image = _native.padded_planes(planes, scale, size // 2)

@@ -13,23 +13,26 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.kernels._canvas import gathered
+
 from ._canvas import Canvas
-from ._torch_jpeg import tables
 
 _DEAD = 0.25**2
 
 
-def soft_canvas(canvas: Canvas, quality: np.ndarray) -> Tensor:
-    """Gives unit images, `b 3 H W`, with the gradient of a softened JPEG."""
+def soft_canvas(canvas: Canvas, tables: Tensor) -> Tensor:
+    """Gives unit images, `b 3 H W`, with the gradient of a softened JPEG; `tables` is `b 2 8 8`."""
     height, width = canvas.pixels.shape[-2:]
     tall, wide = (-(-side // 16) * 16 for side in (height, width))
     rows = np.minimum(np.arange(tall)[None], canvas.sizes[:, :1] - 1)
     columns = np.minimum(np.arange(wide)[None], canvas.sizes[:, 1:] - 1)
-    red, green, blue = (canvas.gather(rows, columns).clamp(0, 1) * 255).unbind(1)
+    levels = gathered(canvas.pixels, canvas.send(rows), canvas.send(columns)).clamp(0, 1) * 255
+    red, green, blue = levels.unbind(1)
+    steps = tables.float()
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     chroma = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1)
-    luma = _through(luma[:, None] - 128, canvas.send(tables(quality, chroma=False), torch.float32))[:, 0] + 128
-    chroma = _through(F.avg_pool2d(chroma, 2), canvas.send(tables(quality, chroma=True), torch.float32))
+    luma = _through(luma[:, None] - 128, steps[:, 0])[:, 0] + 128
+    chroma = _through(F.avg_pool2d(chroma, 2), steps[:, 1])
     blue, red = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False).unbind(1)
     image = torch.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], 1)
     return (image / 255)[..., :height, :width]

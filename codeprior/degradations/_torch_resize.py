@@ -8,17 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codeprior.kernels.blur_resize.reference import resized
+
 from ._canvas import Canvas, routed
+from ._torch_fused import fuses, resized_at_once
 from .record import Values
 
 
-def resize_canvas(canvas: Canvas, values: Values, rules: str, names: tuple[str, ...]) -> Canvas:
+def resize_canvas(canvas: Canvas, values: Values, rules: str, names: tuple[str, ...], mode: str) -> Canvas:
     """Gives each image at its new size, by its own interpolation."""
-    new = values["size"].astype(np.int64)
+    new, fused = values["size"].astype(np.int64), fuses(canvas, mode)
 
     def way(name: str):
         if name == "bilinear" and rules == "cv2":
-            return lambda part, samples: _bilinear(part, new[samples])
+            return lambda part, samples: (resized_at_once if fused else bilinear)(part, new[samples])
         return lambda part, samples: _by_matrices(part, new[samples], name, rules)
 
     return routed(canvas, values["interpolation"], [way(name) for name in names])
@@ -33,22 +36,17 @@ def between(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(first, 0, source - 1), part
 
 
-def _bilinear(canvas: Canvas, new: np.ndarray) -> Canvas:
-    height, width = new.max(0)
-    rows, part_y = _padded_places(canvas.sizes[:, 0], new[:, 0], height)
-    columns, part_x = _padded_places(canvas.sizes[:, 1], new[:, 1], width)
-    everything = np.tile(np.arange(canvas.pixels.shape[-2]), (len(new), 1))
-    left = canvas.gather(everything, columns)
-    right = canvas.gather(everything, np.minimum(columns + 1, canvas.sizes[:, 1:] - 1))
-    lines = Canvas(_between(left, right, canvas.send(part_x)[:, None, None, :]), canvas.sizes)
-    across = np.tile(np.arange(width), (len(new), 1))
-    upper = lines.gather(rows, across)
-    lower = lines.gather(np.minimum(rows + 1, canvas.sizes[:, :1] - 1), across)
-    way = canvas.send(part_y)[:, None, :, None]
-    result = _between(upper, lower, way)
+def bilinear(canvas: Canvas, new: np.ndarray) -> Canvas:
+    """Gives each image at its new size, with OpenCV's bits on x86."""
+    height, width = (int(side) for side in new.max(0))
     apart = _twice_rounded(canvas.sizes[:, 1], new[:, 1], width)
-    if apart.any():
-        result = torch.where(canvas.send(apart)[:, :, None, :], upper + way * (lower - upper), result)
+    result = resized(
+        canvas.pixels,
+        canvas.extent(),
+        canvas.send(new, torch.int32),
+        (height, width),
+        apart=canvas.send(apart) if apart.any() else None,
+    )
     return Canvas(result, new)
 
 
@@ -60,19 +58,6 @@ def _twice_rounded(old: np.ndarray, new: np.ndarray, length: int) -> NDArray[np.
     for number, (source, target) in enumerate(zip(old, new, strict=True)):
         result[number, 1:, twice_rounded(int(source), int(target))] = True
     return result
-
-
-def _between(a: torch.Tensor, b: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
-    """A fused multiply-add: the product is exact in double precision, and rounded to single once."""
-    return (way.double() * (b - a).double() + a.double()).float()
-
-
-def _padded_places(old: np.ndarray, new: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    first = np.zeros((len(new), length), np.int64)
-    part = np.zeros((len(new), length), np.float32)
-    for number, (source, target) in enumerate(zip(old, new, strict=True)):
-        first[number, :target], part[number, :target] = between(int(source), int(target))
-    return first, part
 
 
 def _by_matrices(canvas: Canvas, new: np.ndarray, name: str, rules: str) -> Canvas:

@@ -83,8 +83,15 @@ class Chain(Op):
         return image
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
-        for name, op in zip(self.names, self.ops, strict=True):
-            canvas = op._batch(canvas, part_of(values, name), mode)
+        from ._torch_fused import fuses, resized_at_once
+
+        parts = [(op, part_of(values, name)) for name, op in zip(self.names, self.ops, strict=True)]
+        while parts:
+            op, own = parts.pop(0)
+            if isinstance(op, Blur) and parts and _is_bilinear(*parts[0]) and fuses(canvas, mode):
+                canvas = resized_at_once(canvas, parts.pop(0)[1]["size"].astype(np.int64), own)
+            else:
+                canvas = op._batch(canvas, own, mode)
         return canvas
 
 
@@ -123,10 +130,10 @@ class Pair:
 
 
 def _is_bilinear(op: Op, values: Values) -> bool:
-    """Says whether an op resizes as `cv2.INTER_LINEAR` does."""
+    """Says whether an op resizes as `cv2.INTER_LINEAR` does, one sample or all of a batch."""
     if not isinstance(op, Resampling) or op.rules != "cv2":
         return False
-    return INTERPOLATIONS[int(values["interpolation"])] == "bilinear"
+    return bool(np.all(values["interpolation"] == INTERPOLATIONS.index("bilinear")))
 
 
 def part_names(ops: tuple[Op, ...]) -> tuple[str, ...]:

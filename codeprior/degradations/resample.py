@@ -59,7 +59,7 @@ class Resampling(Op):
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         from ._torch_resize import resize_canvas
 
-        return resize_canvas(canvas, values, self.rules, INTERPOLATIONS)
+        return resize_canvas(canvas, values, self.rules, INTERPOLATIONS, mode)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,12 +53,12 @@ class Unsharp(Op):
         return mask * sharp + (1 - mask) * image
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
-        from ._torch_blur import correlated
+        from ._torch_blur import correlated_canvas
 
         kernel = np.outer(self._taps(), self._taps())[None]
-        difference = canvas.pixels - correlated(canvas, kernel).pixels
+        difference = canvas.pixels - correlated_canvas(canvas, kernel).pixels
         mask = (difference.abs() * 255 > self.threshold).float()
-        mask = correlated(Canvas(mask, canvas.sizes), kernel).pixels
+        mask = correlated_canvas(Canvas(mask, canvas.sizes), kernel).pixels
         sharp = (canvas.pixels + self.weight * difference).clamp(0, 1)
         return Canvas(mask * sharp + (1 - mask) * canvas.pixels, canvas.sizes)
 

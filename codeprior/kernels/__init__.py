@@ -2,18 +2,23 @@
 
 from codeprior.kernels._choose import ImplUnavailable, use_impl
 from codeprior.kernels._explain import explain
+from codeprior.kernels.blur_resize import blur_resize
 from codeprior.kernels.code_stats import CodeStats, code_stats
 from codeprior.kernels.contrastive import symmetric_cross_entropy
+from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
 
 __all__ = [
     "CodeStats",
     "ImplUnavailable",
     "Lookup",
+    "blur_resize",
     "code_stats",
     "explain",
+    "jpeg",
     "lookup",
     "nearest_code",
+    "quality_tables",
     "residual_code",
     "symmetric_cross_entropy",
     "use_impl",

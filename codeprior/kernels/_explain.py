@@ -4,8 +4,10 @@ import torch
 
 from codeprior.kernels import _compile
 from codeprior.kernels._choose import ImplUnavailable, choose, wanted
+from codeprior.kernels.blur_resize.choices import blur_resize_reasons
 from codeprior.kernels.code_stats.choices import stats_reasons
 from codeprior.kernels.contrastive.choices import contrastive_reasons
+from codeprior.kernels.jpeg.choices import jpeg_reasons
 from codeprior.kernels.nearest_code.choices import lookup_reasons
 from codeprior.kernels.nearest_code.residual import residual_reasons
 
@@ -14,6 +16,8 @@ _OPS = {
     "residual_code": residual_reasons,
     "code_stats": stats_reasons,
     "contrastive": contrastive_reasons,
+    "blur_resize": blur_resize_reasons,
+    "jpeg": jpeg_reasons,
 }
 
 

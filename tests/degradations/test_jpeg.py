@@ -1,7 +1,5 @@
 """JPEG in torch against libjpeg, to the last sample; and the gradient that mode `diff` gives it."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 import torch
@@ -9,54 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeprior.degradations import Jpeg
-from codeprior.degradations._canvas import Canvas
-from codeprior.degradations._torch_jpeg import exact_levels
 from codeprior.degradations.compression import jpeg_levels
 
+from .every_jpeg import LONGEST, QUALITIES, Found, compared, content, every_width_and_quality
 from .reference import photograph
-
-
-class Found(NamedTuple):
-    samples: int
-    mismatches: int
-
-
-def compared(images: list[np.ndarray], quality: np.ndarray) -> Found:
-    """Mismatches of one ragged batch, `H W 3` of 8-bit levels each, with libjpeg image by image."""
-    sizes = np.array([image.shape[:2] for image in images])
-    height, width = sizes.max(0)
-    # what lies outside an image must not be read
-    pixels = np.full((len(images), 3, height, width), np.nan, np.float32)
-    for place, image in zip(pixels, images, strict=True):
-        place[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1) / np.float32(255)
-    ours = exact_levels(Canvas(torch.from_numpy(pixels), sizes), quality).numpy()
-    samples = mismatches = 0
-    for result, image, q in zip(ours, images, quality, strict=True):
-        truth = jpeg_levels(image, int(q)).transpose(2, 0, 1)
-        mismatches += int((result[:, : image.shape[0], : image.shape[1]] != truth).sum())
-        samples += truth.size
-    return Found(samples, mismatches)
-
-
-def contents(draw: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
-    """A piece of a photograph, noise, black-and-white noise, and one colour."""
-    photo = photograph(256).permute(1, 2, 0).numpy()
-    top, left = draw.integers(0, 256 - height), draw.integers(0, 256 - width)
-    return [
-        np.ascontiguousarray(photo[top : top + height, left : left + width]),
-        draw.integers(0, 256, (height, width, 3)).astype(np.uint8),
-        (255 * draw.integers(0, 2, (height, width, 3))).astype(np.uint8),
-        np.full((height, width, 3), draw.integers(0, 256, 3), np.uint8),
-    ]
 
 
 def test_every_quality_has_no_mismatch():
     """All qualities, in ragged batches of sizes up to 64²; the slow test has all sizes."""
     draw = np.random.default_rng(0)
     found = Found(0, 0)
-    for quality in range(1, 101):
+    for quality in QUALITIES:
         sizes = draw.integers(1, 65, (4, 2))
-        images = [contents(draw, *size)[number] for number, size in enumerate(sizes)]
+        images = [content(draw, number, *size) for number, size in enumerate(sizes)]
         found = Found(*np.add(found, compared(images, np.full(4, quality))))
     assert found.mismatches == 0
     assert found.samples > 1_000_000
@@ -66,21 +29,19 @@ def test_every_small_size_has_no_mismatch():
     """Chroma of two columns or less is not smoothed, and blocks are filled up from the edge: 1×1 to 18×18."""
     draw = np.random.default_rng(1)
     sizes = [(height, width) for height in range(1, 19) for width in range(1, 19)]
-    images = [contents(draw, *size)[number % 3] for number, size in enumerate(sizes)]
+    images = [content(draw, number % 3, *size) for number, size in enumerate(sizes)]
     assert compared(images, draw.integers(1, 101, len(images))).mismatches == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("height", range(1, 65))
+@pytest.mark.parametrize("height", range(1, LONGEST + 1))
 def test_every_size_up_to_64_and_every_quality_has_no_mismatch(height):
-    draw = np.random.default_rng(height)
-    for quality in range(1, 101):
-        images = [contents(draw, height, width)[(width + quality) % 4] for width in range(1, 65)]
-        assert compared(images, np.full(64, quality)).mismatches == 0
+    """`python -m tests.degradations.every_jpeg` runs the same in shards, and counts."""
+    assert every_width_and_quality(height).mismatches == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quality", range(1, 101))
+@pytest.mark.parametrize("quality", QUALITIES)
 def test_512_has_no_mismatch(quality):
     photo = photograph(512).permute(1, 2, 0).numpy()
     noise = np.random.default_rng(quality).integers(0, 256, (512, 512, 3)).astype(np.uint8)

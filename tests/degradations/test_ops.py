@@ -10,7 +10,7 @@ from codeprior.degradations import GaussianBlur, GaussianNoise, PoissonNoise, pr
 from codeprior.degradations._canvas import Canvas
 from codeprior.degradations._native import enlarge_levels
 from codeprior.degradations._normal import normals
-from codeprior.degradations._torch_resize import _bilinear, matrix
+from codeprior.degradations._torch_resize import bilinear, matrix
 
 from .reference import photograph
 
@@ -80,7 +80,7 @@ def test_bilinear_enlargement_is_opencvs_to_the_bit(target):
         truth = cv2.resize(np.ascontiguousarray(image[..., ::-1]), (target, target))[..., ::-1]
         sizes = np.array([[source, source]])
         canvas = Canvas(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None], sizes)
-        ours = _bilinear(canvas, np.array([[target, target]])).pixels[0].permute(1, 2, 0).numpy()
+        ours = bilinear(canvas, np.array([[target, target]])).pixels[0].permute(1, 2, 0).numpy()
         # where a weight is 0 but for a rounding, the last place may differ
         np.testing.assert_allclose(ours, truth, atol=6e-8, rtol=0)
         planes = np.empty((3, target, target), np.uint8)
