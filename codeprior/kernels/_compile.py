@@ -168,5 +168,7 @@ def _name(source: Path, command: tuple[str, ...]) -> str:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    text = "\n".join([*command, version.stdout, processor]).encode() + source.read_bytes()
+    # what it includes lies beside it
+    parts = [source, *sorted(source.parent.glob("*.hpp"))]
+    text = "\n".join([*command, version.stdout, processor]).encode() + b"".join(part.read_bytes() for part in parts)
     return f"{source.stem}-{hashlib.sha256(text).hexdigest()[:16]}"

@@ -41,10 +41,10 @@ def test_without_a_word_the_compiled_lookup_is_kept_in_the_users_cache(cache, tm
     with caplog.at_level(logging.INFO, "codeprior"):
         assert "nearest_code: compiled runs (auto)" in explain("cpu")
         explain("cpu")
-    kept = [path for path in (tmp_path / "home" / ".cache" / "codeprior").iterdir() if path.stem.startswith("screen-")]
+    kept = [path for path in (tmp_path / "home" / ".cache" / "codeprior").iterdir() if path.stem.startswith("lookup-")]
     assert [path.suffix for path in kept] == [".so"]
     assert list(elsewhere.iterdir()) == []
-    assert sum("compiled screen.cpp in" in record.message for record in caplog.records) == 1
+    assert sum("compiled lookup.cpp in" in record.message for record in caplog.records) == 1
 
 
 def test_the_home_folder_is_the_last_resort(monkeypatch):
@@ -72,7 +72,7 @@ def test_a_small_problem_does_not_wait_for_the_compiler(cache):
     assert not cache.exists()
     # 2²² multiplications
     nearest_code(torch.zeros(64, 64), torch.zeros(1024, 64))
-    assert len(list(cache.glob("screen-*.so"))) == 1
+    assert len(list(cache.glob("lookup-*.so"))) == 1
 
 
 def test_nothing_is_compiled_at_import(tmp_path):
@@ -157,6 +157,6 @@ def test_a_compiler_that_fails_is_asked_once(tmp_path, monkeypatch):
     monkeypatch.setenv("CODEPRIOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", str(broken))
     for _ in range(2):
-        assert "could not compile screen.cpp: no such flag" in why_not_compiled()
+        assert "could not compile lookup.cpp: no such flag" in why_not_compiled()
     assert (tmp_path / "asked").read_text() == "asked\n"
     assert os.listdir(tmp_path / "cache") == []

@@ -71,8 +71,35 @@ def test_statistics_are_the_same_at_every_run_and_for_any_count_of_threads():
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("width", [8, 300])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_parts_of_the_table_and_chunks_of_rows_do_not_matter(width, threads, monkeypatch):
+    if reason := compiled.why_not_compiled():
+        pytest.skip(reason)
+    # more codes than are packed at a time, more rows than lie between two packings, near ties in every part
+    rows, codes = (70_000, 40) if width == 8 else (800, 9000)
+    codebook = torch.randn(codes, width).bfloat16().float()
+    chosen = torch.randint(0, codes, (rows,))
+    latent = codebook[chosen] + 1e-3
+    codebook = torch.cat([codebook, codebook.flip(0)])
+    latent = rearrange(latent, "(b s) d -> b d s 1", b=4).contiguous()
+    monkeypatch.setattr(compiled, "_THREADED", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = nearest_code(latent, codebook, impl="compiled").flatten()
+    finally:
+        torch.set_num_threads(before)
+    # each row lies beside its code, and of the two that are equal the first is asked for
+    assert torch.equal(found, chosen)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_types_are_compared_as_they_are(impl, dtype):
+    if impl == "compiled" and dtype == torch.float64:
+        with pytest.raises(ImplUnavailable, match="it screens float32 and half precision, not float64"):
+            nearest_code(torch.zeros(1, 8).double(), torch.zeros(2, 8), impl=impl)
+        return
     for name, (rows, codebook) in families(8).items():
         if dtype == torch.float16 and codebook.abs().max() > 6e4:
             continue
@@ -80,6 +107,7 @@ def test_other_types_are_compared_as_they_are(impl, dtype):
         assert torch.equal(nearest_code(rows, codebook, impl=impl), truth(rows, codebook)), name
 
 
+@pytest.mark.parametrize("impl", ["blocked", "reference"])
 def test_float64_differences_below_float32_are_seen(impl):
     codebook = torch.tensor([[1.0], [1.0 + 1e-12]], dtype=torch.float64)
     assert nearest_code(codebook, codebook, impl=impl).tolist() == [0, 1]
@@ -138,10 +166,6 @@ def test_the_way_the_work_is_cut_up_does_not_matter(monkeypatch):
         monkeypatch.setattr(blocked, "_PANEL", 64)
         monkeypatch.setattr(settle, "_SCORES", 64)
         assert torch.equal(blocked.nearest_rows(rows, codebook), whole)
-        if not compiled.why_not_compiled():
-            monkeypatch.setattr(compiled, "_PACKED", 5 * size)
-            monkeypatch.setattr(compiled, "_THREADED", 1)
-            assert torch.equal(compiled.nearest_rows(rows.mT.contiguous().mT, codebook), whole)
 
 
 def test_the_bound_holds_for_the_screen_it_certifies():

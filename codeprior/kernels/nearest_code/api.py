@@ -81,11 +81,11 @@ def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: st
     check_width(op, latent, codebook.shape[1])
     if latent.device != codebook.device:
         raise ValueError(f"{op}: expected latent and codebook on one device, got {latent.device}, {codebook.device}.")
-    unfit = None
+    unfit = {}
     if torch.float64 in (latent.dtype, codebook.dtype):
-        unfit = "it screens float32 and half precision, not float64"
+        unfit = dict.fromkeys(("triton", "compiled"), "it screens float32 and half precision, not float64")
     elif codebook.shape[1] > 512:
-        unfit = "its codes are at most 512 wide"
+        unfit = {"triton": "its codes are at most 512 wide"}
     # while tracing the sizes are symbols, and a compiler is at work anyway
     small = not torch.compiler.is_compiling() and latent.numel() * len(codebook) < _SMALL
     return choose_lookup(impl, latent.device.type, unfit=unfit, small=small)

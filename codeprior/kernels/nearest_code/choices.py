@@ -1,18 +1,23 @@
 """Which implementations of the lookup can run on given tensors, best first, and why the others cannot."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from codeprior.kernels._choose import Reasons, choose, constant_while_tracing, wanted
 from codeprior.kernels._device import why_not_triton
 from codeprior.kernels.nearest_code.compiled import why_not_compiled
 
+_FIT: Mapping[str, str] = MappingProxyType({})
+
 
 @constant_while_tracing
-def choose_lookup(impl: str | None, device: str, *, unfit: str | None = None, small: bool = False) -> str:
+def choose_lookup(impl: str | None, device: str, *, unfit: Mapping[str, str] = _FIT, small: bool = False) -> str:
     """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing.
 
     Args:
         impl: The caller's argument.
         device: Type of the tensors' device.
-        unfit: Why the Triton kernel cannot read these tensors, where it cannot.
+        unfit: For an implementation, why it cannot read these tensors.
         small: The problem is done sooner than a compiler; the indices are the same whichever runs.
 
     Raises:
@@ -22,14 +27,14 @@ def choose_lookup(impl: str | None, device: str, *, unfit: str | None = None, sm
     return choose("nearest_code", impl, reasons=lookup_reasons(device, unfit=unfit, small=small))
 
 
-def lookup_reasons(device: str, *, unfit: str | None = None, small: bool = False) -> Reasons:
+def lookup_reasons(device: str, *, unfit: Mapping[str, str] = _FIT, small: bool = False) -> Reasons:
     """Gives, for each implementation, a function that says why it cannot run, or None."""
 
     def triton() -> str | None:
-        return why_not_triton(device) or unfit
+        return why_not_triton(device) or unfit.get("triton")
 
     plain = {"blocked": lambda: None, "reference": lambda: None}
     if device != "cpu":
         return {"triton": triton, "compiled": lambda: f"it reads CPU tensors, not {device}"} | plain
     # on the CPU Triton is an interpreter for tests: never chosen, only asked for
-    return {"compiled": lambda: why_not_compiled(small=small)} | plain | {"triton": triton}
+    return {"compiled": lambda: unfit.get("compiled") or why_not_compiled(small=small)} | plain | {"triton": triton}

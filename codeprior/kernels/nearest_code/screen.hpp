@@ -1,14 +1,16 @@
-// The float32 screen of compiled.py: best score, runner-up and index of each row in one pass over a packed table, and
-// the float64 settling of the rows whose runner-up is too close.
+// The float32 screen of lookup.cpp: best score, runner-up and index of each row in one pass over a packed table, and the
+// float64 settling of the rows whose runner-up is too close.
 //
 // score(x, c) = |c|^2 / 2 - x . c, a matrix product whose tiles never leave the registers. A tile is ROWS rows by VECS
 // vectors of codes; `best`, `second` and `found` are kept per lane, and reduced once a row. Where vectors are short the
 // bookkeeping costs as much as the product: there a lane keeps the smallest of its VECS scores, the second is that of
 // another group, and the members of the winning group are scored once more.
-// Compiled with -ffinite-math-only: rows and tables that are not finite are told by their norms, in compiled.py.
+// Compiled with -ffinite-math-only: what is not finite is told by the bits of its norm.
+#pragma once
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #if defined(__AVX512F__)
 enum { LANES = 16, TALL = 12, FLAT = 6 };
@@ -17,10 +19,11 @@ enum { LANES = 8, TALL = 6, FLAT = 3 };
 #else
 enum { LANES = 4, TALL = 8, FLAT = 4 };
 #endif
-enum { BLOCK = 96, SHORT = 32, DEPTH = 256, TREE = 32, LINE = 16 };  // DEPTH: dims of a tile that fit the innermost cache
+// DEPTH: dims of a tile that fit the innermost cache; LINE: floats of a line of it
+enum : int64_t { BLOCK = 96, SHORT = 32, DEPTH = 256, TREE = 32, LINE = 16 };
 
-typedef float vec __attribute__((vector_size(LANES * 4)));
-typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(LANES * 4), may_alias));
 
 static inline vec lesser(vec a, vec b) { return a < b ? a : b; }
 static inline vec greater(vec a, vec b) { return a > b ? a : b; }
@@ -44,23 +47,98 @@ template <int STEP> static inline float least_of(vec v) {
 }
 static inline float *aligned(float *at) { return at + ((-(intptr_t)at / 4) & (LANES - 1)); }
 
+// elements of rows are exact in float32
+struct BFloat16 {
+    uint16_t bits;
+    operator float() const {
+        uint32_t wide = (uint32_t)bits << 16;
+        float value;
+        memcpy(&value, &wide, 4);
+        return value;
+    }
+};
+struct Float16 {
+    uint16_t bits;
+    operator float() const {
+        uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = (uint32_t)(bits & 0x7fff) << 13, wide;
+        float value;
+        memcpy(&value, &rest, 4);
+        value *= 0x1p112f;
+        memcpy(&wide, &value, 4);
+        // the largest exponent is that of infinity and NaN
+        wide = (rest >= 0x0f800000 ? rest | 0x7f800000 : wide) | sign;
+        memcpy(&value, &wide, 4);
+        return value;
+    }
+};
+enum Kind { FLOAT32, BFLOAT16, FLOAT16 };
+
+// vectors n = image * length + place, with any strides
+struct Rows {
+    const void *data;
+    int64_t kind, length, width, image, row, dim;
+
+    int64_t place(int64_t number) const { return number / length * image + number % length * row; }
+    // rows of one image as float32, next to each other
+    void read(int64_t start, int64_t count, float *out) const {
+        int64_t at = place(start);
+        if (kind == BFLOAT16)
+            copy((const BFloat16 *)data + at, count, out);
+        else if (kind == FLOAT16)
+            copy((const Float16 *)data + at, count, out);
+        else
+            copy((const float *)data + at, count, out);
+    }
+    template <class Element> void copy(const Element *from, int64_t count, float *out) const {
+        if (row < dim)
+            for (int64_t i = 0; i < width; ++i)
+                for (int64_t r = 0; r < count; ++r) out[r * width + i] = from[r * row + i * dim];
+        else
+            for (int64_t r = 0; r < count; ++r)
+                for (int64_t i = 0; i < width; ++i) out[r * width + i] = from[r * row + i * dim];
+    }
+    // how many rows from `start` to `stop` lie in the same image
+    int64_t together(int64_t start, int64_t stop) const {
+        int64_t rest = length - start % length;
+        return stop - start < rest ? stop - start : rest;
+    }
+};
+struct Table {
+    float *packed, *half;
+    int64_t tiles, first;
+};
+struct Found {
+    float *low, *next, *norm;
+    int64_t *index;
+};
+struct Doubt {
+    int64_t row;
+    float limit;
+    double nearest;
+};
+
 template <int ROWS, int VECS, bool GROUPED> struct Screen {
     static constexpr int64_t WIDTH = VECS * LANES;
 
     // packed: (tile, d, WIDTH), centred; half: (tile, WIDTH), |c|^2 / 2, FLT_MAX where the table has ended
-    static void pack(const float *codes, const float *centre, int64_t k, int64_t d, float *packed, float *half) {
-        for (int64_t tile = 0; tile * WIDTH < k; ++tile)
+    static void pack(const float *codes, const float *centre, int64_t k, int64_t d, int64_t tile, float *packed,
+                     float *half) {
+        float sum[WIDTH] = {}, turned[LINE][WIDTH];
+        for (int64_t i = 0; i < d; i += LINE) {
+            int64_t wide = d - i < LINE ? d - i : LINE;
             for (int64_t lane = 0; lane < WIDTH; ++lane) {
                 int64_t code = tile * WIDTH + lane;
-                float *to = packed + tile * d * WIDTH + lane;
-                float sum = 0;
-                for (int64_t i = 0; i < d; ++i) {
-                    float value = code < k ? codes[code * d + i] - centre[i] : 0;
-                    to[i * WIDTH] = value;
-                    sum += value * value;
-                }
-                half[code] = code < k ? sum / 2 : FLT_MAX;
+                for (int64_t j = 0; j < wide; ++j)
+                    turned[j][lane] = code < k ? codes[code * d + i + j] - centre[i + j] : 0;
             }
+            for (int64_t j = 0; j < wide; ++j)
+                for (int64_t lane = 0; lane < WIDTH; ++lane) {
+                    packed[(tile * d + i + j) * WIDTH + lane] = turned[j][lane];
+                    sum[lane] += turned[j][lane] * turned[j][lane];
+                }
+        }
+        for (int64_t lane = 0; lane < WIDTH; ++lane)
+            half[tile * WIDTH + lane] = tile * WIDTH + lane < k ? sum[lane] / 2 : FLT_MAX;
     }
 
     // rows into panels of ROWS, dims outside; memory is read in its own order
@@ -137,17 +215,30 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
         return least;
     }
 
-    static int64_t scratch(int64_t d) { return BLOCK * (d + (3 + VECS) * LANES) + LANES; }
+    static int64_t scratch_of_settle(int64_t d) { return 2 * ROWS * d + LANES; }
+    static int64_t scratch(int64_t d) { return BLOCK * (2 * d + (3 + VECS) * LANES) + LANES; }
 
-    static void screen(const float *rows, int64_t n, int64_t d, int64_t row_stride, int64_t dim_stride,
-                       const float *centre, const float *packed, const float *half, int64_t tiles, int64_t first,
-                       float *low, float *next, int64_t *index, float *norm, float *room) {
+    // low, next, index: running results over the parts of a table, at the row's number less `start`
+    static void screen(const Rows &rows, int64_t start, int64_t stop, const float *centre, const Table &table,
+                       Found found_rows, float *room) {
+        const int64_t d = rows.width;
         float *best = aligned(room), *second = best + BLOCK * LANES, *partial = second + BLOCK * LANES;
         int32_t *found = (int32_t *)(partial + BLOCK * VECS * LANES);
-        float *block = (float *)(found + BLOCK * LANES);
-        for (int64_t start = 0; start < n; start += BLOCK) {
-            int64_t count = n - start < BLOCK ? n - start : BLOCK, panels = (count + ROWS - 1) / ROWS;
-            gather(rows + start * row_stride, count, d, row_stride, dim_stride, centre, block, norm + start);
+        float *block = (float *)(found + BLOCK * LANES), *plain = block + BLOCK * d;
+        const float *packed = table.packed, *half = table.half;
+        const int64_t tiles = table.tiles;
+        for (int64_t count, at_row = start; at_row < stop; at_row += count) {
+            count = rows.together(at_row, at_row + BLOCK < stop ? at_row + BLOCK : stop);
+            int64_t panels = (count + ROWS - 1) / ROWS, here = at_row - start;
+            float *low = found_rows.low + here, *next = found_rows.next + here;
+            int64_t *index = found_rows.index + here;
+            const float *from = (const float *)rows.data + rows.place(at_row);
+            int64_t row_stride = rows.row, dim_stride = rows.dim;
+            if (rows.kind != FLOAT32) {
+                rows.read(at_row, count, plain);
+                from = plain, row_stride = d, dim_stride = 1;
+            }
+            gather(from, count, d, row_stride, dim_stride, centre, block, found_rows.norm + here);
             for (int64_t i = 0; i < panels * ROWS * LANES; ++i) best[i] = second[i] = FLT_MAX, found[i] = 0;
             for (int64_t tile = 0; tile < tiles; ++tile)
                 for (int64_t from = 0; from < d; from += DEPTH) {
@@ -185,17 +276,17 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
                 float place = least_of<LANES / 2>(b == least ? lanes : vec{} + (float)LANES);
                 float after = least_of<LANES / 2>(lanes == place ? s : b);
                 int at = (int)place & (LANES - 1);
-                int64_t code = first + (int64_t)found[r * LANES + at] * LANES + at;
+                int64_t code = table.first + (int64_t)found[r * LANES + at] * LANES + at;
                 if (GROUPED) {
                     int winner = 0;
                     int64_t tile = found[r * LANES + at];
                     const float *row = block + (r / ROWS) * ROWS * d + r % ROWS;
                     least = members(row, packed, half, d, tile, at, winner, after);
-                    code = first + tile * WIDTH + winner * LANES + at;
+                    code = table.first + tile * WIDTH + winner * LANES + at;
                 }
-                float &lowest = low[start + r], &runner = next[start + r];
+                float &lowest = low[r], &runner = next[r];
                 float loser = least < lowest ? lowest : least;
-                index[start + r] = least < lowest ? code : index[start + r];
+                index[r] = least < lowest ? code : index[r];
                 lowest = least < lowest ? least : lowest;
                 after = loser < after ? loser : after;
                 runner = after < runner ? after : runner;
@@ -203,20 +294,18 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
         }
     }
 
-    static int64_t settle(const float *rows, const int64_t *which, int64_t n, int64_t d, int64_t row_stride,
-                          int64_t dim_stride, const float *centre, const float *packed, const float *half,
-                          int64_t tiles, int64_t first, const float *codes, int64_t k, const float *reach,
-                          double *nearest, int64_t *index, int64_t most, float *room);
+    static bool settle(const Rows &rows, Doubt *doubts, int64_t count, const float *centre, const Table &table,
+                          const float *codes, int64_t k, int64_t *index, int64_t most, float *room);
 };
 
 // the order of reference.squared_distance, which decides between distances that differ by rounding alone
-static double squared_distance(const float *row, int64_t stride, const float *code, int64_t d) {
+static double squared_distance(const float *row, const float *code, int64_t d) {
     double total = 0, square[TREE];
     int block = 1;
     while (block < TREE && block < d) block *= 2;
     for (int64_t from = 0; from < d; from += block) {
         for (int i = 0; i < block; ++i) {
-            double value = from + i < d ? (double)row[(from + i) * stride] - (double)code[from + i] : 0;
+            double value = from + i < d ? (double)row[from + i] - (double)code[from + i] : 0;
             square[i] = value * value;
         }
         // squares are rounded before they are added: no fused multiply-add
@@ -228,119 +317,41 @@ static double squared_distance(const float *row, int64_t stride, const float *co
     return total;
 }
 
-// scores the rows `which` again and compares in float64 every code whose score is at most `reach` of its row; gives the
-// count of those codes, or gives up with -1 after `most` of them
+// scores doubtful rows again and compares in float64 every code whose score is at most their limit; gives up after `most`
+// of those codes
 template <int ROWS, int VECS, bool GROUPED>
-int64_t Screen<ROWS, VECS, GROUPED>::settle(const float *rows, const int64_t *which, int64_t n, int64_t d,
-                                            int64_t row_stride, int64_t dim_stride, const float *centre,
-                                            const float *packed, const float *half, int64_t tiles, int64_t first,
-                                            const float *codes, int64_t k, const float *reach, double *nearest,
-                                            int64_t *index, int64_t most, float *room) {
-    float *block = aligned(room);
+bool Screen<ROWS, VECS, GROUPED>::settle(const Rows &rows, Doubt *doubts, int64_t count, const float *centre,
+                                            const Table &table, const float *codes, int64_t k, int64_t *index,
+                                            int64_t most, float *room) {
+    float *block = aligned(room), *plain = block + ROWS * rows.width;
+    const int64_t d = rows.width;
     int64_t compared = 0;
-    for (int64_t start = 0; start < n; start += ROWS) {
+    for (int64_t start = 0; start < count; start += ROWS) {
         for (int r = 0; r < ROWS; ++r) {
-            const float *row = rows + which[start + r < n ? start + r : n - 1] * row_stride;
-            for (int64_t i = 0; i < d; ++i) block[i * ROWS + r] = row[i * dim_stride] - centre[i];
+            rows.read(doubts[start + r < count ? start + r : count - 1].row, 1, plain + r * d);
+            for (int64_t i = 0; i < d; ++i) block[i * ROWS + r] = plain[r * d + i] - centre[i];
         }
-        for (int64_t tile = 0; tile < tiles; ++tile) {
+        for (int64_t tile = 0; tile < table.tiles; ++tile) {
             vec sum[ROWS][VECS];
             for (int r = 0; r < ROWS; ++r)
-                for (int v = 0; v < VECS; ++v) sum[r][v] = ((const vec *)(half + tile * WIDTH))[v];
-            products(block, packed + tile * d * WIDTH, d, sum);
-            for (int r = 0; r < ROWS && start + r < n; ++r) {
-                float limit = reach[start + r];
+                for (int v = 0; v < VECS; ++v) sum[r][v] = ((const vec *)(table.half + tile * WIDTH))[v];
+            products(block, table.packed + tile * d * WIDTH, d, sum);
+            for (int r = 0; r < ROWS && start + r < count; ++r) {
+                Doubt &doubt = doubts[start + r];
                 int any = 0;
                 for (int v = 0; v < VECS; ++v)
-                    for (int lane = 0; lane < LANES; ++lane) any |= sum[r][v][lane] <= limit;
+                    for (int lane = 0; lane < LANES; ++lane) any |= sum[r][v][lane] <= doubt.limit;
                 if (!any) continue;
-                int64_t row = which[start + r];
                 for (int lane = 0; lane < WIDTH; ++lane) {
-                    int64_t code = first + tile * WIDTH + lane;
-                    if (code >= k || !(sum[r][lane / LANES][lane % LANES] <= limit)) continue;
-                    if (++compared > most) return -1;
-                    double distance = squared_distance(rows + row * row_stride, dim_stride, codes + code * d, d);
+                    int64_t code = table.first + tile * WIDTH + lane;
+                    if (code >= k || !(sum[r][lane / LANES][lane % LANES] <= doubt.limit)) continue;
+                    if (++compared > most) return false;
+                    double distance = squared_distance(plain + r * d, codes + code * d, d);
                     // codes come in the order of their numbers: the first of equal ones stays
-                    if (distance < nearest[start + r]) nearest[start + r] = distance, index[row] = code;
+                    if (distance < doubt.nearest) doubt.nearest = distance, index[doubt.row] = code;
                 }
             }
         }
     }
-    return compared;
-}
-
-typedef Screen<TALL, 2, false> Long;
-typedef Screen<FLAT, 4, true> Brief;
-
-extern "C" {
-int64_t tile_width(int64_t d) { return d <= SHORT ? Brief::WIDTH : Long::WIDTH; }
-int64_t scratch_floats(int64_t d) { return d <= SHORT ? Brief::scratch(d) : Long::scratch(d); }
-void pack_codes(const float *codes, const float *centre, int64_t k, int64_t d, float *packed, float *half) {
-    (d <= SHORT ? Brief::pack : Long::pack)(codes, centre, k, d, packed, half);
-}
-// rows whose runner-up is within `reach`: their numbers, and the score up to which a code may be the nearest; rows whose
-// reach is not finite are marked in `lost` instead, and counted
-int64_t near_ties(const float *low, const float *next, const float *reach, int64_t n, int64_t *which, float *limit,
-                  uint8_t *lost, int64_t *losses) {
-    int64_t count = 0;
-    *losses = 0;
-    for (int64_t row = 0; row < n; ++row) {
-        uint32_t bits;
-        __builtin_memcpy(&bits, reach + row, 4);
-        lost[row] = (bits & 0x7f800000) == 0x7f800000;
-        *losses += lost[row];
-        which[count] = row;
-        limit[count] = low[row] + reach[row];
-        count += !lost[row] && next[row] - low[row] <= reach[row];
-    }
-    return count;
-}
-// each row's code, in the row's own layout, and their squared distance
-void exchange(const float *rows, int64_t n, int64_t d, int64_t row_stride, int64_t dim_stride, const float *codes,
-              const int64_t *index, float *out, int64_t out_row, int64_t out_dim, float *distance) {
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        int64_t count = n - start < BLOCK ? n - start : BLOCK;
-        const float *from = rows + start * row_stride;
-        float *to = out + start * out_row, sum[BLOCK] = {};
-        if (row_stride < dim_stride)
-            // rows of the table often lie a power of two apart, where few fit the innermost cache: a line at a time
-            for (int64_t i = 0; i < d; i += LINE) {
-                float line[LINE][BLOCK];
-                int64_t wide = d - i < LINE ? d - i : LINE;
-                for (int64_t r = 0; r < count; ++r)
-                    for (int64_t j = 0; j < wide; ++j) line[j][r] = codes[index[start + r] * d + i + j];
-                for (int64_t j = 0; j < wide; ++j)
-                    for (int64_t r = 0; r < count; ++r) {
-                        float off = from[r * row_stride + (i + j) * dim_stride] - line[j][r];
-                        to[r * out_row + (i + j) * out_dim] = line[j][r];
-                        sum[r] += off * off;
-                    }
-            }
-        else
-            for (int64_t r = 0; r < count; ++r) {
-                float total = 0;
-                for (int64_t i = 0; i < d; ++i) {
-                    float code = codes[index[start + r] * d + i], off = from[r * row_stride + i * dim_stride] - code;
-                    to[r * out_row + i * out_dim] = code;
-                    total += off * off;
-                }
-                sum[r] = total;
-            }
-        for (int64_t r = 0; r < count; ++r) distance[start + r] = sum[r];
-    }
-}
-// rows: n x d with any strides; low, next, index: running results, to be started at FLT_MAX; norm: |x - centre|
-void screen(const float *rows, int64_t n, int64_t d, int64_t row_stride, int64_t dim_stride, const float *centre,
-            const float *packed, const float *half, int64_t tiles, int64_t first, float *low, float *next,
-            int64_t *index, float *norm, float *room) {
-    (d <= SHORT ? Brief::screen : Long::screen)(rows, n, d, row_stride, dim_stride, centre, packed, half, tiles, first,
-                                                low, next, index, norm, room);
-}
-int64_t settle(const float *rows, const int64_t *which, int64_t n, int64_t d, int64_t row_stride, int64_t dim_stride,
-               const float *centre, const float *packed, const float *half, int64_t tiles, int64_t first,
-               const float *codes, int64_t k, const float *reach, double *nearest, int64_t *index, int64_t most,
-               float *room) {
-    return (d <= SHORT ? Brief::settle : Long::settle)(rows, which, n, d, row_stride, dim_stride, centre, packed, half,
-                                                       tiles, first, codes, k, reach, nearest, index, most, room);
-}
+    return true;
 }
