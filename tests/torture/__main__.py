@@ -40,17 +40,21 @@ def main() -> int:
                     break
             print(f"survived {survived} of {kills}", flush=True)
         recovered: Counter[bool] = Counter()
+        kinds: Counter[str] = Counter()
         for number in range(arguments.ranks):
             if time.monotonic() - began > 60 * arguments.minutes:
                 break
             name, kind = names[number // len(KINDS) % len(names)], KINDS[number % len(KINDS)]
             run = recover(Path(folder) / "ranks", name, kind)
             recovered[run.equal and run.failed] += 1
+            kinds[kind] += run.equal and run.failed
             print(
-                f"{name}, {kind}: {'end equal' if run.equal else 'END DIFFERS'}{'' if run.failed else ', NO FAILURE'}"
+                f"{name}, {kind}: {'end equal' if run.equal else 'END DIFFERS'}{'' if run.failed else ', NO FAILURE'}",
+                flush=True,
             )
         if arguments.ranks:
-            print(f"recovered {recovered[True]} of {recovered.total()}")
+            each = ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
+            print(f"recovered {recovered[True]} of {recovered.total()}: {each}")
     print(f"{time.monotonic() - began:.0f} s")
     return int(survived != kills or bool(recovered[False]))
 
