@@ -1,6 +1,14 @@
 """Losses: functions of tensors; a class only where there are weights to hold."""
 
-from codeprior.losses.adaptive import LossAtImage, adaptive_weight, cut_adaptive_weight, loss_at_image, watch_input
+from codeprior.losses.adaptive import (
+    LossAtImage,
+    adaptive_weight,
+    cut_adaptive_weight,
+    last_layer_pulls,
+    loss_at_image,
+    watch_input,
+    weight_of_pulls,
+)
 from codeprior.losses.adversarial import generator_adversarial_loss, hinge_discriminator_loss
 from codeprior.losses.association import association_loss
 from codeprior.losses.codebook import codebook_loss
@@ -28,7 +36,9 @@ __all__ = [
     "generator_adversarial_loss",
     "gram",
     "hinge_discriminator_loss",
+    "last_layer_pulls",
     "loss_at_image",
     "style_loss",
     "watch_input",
+    "weight_of_pulls",
 ]

@@ -65,10 +65,8 @@ def adaptive_weight(
     weight = getattr(last_layer, "weight", None)
     if not isinstance(weight, Tensor):
         raise TypeError(f"adaptive_weight: expected a layer with one weight, got {type(last_layer).__name__}.")
-    return _ratio(
-        *(torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (reconstruction, adversarial)),
-        mode=mode, limit=limit, epsilon=epsilon,
-    )  # fmt: skip
+    gradients = [torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (reconstruction, adversarial)]
+    return weight_of_pulls(torch.stack(gradients), mode=mode, limit=limit, epsilon=epsilon)
 
 
 def cut_adaptive_weight(
@@ -109,13 +107,59 @@ def cut_adaptive_weight(
         >>> weight = cut_adaptive_weight(wanted.gradient, fooling.gradient, entering=entering[-1], last_layer=last)
         >>> image.backward(wanted.gradient + 0.8 * weight * fooling.gradient)
     """
+    pulls = last_layer_pulls(reconstruction, adversarial, entering=entering, last_layer=last_layer)
+    return weight_of_pulls(pulls, mode=mode, limit=limit, epsilon=epsilon)
+
+
+def last_layer_pulls(
+    reconstruction: Image, adversarial: Image, *, entering: Float[Tensor, "b c H W"], last_layer: nn.Conv2d
+) -> Float[Tensor, "2 o c m n"]:
+    """Gives both losses' gradients at the last weight, from their gradients at the reconstructed image.
+
+    Where a batch is worked on in parts, the mean of the parts' pulls is that of the batch; `weight_of_pulls` then gives
+    the batch's weight.
+
+    Args:
+        reconstruction: As in `cut_adaptive_weight`.
+        adversarial: As there.
+        entering: As there.
+        last_layer: As there.
+
+    Raises:
+        ValueError: The convolution does not pad with zeros.
+    """
     if last_layer.padding_mode != "zeros" or isinstance(last_layer.padding, str):
         raise ValueError(
             f"cut_adaptive_weight: expected a convolution with a number of zeros as padding, got padding="
             f"{last_layer.padding!r}, padding_mode={last_layer.padding_mode!r}; use adaptive_weight instead."
         )
-    weights = (_weight_gradient(last_layer, entering, gradient) for gradient in (reconstruction, adversarial))
-    return _ratio(*weights, mode=mode, limit=limit, epsilon=epsilon)
+    return torch.stack([_weight_gradient(last_layer, entering, one) for one in (reconstruction, adversarial)])
+
+
+def weight_of_pulls(
+    pulls: Float[Tensor, "2 o c m n"],
+    *,
+    mode: Literal["local", "global"] = "local",
+    limit: float = LIMIT,
+    epsilon: float = EPSILON,
+) -> Float[Tensor, ""]:
+    """Gives the adaptive weight from the gradients that `last_layer_pulls` gives.
+
+    Args:
+        pulls: Gradient of the reconstruction loss and of the adversarial loss at the last weight.
+        mode: `"local"` or `"global"`, as in `adaptive_weight`.
+        limit: Largest weight.
+        epsilon: Added to the divisor.
+
+    Raises:
+        ValueError: `mode` is neither word.
+    """
+    if mode not in ("local", "global"):
+        raise ValueError(f"adaptive_weight: mode is 'local' or 'global', got {mode!r}.")
+    pulls = pulls.detach()
+    if mode == "global":
+        pulls = mean_over_ranks(pulls)
+    return (pulls[0].norm() / (pulls[1].norm() + epsilon)).clamp(0, limit)
 
 
 def loss_at_image(image: Image, loss: Callable[[Tensor], Tensor]) -> LossAtImage:
@@ -157,12 +201,3 @@ def _weight_gradient(layer: nn.Conv2d, entering: Tensor, at_output: Tensor) -> T
         entering, layer.weight.shape, at_output.to(entering.dtype),
         layer.stride, layer.padding, layer.dilation, layer.groups,  # pyright: ignore[reportArgumentType]  # tuples will do
     )  # fmt: skip
-
-
-def _ratio(wanted: Tensor, fooling: Tensor, *, mode: str, limit: float, epsilon: float) -> Tensor:
-    if mode not in ("local", "global"):
-        raise ValueError(f"adaptive_weight: mode is 'local' or 'global', got {mode!r}.")
-    pair = torch.stack([wanted, fooling]).detach()
-    if mode == "global":
-        pair = mean_over_ranks(pair)
-    return (pair[0].norm() / (pair[1].norm() + epsilon)).clamp(0, limit)

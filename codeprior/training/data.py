@@ -1,16 +1,16 @@
 """The endless stream of batches over a source of images: which batch comes at a step depends on nothing but the step.
 
-Images travel as uint8; the stage turns them into floats and degrades them on its device, with one seed per sample, so
-that the same sample looks the same on whatever rank or worker it is handled.
+Images travel as uint8; the stage turns them into floats and degrades them, on its device or as they are read, with one
+seed per sample, so that the same sample looks the same on whatever rank or worker it is handled.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,14 +29,37 @@ class Batch(NamedTuple):
     """Which image of the source."""
     flipped: Bool[Tensor, " b"]
     """Whether the image is mirrored."""
+    degraded: Float[Tensor, "b 3 S S"] | None = None
+    """What a stage sees of the images, where that was made as they were read (`Stream(prepare=…)`)."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Gives the batch on a device."""
-        return Batch(*(field.to(device, non_blocking=True) for field in self))
+        return self._each(lambda field: field.to(device, non_blocking=True))
 
     def first(self, count: int) -> "Batch":
         """Gives the batch of the first `count` samples."""
-        return Batch(*(field[:count] for field in self))
+        return self._each(lambda field: field[:count])
+
+    def parts(self, count: int) -> "list[Batch]":
+        """Gives the batch in equal parts, in order.
+
+        Args:
+            count: How many, at least 1.
+
+        Raises:
+            ValueError: The samples cannot be shared evenly.
+        """
+        samples = len(self.keys)
+        if count < 1 or samples % count:
+            raise ValueError(
+                f"Batch: {samples} samples a rank cannot be worked on in {count} equal parts; choose a divisor of "
+                f"{samples}."
+            )
+        size = samples // count
+        return [self._each(lambda field, at=at: field[at : at + size]) for at in range(0, samples, size)]
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(*(None if field is None else change(field) for field in self))  # pyright: ignore[reportArgumentType]
 
 
 class Source(Protocol):
@@ -69,6 +92,8 @@ class Stream:
         seed: Chooses the order, the mirroring and the samples' keys.
         flip: Whether each image is mirrored with probability one half.
         workers: Loader processes; 0 decodes in this one.
+        prepare: Called with each batch where it is read, on a loader process where there are some; for work that a
+            batch's keys decide, such as degradations. It must give the same for a batch whatever its size and place.
         block: Images that lie together, such as those of a shard; the order then runs through groups of 16 blocks, so
             that a disk or a network store reads long stretches. 0 shuffles everything.
 
@@ -88,7 +113,15 @@ class Stream:
     """
 
     def __init__(
-        self, source: Source, *, batch: int, seed: int = 0, flip: bool = True, workers: int = 0, block: int = 0
+        self,
+        source: Source,
+        *,
+        batch: int,
+        seed: int = 0,
+        flip: bool = True,
+        workers: int = 0,
+        prepare: Callable[[Batch], Batch] | None = None,
+        block: int = 0,
     ):
         if batch < 1 or batch % distributed.world():
             raise ValueError(
@@ -96,7 +129,7 @@ class Stream:
                 "choose a multiple of the number of ranks."
             )
         self.source, self.batch, self.seed, self.flip, self.workers = source, batch, seed, flip, workers
-        self.block = block
+        self.prepare, self.block = prepare, block
         self._unreadable: set[int] = set()
 
     @property
@@ -115,12 +148,13 @@ class Stream:
         flipped = chosen.flipped & np.bool_(self.flip)
         found = [self._image(int(index)) for index in chosen.indices]
         images = [image.flip(-1) if mirror else image for (_, image), mirror in zip(found, flipped, strict=True)]
-        return Batch(
+        batch = Batch(
             torch.stack(images),
             torch.from_numpy(chosen.keys),
             torch.tensor([index for index, _ in found]),
             torch.from_numpy(flipped),
         )
+        return batch if self.prepare is None else self.prepare(batch)
 
     def between(self, start: int, stop: int) -> Iterator[Batch]:
         """Gives this rank's batches of the steps `start` to `stop`, read ahead where there are workers.

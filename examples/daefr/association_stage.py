@@ -3,7 +3,7 @@
 Both VQGANs go on with the whole objective of stage 1; the association loss joins them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,14 @@ from torch.optim import Optimizer
 from codeprior import to_unit
 from codeprior.losses import association_loss
 from codeprior.prior import VQGAN
-from codeprior.shapes import Image
+from codeprior.shapes import Image, Latent
 from codeprior.training import Batch, Engine, TorchEngine, step_if_finite
 
 from .codebook_stage import seen
 from .data import Faces
-from .objective import Objective, Pull, prefixed, rate_at, with_skipped
+from .objective import Judged, Objective
 from .recipes import AssociationRecipe
+from .updates import apart, prefixed, rate_at, with_skipped
 
 
 class AssociationStage:
@@ -31,6 +32,9 @@ class AssociationStage:
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
+
+    Raises:
+        ValueError: The recipe asks for global negatives in parts, one optimiser after the other.
     """
 
     def __init__(
@@ -53,6 +57,12 @@ class AssociationStage:
         self.hq, self.lq = hq.to(device), lq.to(device)
         self.hq_objective = Objective(self.hq, perceptual.to(device), recipe, engine=self.engine)
         self.lq_objective = Objective(self.lq, perceptual, recipe, engine=self.engine)
+        self.objectives = {"hq": self.hq_objective, "lq": self.lq_objective}
+        if recipe.accumulate > 1 and recipe.negatives == "global" and recipe.generator_pass == "sequential":
+            raise ValueError(
+                "AssociationStage: global negatives of an accumulated batch need generator_pass='shared'; take the "
+                "preset 'invariant', or negatives='local', whose negatives are those of one part."
+            )
 
     @property
     def saved(self) -> Mapping[str, nn.Module | Optimizer]:
@@ -67,21 +77,17 @@ class AssociationStage:
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains both VQGANs on one batch of pairs."""
-        for model in (self.hq, self.lq):
-            model.train()
-        pair = seen(self.recipe, self.faces(batch), batch.keys, step)
-        for objective in (self.hq_objective, self.lq_objective):
+        parts = batch.parts(self.recipe.accumulate)
+        pairs = [seen(self.recipe, self.faces(part), part.keys, step) for part in parts]
+        for objective in self.objectives.values():
+            objective.begin()
             objective.set_rate(rate_at(self.recipe, step))
-        if self.recipe.generator_pass == "sequential":
-            return self._sequential(pair.clean, pair.degraded, step)
-        return self._shared(pair.clean, pair.degraded, step)
+        images = {"hq": [pair.clean for pair in pairs], "lq": [pair.degraded for pair in pairs]}
+        return (self._sequential if self.recipe.generator_pass == "sequential" else self._shared)(images, step)
 
-    def association(self, hq: Pull, lq: Pull) -> Tensor:
+    def association(self, hq: Latent, lq: Latent) -> Tensor:
         """Gives the association loss of both latents, before they are exchanged for codes."""
-        return association_loss(
-            hq.reconstruction.latent, lq.reconstruction.latent, scale=1 / self.recipe.temperature,
-            negatives=self.recipe.negatives,
-        )  # fmt: skip
+        return association_loss(hq, lq, scale=1 / self.recipe.temperature, negatives=self.recipe.negatives)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
@@ -96,49 +102,85 @@ class AssociationStage:
             "degraded reconstruction": to_unit(self.lq(pair.degraded).image),
         }
 
-    def _shared(self, clean: Image, degraded: Image, step: int) -> Mapping[str, Tensor]:
-        hq, lq = self.hq_objective.pull(clean, step), self.lq_objective.pull(degraded, step)
-        association = self.association(hq, lq)
-        for objective in (self.hq_objective, self.lq_objective):
+    def _shared(self, images: Mapping[str, Sequence[Image]], step: int) -> Mapping[str, Tensor]:
+        count, sides = self.recipe.accumulate, self.objectives
+        joint = count > 1 and self.recipe.negatives == "global"
+        ahead = {side: one.ahead(images[side], step, latents=joint) for side, one in sides.items()}
+        at_latents, association = self._joint_association(ahead) if joint else ([], [])
+        for objective in sides.values():
             objective.generator_optimizer.zero_grad(set_to_none=True)
-        # one walk: each VQGAN gets its own objective and its side of the association loss
-        weighed = self.recipe.weights["association"] * association
-        self.engine.backward([*hq.roots, *lq.roots, weighed], [*hq.gradients, *lq.gradients, None])
-        skipped = step_if_finite(self.hq_objective.generator_optimizer, self.lq_objective.generator_optimizer)
-        return self._metrics(
-            hq, lq, association, skipped,
-            self.hq_objective.step_discriminator(clean, hq.reconstruction.image, step),
-            self.lq_objective.step_discriminator(degraded, lq.reconstruction.image, step),
-        )  # fmt: skip
+        passed = {side: [] for side in sides}
+        for part in range(count):
+            with apart(self.engine, part + 1 == count, *(one.network for one in sides.values())):
+                pulls = {s: one.pull(images[s][part], step, ahead[s][part]).over(count) for s, one in sides.items()}
+                latents = [pull.reconstruction.latent for pull in pulls.values()]
+                if joint:
+                    more, given = latents, at_latents[part]
+                else:
+                    association.append(self.association(*latents))
+                    more = [self.recipe.weights["association"] * association[-1]]
+                    given = [torch.full_like(more[0], 1 / count)]
+                # one walk: each VQGAN gets its own objective and its side of the association loss
+                roots = [root for pull in pulls.values() for root in pull.roots]
+                gradients = [gradient for pull in pulls.values() for gradient in pull.gradients]
+                self.engine.backward([*roots, *more], [*gradients, *given])
+            for side, pull in pulls.items():
+                passed[side].append(sides[side].passed(pull))
+        skipped = step_if_finite(*(one.generator_optimizer for one in sides.values()))
+        metrics = {side: one.finish(passed[side]) for side, one in sides.items()}
+        for side, one in sides.items():
+            metrics[side] |= one.step_discriminator(images[side], [kept.fake for kept in passed[side]], step)
+        return _metrics(metrics, association, skipped)
 
-    def _sequential(self, clean: Image, degraded: Image, step: int) -> Mapping[str, Tensor]:
-        images = {"hq": clean, "lq": degraded}
-        objectives = {"hq": self.hq_objective, "lq": self.lq_objective}
-        pulls, judged, association, skipped = {}, {}, clean.new_zeros(()), clean.new_zeros(())
-        for side, objective in objectives.items():
-            for name, other in objectives.items():
-                # only this side moves now, so nothing walks back into the other
-                with torch.set_grad_enabled(name == side):
-                    pulls[name] = other.pull(images[name], step)
-            association = self.association(pulls["hq"], pulls["lq"])
-            weighed = self.recipe.weights["association"] * association
-            mine = pulls[side]
-            wanted = mine._replace(roots=[*mine.roots, weighed], gradients=[*mine.gradients, None])
-            skipped = skipped.maximum(objective.step_generator(wanted))
-            with torch.no_grad():
-                fakes = {name: other.model(images[name]).image for name, other in objectives.items()}
-            judged[side] = objective.step_discriminator(images[side], fakes[side], step)
-        return self._metrics(pulls["hq"], pulls["lq"], association, skipped, judged["hq"], judged["lq"])
+    def _joint_association(
+        self, ahead: Mapping[str, Sequence[Judged | None]]
+    ) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Gives the association loss of a batch in parts: what it asks of each part's latents, and the loss.
 
-    def _metrics(
-        self,
-        hq: Pull,
-        lq: Pull,
-        association: Tensor,
-        skipped: Tensor,
-        hq_judged: dict[str, Tensor],
-        lq_judged: dict[str, Tensor],
-    ) -> Mapping[str, Tensor]:
-        parts = [judged.pop("skipped") for judged in (hq_judged, lq_judged) if judged]
-        metrics = prefixed("hq", hq.metrics | hq_judged) | prefixed("lq", lq.metrics | lq_judged)
-        return with_skipped(metrics | {"association": association.detach()}, skipped, *parts)
+        Every position is every other's negative, so the loss is no sum over parts; from its gradient at the latents,
+        which are small, each part walks back alone (Gao et al. 2021, *Scaling deep contrastive learning batch size
+        under memory limited setup*).
+        """
+        leaves = [torch.cat([one.latent for one in side if one]).requires_grad_() for side in ahead.values()]
+        with torch.enable_grad():
+            loss = self.association(*leaves)
+            wanted = torch.autograd.grad(self.recipe.weights["association"] * loss, leaves)
+        chunks = [gradient.chunk(self.recipe.accumulate) for gradient in wanted]
+        return [list(part) for part in zip(*chunks, strict=True)], [loss]
+
+    def _sequential(self, images: Mapping[str, Sequence[Image]], step: int) -> Mapping[str, Tensor]:
+        count, metrics, association, skips = self.recipe.accumulate, {}, [], []
+        for side, objective in self.objectives.items():
+            ahead = {name: one.ahead(images[name], step) for name, one in self.objectives.items()}
+            passed = {name: [] for name in self.objectives}
+            association = []
+            objective.generator_optimizer.zero_grad(set_to_none=True)
+            for part in range(count):
+                with apart(self.engine, part + 1 == count, objective.network):
+                    pulls = {}
+                    for name, other in self.objectives.items():
+                        # only this side moves now, so nothing walks back into the other
+                        with torch.set_grad_enabled(name == side):
+                            pulls[name] = other.pull(images[name][part], step, ahead[name][part])
+                    association.append(self.association(*(pull.reconstruction.latent for pull in pulls.values())))
+                    weighed = self.recipe.weights["association"] * association[-1]
+                    mine = pulls[side]
+                    mine = mine._replace(roots=[*mine.roots, weighed], gradients=[*mine.gradients, None]).over(count)
+                    self.engine.backward(mine.roots, mine.gradients)
+                for name, pull in pulls.items():
+                    passed[name].append(self.objectives[name].passed(pull))
+            skips.append(step_if_finite(objective.generator_optimizer))
+            found = {name: one.finish(passed[name]) for name, one in self.objectives.items()}
+            fakes = {name: one.again(images[name]) for name, one in self.objectives.items()}
+            judged = objective.step_discriminator(images[side], fakes[side], step)
+            metrics = {name: metrics.get(name, {}) | found[name] for name in found}
+            metrics[side] |= judged
+        return _metrics(metrics, association, *skips)
+
+
+def _metrics(
+    sides: Mapping[str, dict[str, Tensor]], association: Sequence[Tensor], *skipped: Tensor
+) -> Mapping[str, Tensor]:
+    parts = [metrics.pop("skipped") for metrics in sides.values() if "skipped" in metrics]
+    joined = {name: value for side, metrics in sides.items() for name, value in prefixed(side, metrics).items()}
+    return with_skipped(joined | {"association": torch.stack(list(association)).mean().detach()}, *skipped, *parts)

@@ -12,8 +12,9 @@ from codeprior.training import Batch, Engine, TorchEngine
 
 from .data import Faces, Pair, windows
 from .model import vqgan
-from .objective import Objective, rate_at, with_skipped
+from .objective import Objective
 from .recipes import CodebookRecipe
+from .updates import rate_at, with_skipped
 
 
 class CodebookStage:
@@ -56,16 +57,15 @@ class CodebookStage:
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch; see `Objective` for the terms."""
-        self.model.train()
-        image = seen(self.recipe, self.faces(batch), batch.keys, step).degraded
+        parts = batch.parts(self.recipe.accumulate)
+        images = [seen(self.recipe, self.faces(part), part.keys, step).degraded for part in parts]
+        self.objective.begin()
         self.objective.set_rate(rate_at(self.recipe, step))
-        pull = self.objective.pull(image, step)
-        skipped = self.objective.step_generator(pull)
-        fake = pull.reconstruction.image
-        if self.recipe.generator_pass == "sequential":
-            with torch.no_grad():
-                fake = self.model(image).image
-        return with_skipped(pull.metrics | self.objective.step_discriminator(image, fake, step), skipped)
+        passed, skipped = self.objective.step_generator(images, step)
+        metrics = self.objective.finish(passed)
+        sequential = self.recipe.generator_pass == "sequential"
+        fakes = self.objective.again(images) if sequential else [one.fake for one in passed]
+        return with_skipped(metrics | self.objective.step_discriminator(images, fakes, step), skipped)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

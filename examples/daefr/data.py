@@ -50,18 +50,28 @@ class Faces:
         """Gives 8-bit faces `b 3 H W` as the network sees them when nothing is the matter with them, signed."""
         return to_signed(resize(levels.float() / 255, self.size))
 
-    def __call__(self, batch: Batch) -> Pair:
-        """Gives the pairs of a batch; each degradation is drawn from the sample's own key."""
-        batch = batch.to(self.device)
-        clean = self.clean(batch.clean)
+    def degraded(self, batch: Batch) -> Image:
+        """Gives the damaged faces of a batch, signed; each damage is drawn from the sample's own key."""
         if self.degradation is None:
-            return Pair(clean, clean)
+            return self.clean(batch.clean)
         large = resize(batch.clean.float() / 255, self.degradation_size)
         side = (self.degradation_size, self.degradation_size)
         drawn = [self.degradation.sample(side, torch.Generator().manual_seed(key)) for key in batch.keys.tolist()]
         # each sample's values come from its own key; then the whole batch is degraded at once, where it lies
         damaged = cast(Tensor, self.degradation.apply(large, concatenate(drawn)))
-        return Pair(clean, to_signed(resize(damaged, self.size)))
+        return to_signed(resize(damaged, self.size))
+
+    def on_workers(self, batch: Batch) -> Batch:
+        """Gives a batch with its damaged faces, computed where it lies; for `Stream(prepare=…)`."""
+        return batch if self.degradation is None else batch._replace(degraded=self.degraded(batch))
+
+    def __call__(self, batch: Batch) -> Pair:
+        """Gives the pairs of a batch; faces that were damaged as they were read are taken as they are."""
+        batch = batch.to(self.device)
+        clean = self.clean(batch.clean)
+        if self.degradation is None:
+            return Pair(clean, clean)
+        return Pair(clean, self.degraded(batch) if batch.degraded is None else batch.degraded)
 
 
 def resize(image: Image, size: int) -> Image:

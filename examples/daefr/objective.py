@@ -1,27 +1,64 @@
 """The objective of stages 1 and 2 for one VQGAN: give the image back, fool a discriminator, keep to the codes."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from codeprior.codebooks import perplexity, usage
 from codeprior.discriminators import PatchGAN
 from codeprior.losses import (
+    LossAtImage,
     codebook_loss,
-    cut_adaptive_weight,
     generator_adversarial_loss,
     hinge_discriminator_loss,
+    last_layer_pulls,
     loss_at_image,
     watch_input,
+    weight_of_pulls,
 )
 from codeprior.prior import VQGAN, Reconstruction
-from codeprior.shapes import Image
+from codeprior.shapes import Image, Latent
 from codeprior.training import Engine, TorchEngine, full, step_if_finite
 
 from .recipes import CodebookRecipe
+from .updates import adam, apart, means
+
+
+class Judged(NamedTuple):
+    """What the losses say of a reconstruction, all of it detached.
+
+    Attributes:
+        wanted: Faithfulness: L1 and the perceptual distance, weighed.
+        fooling: The adversarial term; None while it is left out.
+        pulls: Both losses' gradients at the last weight; None where there is no adversarial term.
+        latent: What the encoder gave.
+        metrics: Scalars by name.
+    """
+
+    wanted: LossAtImage
+    fooling: LossAtImage | None
+    pulls: Tensor | None
+    latent: Latent
+    metrics: dict[str, Tensor]
+
+
+class Passed(NamedTuple):
+    """What is kept of a generator pass when its graph is gone.
+
+    Attributes:
+        fake: `b 3 H W`, signed; what the VQGAN gave.
+        latent: What its encoder gave.
+        counts: `(k,)`, how often each code was chosen.
+        metrics: Scalars by name.
+    """
+
+    fake: Image
+    latent: Latent
+    counts: Tensor
+    metrics: dict[str, Tensor]
 
 
 class Pull(NamedTuple):
@@ -39,6 +76,14 @@ class Pull(NamedTuple):
     metrics: dict[str, Tensor]
     reconstruction: Reconstruction
 
+    def over(self, count: int) -> "Pull":
+        """Gives the same pull, divided by a number."""
+        if count == 1:
+            return self
+        pairs = zip(self.roots, self.gradients, strict=True)
+        shares = [torch.full_like(root, 1 / count) if given is None else given / count for root, given in pairs]
+        return self._replace(gradients=shares)
+
 
 class Objective:
     """A VQGAN, its discriminator, both optimisers, and the losses between them.
@@ -48,11 +93,24 @@ class Objective:
         perceptual: Distance of two signed images.
         recipe: Weights, rates and gates.
         engine: What distributes; one process on the CPU without it.
+
+    Raises:
+        ValueError: The discriminator's norm cannot be computed in parts.
+
+    Note:
+        With `recipe.accumulate` above 1 a rank works on its batch in parts, one after the other. A part is then what a
+        rank was: whatever is local (adaptive weight, BatchNorm) is local to a part, whatever is global is the batch's.
+        Codes that follow moving averages follow once a batch, and the optimisers step once.
     """
 
     def __init__(self, model: VQGAN, perceptual: nn.Module, recipe: CodebookRecipe, *, engine: Engine | None = None):
         self.engine = engine or TorchEngine()
         self.model, self.perceptual, self.recipe = model, perceptual, recipe
+        if recipe.accumulate > 1 and recipe.discriminator_norm == "sync":
+            raise ValueError(
+                "Objective: discriminator_norm='sync' averages over ranks and cannot average over the parts of an "
+                "accumulated batch; use accumulate=1, or discriminator_norm='group'."
+            )
         self.discriminator = PatchGAN(
             recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
         )
@@ -71,7 +129,38 @@ class Objective:
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
-    def pull(self, image: Image, step: int) -> Pull:
+    def begin(self) -> None:
+        """Puts the VQGAN in training mode; codes that follow their vectors wait until a whole batch has passed."""
+        self.model.train()
+        if self.recipe.accumulate > 1:
+            self.model.codebook.eval()
+
+    def ahead(self, images: Sequence[Image], step: int, *, latents: bool = False) -> Sequence[Judged | None]:
+        """Gives, for each part of a batch, what must be known of the whole batch before the first backward pass.
+
+        That is the global adaptive weight, which is no sum over parts, and takes one more forward pass without a graph.
+
+        Args:
+            images: Signed; the parts.
+            step: Number of the update.
+            latents: Whether the latents are wanted in any case.
+
+        Returns:
+            One entry a part; None where nothing need be known.
+        """
+        joint = self.recipe.adaptive == "global" and self._fools(step)
+        if len(images) == 1 or not (joint or latents):
+            return [None] * len(images)
+        found = []
+        for image in images:
+            with torch.no_grad():
+                found.append(self._judge(*self._run(image), image, step))
+        pulls = [one.pulls for one in found if one.pulls is not None]
+        if joint:
+            found = [one._replace(pulls=torch.stack(pulls).mean(0)) for one in found]
+        return found
+
+    def pull(self, image: Image, step: int, judged: Judged | None = None) -> Pull:
         """Gives the generator's side of a step.
 
         The adversarial term counts `weight · adaptive · gate`; while the gate is closed the shared pass leaves it out
@@ -80,75 +169,87 @@ class Objective:
         Args:
             image: `b 3 H W`, signed; what to give back.
             step: Number of the update; opens the gate.
+            judged: What `ahead` gave for it.
         """
-        recipe, weights = self.recipe, self.recipe.weights
-        last_layer = self.model.decoder.last_layer
-        with self.engine.autocast(), watch_input(last_layer) as entering:
-            result = self.network(image)
-        result = result._replace(image=full(result.image))
-        parts: dict[str, Tensor] = {}
-
-        def faithful(candidate: Tensor) -> Tensor:
-            parts["l1"] = (candidate - image).abs().mean()
-            parts["perceptual"] = self.perceptual(candidate, image)
-            return weights["l1"] * parts["l1"] + weights["perceptual"] * parts["perceptual"]
-
-        wanted = loss_at_image(result.image, faithful)
-        gradient, total = wanted.gradient, wanted.value
-        gate = float(step >= recipe.adversarial_start)
-        if gate or recipe.generator_pass == "sequential":
-            self.discriminator.requires_grad_(False)
-            fooling = loss_at_image(result.image, lambda fake: generator_adversarial_loss(self.look(fake)))
-            self.discriminator.requires_grad_(True)
-            adaptive = weights["adversarial"] * cut_adaptive_weight(
-                wanted.gradient,
-                fooling.gradient,
-                entering=full(entering[-1]),
-                last_layer=last_layer,
-                mode=recipe.adaptive,
-            )
-            gradient = gradient + adaptive * gate * fooling.gradient
-            total = total + adaptive * gate * fooling.value
-            parts |= {"adversarial": fooling.value, "adaptive_weight": adaptive}
-        parts["codebook"] = codebook_loss(
+        recipe = self.recipe
+        result, entering = self._run(image)
+        if judged is None:
+            judged = self._judge(result, entering, image, step)
+        parts = dict(judged.metrics)
+        gradient, total = judged.wanted.gradient, judged.wanted.value
+        if judged.fooling is not None and judged.pulls is not None:
+            adaptive = recipe.weights["adversarial"] * weight_of_pulls(judged.pulls, mode=recipe.adaptive)
+            counted = adaptive * float(step >= recipe.adversarial_start)
+            gradient = gradient + counted * judged.fooling.gradient
+            total = total + counted * judged.fooling.value
+            parts |= {"adversarial": judged.fooling.value, "adaptive_weight": adaptive}
+        codebook = codebook_loss(
             result.latent, result.quantized.codes, commitment=recipe.commitment_term, codebook=recipe.codebook_term
         )
-        quantization = weights["codebook"] * parts["codebook"]
-        parts["total"] = total + quantization.detach()
-        counts = usage(result.quantized.indices, self.model.codebook.size)
-        parts["perplexity"] = perplexity(counts)
-        parts["codes_used"] = (counts > 0).double().mean()
-        metrics = {name: value.detach() for name, value in parts.items()}
-        return Pull([result.image, quantization], [gradient, None], metrics, result)
+        quantization = recipe.weights["codebook"] * codebook
+        parts |= {"codebook": codebook.detach(), "total": total + quantization.detach()}
+        return Pull([result.image, quantization], [gradient, None], parts, result)
 
-    def look(self, image: Image) -> Tensor:
-        """Gives the bare discriminator's map."""
-        with self.engine.autocast():
-            return full(self.discriminator(image))
+    def passed(self, pull: Pull) -> Passed:
+        """Gives what is kept of a pull."""
+        image, latent, quantized = pull.reconstruction
+        counts = usage(quantized.indices, self.model.codebook.size)
+        return Passed(image.detach(), latent.detach(), counts, pull.metrics)
 
-    def step_generator(self, pull: Pull) -> Tensor:
-        """Walks back and moves the VQGAN; gives how many moves were left out, see `step_if_finite`."""
+    def finish(self, passed: Sequence[Passed]) -> dict[str, Tensor]:
+        """Lets the codes follow the vectors of a whole batch, once, and gives its scalars."""
+        self._follow([one.latent for one in passed])
+        counts = torch.stack([one.counts for one in passed]).sum(0)
+        codes = {"perplexity": perplexity(counts), "codes_used": (counts > 0).double().mean()}
+        return means([one.metrics for one in passed]) | codes
+
+    def step_generator(self, images: Sequence[Image], step: int) -> tuple[list[Passed], Tensor]:
+        """Moves the VQGAN by the mean over the parts of a batch.
+
+        Args:
+            images: Signed; the parts.
+            step: Number of the update.
+
+        Returns:
+            What is kept of each part's pass, and how many moves were left out, see `step_if_finite`.
+        """
         self.generator_optimizer.zero_grad(set_to_none=True)
-        self.engine.backward(pull.roots, pull.gradients)
-        return step_if_finite(self.generator_optimizer)
+        passed = []
+        for part, judged in enumerate(self.ahead(images, step)):
+            with apart(self.engine, part + 1 == len(images), self.network):
+                pull = self.pull(images[part], step, judged).over(len(images))
+                self.engine.backward(pull.roots, pull.gradients)
+            passed.append(self.passed(pull))
+        return passed, step_if_finite(self.generator_optimizer)
 
-    def step_discriminator(self, real: Image, fake: Image, step: int) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def again(self, images: Sequence[Image]) -> list[Image]:
+        """Gives reconstructions by the VQGAN as it is now, from a whole forward pass in training mode."""
+        found = [self.model(image) for image in images]
+        self._follow([one.latent for one in found])
+        return [one.image for one in found]
+
+    def step_discriminator(self, real: Sequence[Image], fake: Sequence[Image], step: int) -> dict[str, Tensor]:
         """Moves the discriminator, and gives its loss; nothing happens while its gate is closed in a shared pass.
 
         Args:
-            real: `b 3 H W`, signed.
-            fake: `b 3 H W`, signed, detached here.
+            real: Signed; the parts of a batch.
+            fake: What the VQGAN made of them, detached here.
             step: Number of the update.
         """
-        gate = float(step >= self.recipe.adversarial_start)
-        if not gate and self.recipe.generator_pass == "shared":
+        if not self._fools(step):
             return {}
-        with self.engine.autocast():
-            maps = self.judge(real), self.judge(fake.detach())
-        loss = hinge_discriminator_loss(*(full(one) for one in maps))
+        gate = float(step >= self.recipe.adversarial_start)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        self.engine.backward([gate * loss])
-        return {"discriminator": loss.detach(), "skipped": step_if_finite(self.discriminator_optimizer)}
+        losses = []
+        for part, (mine, made) in enumerate(zip(real, fake, strict=True)):
+            with apart(self.engine, part + 1 == len(real), self.judge):
+                with self.engine.autocast():
+                    maps = self.judge(mine), self.judge(made.detach())
+                loss = hinge_discriminator_loss(*(full(one) for one in maps))
+                self.engine.backward([gate / len(real) * loss])
+            losses.append({"discriminator": loss.detach()})
+        return means(losses) | {"skipped": step_if_finite(self.discriminator_optimizer)}
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of both optimisers."""
@@ -156,29 +257,44 @@ class Objective:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
+    def _fools(self, step: int) -> bool:
+        return step >= self.recipe.adversarial_start or self.recipe.generator_pass == "sequential"
 
-def adam(module: nn.Module, recipe) -> Adam:
-    """Gives the recipe's Adam over what a module trains."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return Adam(trained, lr=recipe.learning_rate, betas=recipe.betas)
+    def _run(self, image: Image) -> tuple[Reconstruction, Tensor]:
+        with self.engine.autocast(), watch_input(self.model.decoder.last_layer) as entering:
+            result = self.network(image)
+        return result._replace(image=full(result.image)), full(entering[-1])
 
+    def _judge(self, result: Reconstruction, entering: Tensor, image: Image, step: int) -> Judged:
+        weights, parts = self.recipe.weights, {}
 
-def rate_at(recipe, step: int) -> float:
-    """Gives the learning rate of a step: constant, then a straight line to zero from `decay_from` on."""
-    done = step / recipe.steps
-    if done <= recipe.decay_from or recipe.decay_from >= 1:
-        return recipe.learning_rate
-    return recipe.learning_rate * max(0.0, (1 - done) / (1 - recipe.decay_from))
+        def faithful(candidate: Tensor) -> Tensor:
+            parts["l1"] = (candidate - image).abs().mean()
+            parts["perceptual"] = self.perceptual(candidate, image)
+            return weights["l1"] * parts["l1"] + weights["perceptual"] * parts["perceptual"]
 
+        wanted = loss_at_image(result.image, faithful)
+        metrics = {name: value.detach() for name, value in parts.items()}
+        judged = Judged(wanted, None, None, result.latent.detach(), metrics)
+        if not self._fools(step):
+            return judged
+        self.discriminator.requires_grad_(False)
+        fooling = loss_at_image(result.image, lambda fake: generator_adversarial_loss(self._look(fake)))
+        self.discriminator.requires_grad_(True)
+        pulls = last_layer_pulls(
+            wanted.gradient, fooling.gradient, entering=entering, last_layer=self.model.decoder.last_layer
+        )
+        return judged._replace(fooling=fooling, pulls=pulls)
 
-def with_skipped(metrics: Mapping[str, Tensor], *skipped: Tensor) -> dict[str, Tensor]:
-    """Gives metrics with `skipped` 1 where any part of the step was left out."""
-    return {
-        **metrics,
-        "skipped": torch.stack([*skipped, *(metrics[key] for key in metrics if key == "skipped")]).amax(),
-    }
+    def _look(self, image: Image) -> Tensor:
+        with self.engine.autocast():
+            return full(self.discriminator(image))
 
-
-def prefixed(prefix: str, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives metrics under longer names."""
-    return {f"{prefix}_{name}": value for name, value in metrics.items()}
+    @torch.no_grad()
+    def _follow(self, latents: Sequence[Tensor]) -> None:
+        # one part has been followed in its forward pass already
+        book = self.model.codebook
+        if len(latents) > 1 and any(True for _ in book.buffers()):
+            book.train()
+            book(torch.cat(list(latents)))
+            book.eval()

@@ -50,6 +50,7 @@ class CodebookRecipe:
     degradation: str | None = None  # preset; None: clean images
     degradation_size: int = 512  # pixels; images are degraded at this size, then resized to the network's
     batch: int = 32  # over all ranks
+    accumulate: int = 1  # parts in which a rank works on its share of a batch, one after the other
     steps: int = 700_000
     learning_rate: float = 1.44e-4
     betas: tuple[float, float] = (0.5, 0.9)
@@ -87,6 +88,7 @@ class RestorationRecipe:
     degradation: str = "daefr"
     degradation_size: int = 512
     batch: int = 32
+    accumulate: int = 1  # parts in which a rank works on its share of a batch, one after the other
     steps: int = 100_000
     learning_rate: float = 1.44e-4
     betas: tuple[float, float] = (0.5, 0.9)

@@ -19,8 +19,8 @@ from codeprior.training import Batch, CodeCache, Engine, TorchEngine, full, step
 
 from .data import Faces
 from .model import DAEFR, restorer
-from .objective import adam, rate_at
 from .recipes import RestorationRecipe
+from .updates import adam, apart, means, rate_at
 
 
 class RestorationStage:
@@ -111,15 +111,18 @@ class RestorationStage:
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch."""
         self.model.train()
-        pair = self.faces(batch)
-        target = self.target(batch, pair.clean)
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.recipe, step)
-        losses = self.losses(pair.degraded, target)
         self.optimizer.zero_grad(set_to_none=True)
-        self.engine.backward([losses["total"]])
-        skipped = step_if_finite(self.optimizer)
-        return {name: value.detach() for name, value in losses.items()} | {"skipped": skipped}
+        parts, found = batch.parts(self.recipe.accumulate), []
+        for number, part in enumerate(parts):
+            pair = self.faces(part)
+            target = self.target(part, pair.clean)
+            with apart(self.engine, number + 1 == len(parts), self.network):
+                losses = self.losses(pair.degraded, target)
+                self.engine.backward([losses["total"] / len(parts)])
+            found.append({name: value.detach() for name, value in losses.items()})
+        return means(found) | {"skipped": step_if_finite(self.optimizer)}
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

@@ -65,7 +65,9 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     """Runs one stage into its folder; returns whether it is complete."""
     recipe = RECIPES[name]()
     changes = {
-        key: getattr(arguments, key) for key in ("steps", "batch", "seed") if getattr(arguments, key) is not None
+        key: getattr(arguments, key)
+        for key in ("steps", "batch", "seed", "accumulate")
+        if getattr(arguments, key) is not None
     }
     recipe = replace(recipe, **changes)
     if arguments.preset:
@@ -75,7 +77,8 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     stage = build(recipe, arguments, out.parent, engine)
     if arguments.code_cache and isinstance(stage, RestorationStage):
         use_cached_codes(stage, arguments.code_cache, images)
-    stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers)
+    prepare = stage.faces.on_workers if arguments.degrade == "workers" else None
+    stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers, prepare=prepare)
     finished = train(
         stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, save_every=arguments.save_every,
         log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name, keep=2,
@@ -174,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--code-cache", type=Path, help="stage 3: file of target codes, made where it is missing")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's, over all ranks")
+    parser.add_argument("--accumulate", type=int, metavar="N", help="parts of a rank's batch, to save memory")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="stop cleanly after so long; the next call goes on")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
@@ -185,6 +189,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="compile the networks")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves torch's choice")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
+    parser.add_argument(
+        "--degrade", choices=("device", "workers"), default="device", help="where faces are damaged; the same damage"
+    )
     parser.add_argument(
         "--from-disk", action="store_true", help="decode pictures when they are needed, not at the start"
     )

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.losses import adaptive_weight, association_loss, cut_adaptive_weight, loss_at_image, watch_input
+from codeprior.losses import (
+    adaptive_weight,
+    association_loss,
+    cut_adaptive_weight,
+    last_layer_pulls,
+    loss_at_image,
+    watch_input,
+    weight_of_pulls,
+)
 
 
 class _Maker(nn.Module):
@@ -74,6 +82,25 @@ def test_cut_form_gives_the_same_weight_and_the_same_gradients(geometry: dict):
     assert cut.item() == pytest.approx(whole.item(), rel=1e-12)
     for parameter, expected in zip(maker.parameters(), truth, strict=True):
         assert torch.allclose(parameter.grad, expected, rtol=1e-11, atol=1e-14)
+
+
+def test_the_mean_pull_of_parts_gives_the_weight_of_the_batch():
+    maker, judge, images, target = _parts()
+
+    def pulls(images, target):
+        with watch_input(maker.last_layer) as entering:
+            made = maker(images)
+        wanted = loss_at_image(made, lambda image: _wanted(image, target)).gradient
+        fooling = loss_at_image(made, lambda image: -judge(image).mean()).gradient
+        return last_layer_pulls(wanted, fooling, entering=entering[-1], last_layer=maker.last_layer)
+
+    halves = [pulls(*half) for half in zip(images.chunk(2), target.chunk(2), strict=True)]
+    whole = weight_of_pulls(pulls(images, target))
+    # float64: what is left is the order of summation
+    assert weight_of_pulls(torch.stack(halves).mean(0)).item() == pytest.approx(whole.item(), rel=1e-12)
+    assert torch.stack([weight_of_pulls(half) for half in halves]).mean().item() != pytest.approx(
+        whole.item(), rel=1e-6
+    )
 
 
 def test_weight_is_clamped_and_a_silent_judge_does_not_divide_by_zero():

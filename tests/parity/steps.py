@@ -46,7 +46,7 @@ def association_step(setting: Setting, step: int) -> Arrays:
             _refill(other, *keys)
             other.model.zero_grad(set_to_none=True)
             pulls[name] = other.pull(picture, step)
-        joined = stage.association(pulls["hq"], pulls["lq"])
+        joined = stage.association(*(pulls[name].reconstruction.latent for name in ("hq", "lq")))
         arrays = _generator_terms(objective, pulls[side].metrics) | {"CLIP_loss": joined}
         total = arrays["total_loss"] + joined
         arrays |= {"loss": total, "total_loss": total, f"{side.upper()}_aeloss": total}
@@ -104,7 +104,7 @@ def _discriminator_step(
         image = image.double()
     with torch.no_grad():
         fake = objective.model.train()(image).image
-    value = objective.step_discriminator(image, fake, step)["discriminator"]
+    value = objective.step_discriminator([image], [fake], step)["discriminator"]
     handle.remove()
     gated = value * float(step >= objective.recipe.adversarial_start)
     arrays = {"loss": gated, "disc_loss": gated, "logits_real": scores[0], "logits_fake": scores[1]}

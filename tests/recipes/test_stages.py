@@ -12,8 +12,8 @@ from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.data import Faces, Pair, windows
 from codeprior.recipes.daefr.model import DAEFR, SingleEncoder, vqgan
-from codeprior.recipes.daefr.objective import rate_at
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
+from codeprior.recipes.daefr.updates import rate_at
 from codeprior.training import Batch
 
 TINY = replace(
@@ -145,7 +145,7 @@ def test_association_reaches_both_encoders_and_agrees_with_the_formula():
     batch = _batch()
     pair = stage.faces(batch)
     pulls = stage.hq_objective.pull(pair.clean, 0), stage.lq_objective.pull(pair.degraded, 0)
-    loss = stage.association(*pulls)
+    loss = stage.association(*(pull.reconstruction.latent for pull in pulls))
     first, second = (p.reconstruction.latent.permute(0, 2, 3, 1).reshape(-1, 8) for p in pulls)
     first, second = first / first.norm(dim=1, keepdim=True), second / second.norm(dim=1, keepdim=True)
     scores = first @ second.T / 0.07
@@ -207,7 +207,7 @@ def test_a_degradation_depends_on_the_samples_key_alone():
     faces = Faces(size=32, degradation="daefr", degradation_size=64)
     batch = _batch(3)
     whole = faces(batch).degraded
-    alone = faces(Batch(*(field[1:2] for field in batch))).degraded
+    alone = faces(batch.parts(3)[1]).degraded
     assert torch.equal(whole[1:2], alone)
     assert not torch.equal(whole[0], faces(batch._replace(keys=batch.keys + 1)).degraded[0])
 

@@ -46,7 +46,8 @@ class Edges(nn.Module):
 def recipe(name: str, **changes):
     """Gives a stage's small recipe at the tiny size, with its adversarial part switched on in the middle of the run."""
     if name == "restoration":
-        return replace(restoration_small(), network=TINY, degradation_size=SIZE, batch=4, steps=40, **changes)
+        tiny = replace(restoration_small(), network=TINY, degradation_size=SIZE, batch=4, steps=40)
+        return replace(tiny, **changes)
     source = {"hq": hq_codebook_small, "lq": lq_codebook_small, "association": association_small}[name]()
     tiny = replace(
         source, network=TINY, degradation_size=SIZE, batch=4, steps=40, adversarial_start=10, crop=16, crop_until=0.5,

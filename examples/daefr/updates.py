@@ -1,0 +1,57 @@
+"""What the stages' updates share: parts of a batch, the optimiser, its rate, and the names of scalars."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from codeprior.training import Engine
+
+
+@contextmanager
+def apart(engine: Engine, last: bool, *modules: nn.Module) -> Iterator[None]:
+    """Opens the forward and the backward pass of one part of a batch; ranks talk only in that of the last part.
+
+    Args:
+        engine: What distributes.
+        last: Whether it is the last part.
+        *modules: Those wrapped ones that the backward pass goes through.
+    """
+    with nullcontext() if last else engine.accumulate(*modules):
+        yield
+
+
+def means(metrics: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Gives the mean of each scalar over the parts of a batch."""
+    if len(metrics) == 1:
+        return dict(metrics[0])
+    return {name: torch.stack([one[name] for one in metrics]).mean() for name in metrics[0]}
+
+
+def adam(module: nn.Module, recipe) -> Adam:
+    """Gives the recipe's Adam over what a module trains."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return Adam(trained, lr=recipe.learning_rate, betas=recipe.betas)
+
+
+def rate_at(recipe, step: int) -> float:
+    """Gives the learning rate of a step: constant, then a straight line to zero from `decay_from` on."""
+    done = step / recipe.steps
+    if done <= recipe.decay_from or recipe.decay_from >= 1:
+        return recipe.learning_rate
+    return recipe.learning_rate * max(0.0, (1 - done) / (1 - recipe.decay_from))
+
+
+def with_skipped(metrics: Mapping[str, Tensor], *skipped: Tensor) -> dict[str, Tensor]:
+    """Gives metrics with `skipped` 1 where any part of the step was left out."""
+    return {
+        **metrics,
+        "skipped": torch.stack([*skipped, *(metrics[key] for key in metrics if key == "skipped")]).amax(),
+    }
+
+
+def prefixed(prefix: str, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives metrics under longer names."""
+    return {f"{prefix}_{name}": value for name, value in metrics.items()}
