@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         for name in preset_names():
             about = about_preset(name)
-            print(f"{name:26} {about.status:8} {about.source}")
+            chosen = f" (of our own: {about.chosen})" if about.chosen else ""
+            print(f"{name:26} {about.status:8} {about.source}{chosen}")
         return 0
     try:
         if len(arguments.paths) < 2:

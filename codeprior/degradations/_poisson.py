@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._canvas import Canvas
+from ._torch_noise import uniform_canvas
 
 _LUMA = (0.2989, 0.587, 0.114)
 _COUNTS = 512  # more than a mean of 256 reaches with 32 bits: 6.2 standard deviations above it is 356
@@ -49,8 +50,6 @@ def poisson_pixels(image: NDArray[np.float32], key: int, grey: bool) -> np.ndarr
 
 def poisson_canvas(canvas: Canvas, keys: np.ndarray, grey: np.ndarray) -> Tensor:
     """Gives the noise of each image on the canvas: `b 3 H W`."""
-    from ._torch_noise import uniform_canvas
-
     levels = (canvas.pixels.detach().clamp(0, 1) * 255).round()
     weights = torch.tensor(_LUMA).to(levels.device, non_blocking=True)[None, :, None, None]
     luma = (levels * weights).sum(1, keepdim=True).round().expand_as(levels)

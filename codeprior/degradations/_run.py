@@ -1,7 +1,7 @@
 """Takes images in, chooses how an op is run on them, and gives images back in the form they came."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -9,15 +9,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ._canvas import Canvas
-from .record import Params
-
-if TYPE_CHECKING:
-    from .op import Op
+from .record import Params, Values
 
 Images = Tensor | Sequence[Tensor]
 """`3 H W`, `b 3 H W`, or a list of `3 H W` of any sizes; unit or uint8."""
 
 Mode = Literal["fast", "strict", "diff"]
+
+
+class Runs(Protocol):
+    """What is run: the three parts of an op that it is made of."""
+
+    def _check(self, values: Values, sizes: np.ndarray) -> None: ...
+
+    def _planes(self, planes: np.ndarray, values: Values, strict: bool, dtype: type) -> np.ndarray: ...
+
+    def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas: ...
+
 
 _SLACK = 1e-3  # what resampling may leave outside [0, 1] without being a wrong range
 
@@ -47,6 +55,9 @@ def _samples(who: str, image: Any) -> Any:
                 f"{who}: sample {number}: expected 3 H W with RGB channels and one pixel or more, "
                 f"got {tuple(sample.shape)}; repeat a grey image three times."
             )
+    if len({(sample.dtype, sample.device) for sample in samples}) > 1:
+        told = ", ".join(sorted({f"{sample.dtype} on {sample.device}" for sample in samples}))
+        raise ValueError(f"{who}: expected images of one type on one device, got {told}; convert them first.")
     return samples
 
 
@@ -63,7 +74,7 @@ def check_range(who: str, samples: Sequence[Tensor]) -> None:
             )
 
 
-def run(op: "Op", image: Images, params: Params, *, mode: Mode, dtype: torch.dtype | None, impl: str | None) -> Images:
+def run(op: Runs, image: Images, params: Params, *, mode: Mode, dtype: torch.dtype | None, impl: str | None) -> Images:
     """Checks everything, then applies the values."""
     who = type(op).__name__
     if mode not in ("fast", "strict", "diff"):
@@ -107,7 +118,7 @@ def _check_record(who: str, params: Params, sizes: np.ndarray) -> None:
         raise ValueError(f"{who}: sample {number}: the values were drawn for {theirs} pixels, the image has {ours}.")
 
 
-def _run_cpu(op: "Op", samples: Sequence[Tensor], values, *, strict: bool, dtype: torch.dtype) -> list[Tensor]:
+def _run_cpu(op: Runs, samples: Sequence[Tensor], values, *, strict: bool, dtype: torch.dtype) -> list[Tensor]:
     results = []
     inside = np.uint8 if dtype == torch.uint8 else np.float32
     for number, sample in enumerate(samples):
@@ -119,7 +130,7 @@ def _run_cpu(op: "Op", samples: Sequence[Tensor], values, *, strict: bool, dtype
     return results
 
 
-def _run_torch(op: "Op", samples: Sequence[Tensor], sizes: np.ndarray, values, mode: Mode, dtype: torch.dtype):
+def _run_torch(op: Runs, samples: Sequence[Tensor], sizes: np.ndarray, values, mode: Mode, dtype: torch.dtype):
     if not len(samples):
         return list(samples)
     if isinstance(samples, Tensor):

@@ -7,7 +7,9 @@ import numpy as np
 from ._canvas import Canvas
 from ._draws import Draws
 from ._normal import normal_field, quantile_table
+from ._poisson import poisson_canvas, poisson_pixels
 from ._run import Mode
+from ._torch_noise import gaussian_canvas, normal_canvas
 from .blur import ordered
 from .op import Op, Pixels, Sizes, reject
 from .record import Values
@@ -55,8 +57,6 @@ class GaussianNoise(Op):
         return np.clip(noisy, 0, 1) if self.clip else noisy
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
-        from ._torch_noise import gaussian_canvas
-
         return gaussian_canvas(canvas, values, self.clip)
 
 
@@ -94,15 +94,11 @@ class PoissonNoise(Op):
         reject(self, ~(values["scale"] >= 0), "expected a noise scale of 0 or more.")
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        from ._poisson import poisson_pixels
-
         noise = poisson_pixels(image, int(values["key"]), bool(values["grey"]))
         noisy = image + noise * np.float32(values["scale"])
         return np.clip(noisy, 0, 1) if self.clip else noisy
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
-        from ._poisson import poisson_canvas
-
         noise = poisson_canvas(canvas, values["key"], values["grey"])
         noisy = canvas.pixels + noise * canvas.per_sample(values["scale"].astype(np.float32))
         return Canvas(noisy.clamp(0, 1) if self.clip else noisy, canvas.sizes)
@@ -142,8 +138,6 @@ class SpeckleNoise(Op):
         return np.clip(noisy, 0, 1) if self.clip else noisy
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
-        from ._torch_noise import normal_canvas
-
         field = normal_canvas(canvas, values["key"], values["grey"])
         noise = field * canvas.per_sample(values["sigma"].astype(np.float32)) / 255
         noisy = canvas.pixels + canvas.pixels * noise

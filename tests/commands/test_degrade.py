@@ -9,7 +9,7 @@ from PIL import Image
 
 from codeprior.__main__ import main
 from codeprior.commands._sheet import contact_sheet
-from codeprior.degradations import Params, preset, preset_names, steps
+from codeprior.degradations import Params, about_preset, preset, preset_names, steps
 from tests.photos.corpus import scene
 
 
@@ -77,4 +77,8 @@ def test_wrong_calls_and_bad_files_are_told(tmp_path, folder, capsys):
     assert "cut.png" in told and "2 degraded with codeformer-II" in told
     assert main(["degrade", "--list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in preset_names()) and "LIAGM/DAEFR" in listed
+    lines = {line.split()[0]: line for line in listed.splitlines()}
+    assert set(lines) == set(preset_names()) and "LIAGM/DAEFR" in lines["daefr"]
+    for name, line in lines.items():
+        about = about_preset(name)
+        assert line.split()[1] == about.status and about.chosen in line

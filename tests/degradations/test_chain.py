@@ -158,6 +158,39 @@ def test_lists_of_any_sizes_and_types_keep_their_form():
     assert torch.equal((unit * 255).round().to(torch.uint8), op(photograph(64), generator=rng(0)))
 
 
+@pytest.mark.parametrize("mode", ["fast", "strict"])
+def test_sizes_that_have_nothing_in_common_share_a_canvas(mode):
+    """What lies outside a small image on the canvas of a large one is never read."""
+    op = preset("codeformer-III-small")
+    images = [photograph(256)[:, :height, :width].contiguous() for height, width in ((12, 200), (230, 13), (90, 91))]
+    drawn = op.sample(images, rng(2))
+    truth = op.apply(images, drawn, mode="strict", impl="cpu")
+    for result, expected in zip(op.apply(images, drawn, mode=mode, impl="torch"), truth, strict=True):
+        assert result.shape == expected.shape
+        difference = (result.int() - expected.int()).abs()
+        # a byte that falls the other way at low resolution is one level at many pixels
+        assert difference.max() <= 1 and (difference > 0).float().mean() < 0.01
+
+
+def test_images_of_different_types_are_refused():
+    images = [photograph(64), photograph(64) / 255]
+    with pytest.raises(ValueError, match="one type on one device, got torch.float32 on cpu, torch.uint8 on cpu"):
+        preset("daefr")(images, generator=rng())
+
+
+@pytest.mark.parametrize("impl", ["cpu", "torch"])
+def test_floats_give_levels_when_asked(impl):
+    op, image = preset("daefr"), photograph(64)
+    drawn = op.sample(image, rng())
+    levels = op.apply(image / 255, drawn, dtype=torch.uint8, impl=impl)
+    assert isinstance(levels, torch.Tensor) and levels.dtype == torch.uint8
+    assert torch.equal(levels, op.apply(image, drawn, impl=impl))
+    for result in (op(image / 255, generator=rng(), dtype=torch.uint8), op.trace(image, generator=rng()).image):
+        assert torch.equal(result, op.apply(image, drawn))
+    half = op.apply(image, drawn, dtype=torch.float16, impl=impl)
+    assert isinstance(half, torch.Tensor) and half.dtype == torch.float16
+
+
 def test_a_replaced_value_changes_the_picture_and_nothing_else():
     op, image = preset("daefr"), photograph(64)
     drawn = op.sample(image, rng(0))
