@@ -1,11 +1,14 @@
 """`codeprior convert`: published layouts of every stage come out as our modules, with what was dropped said."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from codeprior.__main__ import main
+from codeprior.discriminators import PatchGAN
+from codeprior.recipes.daefr.convert import convert as convert_state
 from codeprior.recipes.daefr.model import restorer, vqgan
 from codeprior.recipes.daefr.recipes import Network, RestorationRecipe
 from codeprior.weights import load, read_metadata
@@ -57,6 +60,48 @@ def test_a_codebook_checkpoint_gives_prior_and_discriminator(tmp_path, convert):
     found = load(tmp_path / "a.safetensors", dtype=None)
     assert found.codebook.weight.dtype == torch.float16
     assert torch.equal(found.codebook.weight, state["vqvae.quantize.embedding.weight"].half())
+
+
+def test_an_association_checkpoint_gives_both_priors_and_both_discriminators(tmp_path, convert):
+    sides = {"hq_": vqgan(_NETWORK), "lq_": vqgan(_NETWORK)}
+    state = {"logit_scale": torch.tensor(2.6593)}
+    for (side, model), prefix in zip(sides.items(), ("vqvae", "vqvae_LQ"), strict=True):
+        state |= _released(model, names.stage_names(model, prefix))
+        loss = "loss" if side == "hq_" else "loss_LQ"
+        judge = PatchGAN(16, 2)
+        state |= {f"{loss}.discriminator.{k}": fill.tensor_for(f"{loss}.{k}", tuple(v.shape), v.dtype)
+                  for k, v in judge.state_dict().items()}  # fmt: skip
+        state[f"{loss}.perceptual_loss.lin0.model.1.weight"] = torch.zeros(1, 64, 1, 1)
+        # the reference's blocks store a second normalisation that nothing reads
+        state[f"{prefix}.encoder.mid.attn_1.norm2.weight"] = torch.zeros(128)
+    torch.save({"state_dict": state, "epoch": 45, "pytorch-lightning_version": "1.0.8"}, tmp_path / "a.ckpt")
+    status, out, _ = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
+    assert status == 0
+    assert "daefr, stage association" in out
+    assert "dropped 1 tensors: the temperature never moved" in out
+    assert "dropped 2 tensors: the perceptual network comes from its own file" in out
+    assert "dropped 2 tensors: stored by the reference, never used" in out
+    parts = ("hq_discriminator", "hq_vqgan", "lq_discriminator", "lq_vqgan")
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [f"a.{part}.safetensors" for part in parts]
+    for (side, model), prefix in zip(sides.items(), ("vqvae", "vqvae_LQ"), strict=True):
+        keys = names.stage_names(model, prefix)
+        for name, value in load(tmp_path / f"a.{side}vqgan.safetensors").state_dict().items():
+            assert torch.equal(value, state[keys[name]])
+        loss = "loss" if side == "hq_" else "loss_LQ"
+        for name, value in load(tmp_path / f"a.{side}discriminator.safetensors").state_dict().items():
+            assert torch.equal(value, state[f"{loss}.discriminator.{name}"])
+
+
+@pytest.mark.parametrize(("stage", "count"), [("hq_codebook", 2), ("association", 4), ("final", 1)])
+def test_every_key_of_the_released_files_has_a_place(stage, count):
+    """The recorded key lists at full size, without values: strict loading finds each place and each shape."""
+    path = Path(__file__).parents[1] / "parity" / "fixtures" / "daefr" / f"keys_{stage}.json"
+    with torch.device("meta"):
+        state = {key: torch.empty(shape) for key, shape, _ in json.loads(path.read_text())}
+        found = convert_state(state)
+    assert len(found.modules) == count
+    kept = sum(len(module.state_dict()) for module in found.modules.values())
+    assert kept + len(found.dropped) == len(state)
 
 
 def test_unknown_tensors_keep_their_names_and_what_is_dropped_is_named(tmp_path, convert):
