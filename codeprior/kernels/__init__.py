@@ -4,7 +4,7 @@ from codeprior.kernels._choose import ImplUnavailable, use_impl
 from codeprior.kernels._explain import explain
 from codeprior.kernels.blur_resize import blur_resize
 from codeprior.kernels.code_stats import CodeStats, code_stats
-from codeprior.kernels.contrastive import symmetric_cross_entropy
+from codeprior.kernels.contrastive import gathered_cross_entropy, symmetric_cross_entropy
 from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
 
@@ -15,6 +15,7 @@ __all__ = [
     "blur_resize",
     "code_stats",
     "explain",
+    "gathered_cross_entropy",
     "jpeg",
     "lookup",
     "nearest_code",

@@ -24,8 +24,8 @@ def use_impl(name: str) -> Iterator[None]:
     """Asks for an implementation in every kernel called inside the block.
 
     Args:
-        name: An implementation's name for all ops (`"triton"`), or pairs for some of them
-            (`"nearest_code=blocked,contrastive=reference"`); the other ops then choose by themselves.
+        name: An implementation's name for all ops that have one of that name (`"triton"`), or pairs for some of them
+            (`"nearest_code=blocked,contrastive=reference"`); the other ops choose by themselves.
 
     Raises:
         ImplUnavailable: Raised by the op, when it cannot run that implementation.
@@ -59,7 +59,7 @@ def choose(op: str, impl: str | None, *, reasons: Reasons) -> str:
         ImplUnavailable: The one asked for by name is unknown, or cannot run; or none can.
     """
     name, source = wanted(op, impl)
-    if name is None:
+    if name is None or (name not in reasons and _is_meant_for_others(op, name, source)):
         for candidate, why_not in reasons.items():
             if why_not() is None:
                 return candidate
@@ -71,6 +71,16 @@ def choose(op: str, impl: str | None, *, reasons: Reasons) -> str:
     if reason is not None:
         raise ImplUnavailable(f"{op}: {source} asks for {name!r}, which cannot run here: {reason}.")
     return name
+
+
+def _is_meant_for_others(op: str, name: str, source: str) -> bool:
+    """Whether a name stands for every op that knows it, and some op does: a misspelt one must not go unnoticed."""
+    asked = {"use_impl": _asked[-1] if _asked else "", "CODEPRIOR_IMPL": os.environ.get("CODEPRIOR_IMPL", "")}
+    if "=" in asked.get(source, "="):
+        return False
+    from codeprior.kernels._explain import names
+
+    return name in names()
 
 
 def constant_while_tracing(function: Function) -> Function:

@@ -39,7 +39,8 @@ def explain(device: str | None = None) -> str:
         reasons = table(device)
         try:
             chosen = choose(op, None, reasons=reasons)
-            lines.append(f"{op}: {chosen} runs ({wanted(op, None)[1]})")
+            name, source = wanted(op, None)
+            lines.append(f"{op}: {chosen} runs ({source if chosen == name else 'auto'})")
         except ImplUnavailable as error:
             chosen = ""
             lines.append(str(error))
@@ -47,3 +48,8 @@ def explain(device: str | None = None) -> str:
             if name != chosen:
                 lines.append(f"  {name}: {why_not() or 'can run when asked for'}")
     return "\n".join(lines)
+
+
+def names() -> set[str]:
+    """Gives the names of all implementations of all ops."""
+    return {name for table in _OPS.values() for device in ("cpu", "cuda") for name in table(device)}

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from codeprior.distributed import gather_with_gradient
-from codeprior.kernels.contrastive import symmetric_cross_entropy
+from codeprior.kernels.contrastive import gathered_cross_entropy, symmetric_cross_entropy
 from codeprior.shapes import Latent
 
 
@@ -27,8 +26,8 @@ def association_loss(
         first: Latents of one encoder before quantisation, `b d h w`.
         second: Latents of the other on the paired images, `b d h w`.
         scale: Inverse temperature, above 0: a number, or a tensor when it learns. CLIP starts it at 1 / 0.07.
-        negatives: `"local"`: the other positions of this process's batch. `"global"`: those of all ranks; the rows are
-            gathered with their gradient, and every rank computes the whole loss.
+        negatives: `"local"`: the other positions of this process's batch. `"global"`: those of all ranks; every
+            rank takes its own rows and columns, and gets the whole loss.
 
     Returns:
         The loss, in nats a row; `ln(b · h · w)` where nothing is told apart.
@@ -47,6 +46,5 @@ def association_loss(
     if negatives not in ("local", "global"):
         raise ValueError(f"association_loss: negatives is 'local' or 'global', got {negatives!r}.")
     rows, columns = (F.normalize(rearrange(latent, "b d h w -> (b h w) d"), dim=-1) for latent in (first, second))
-    if negatives == "global":
-        rows, columns = gather_with_gradient(rows), gather_with_gradient(columns)
-    return symmetric_cross_entropy(rows, columns, scale=scale)
+    take = gathered_cross_entropy if negatives == "global" else symmetric_cross_entropy
+    return take(rows, columns, scale=scale)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from codeprior.kernels import ImplUnavailable, explain, nearest_code, use_impl
+from codeprior.kernels import ImplUnavailable, code_stats, explain, nearest_code, residual_code, use_impl
 from codeprior.kernels._choose import choose
 
 TABLE = {"best": lambda: "no such chip", "good": lambda: None, "plain": lambda: None}
@@ -26,6 +26,22 @@ def test_pairs_name_some_ops_and_leave_the_others_alone(monkeypatch):
     monkeypatch.setenv("CODEPRIOR_IMPL", "other=best, op=plain")
     assert choose("op", None, reasons=TABLE) == "plain"
     assert choose("third", None, reasons=TABLE) == "good"
+
+
+def test_a_name_asks_only_the_ops_that_know_it(monkeypatch):
+    rows, table = torch.randn(5, 4), torch.randn(3, 4)
+    with use_impl("blocked"):
+        # neither has blocks
+        assert int(code_stats(rows, nearest_code(rows, table), size=3).counts.sum()) == 5
+        assert residual_code(rows, table[None]).shape == (5, 1)
+        assert "nearest_code: blocked runs (use_impl)" in explain("cpu")
+        assert "code_stats: " in explain("cpu")
+    monkeypatch.setenv("CODEPRIOR_IMPL", "blocked")
+    assert choose("op", None, reasons=TABLE) == "good"
+    with use_impl("op=blocked"), pytest.raises(ImplUnavailable, match="use_impl asks for 'blocked'; there are best"):
+        choose("op", None, reasons=TABLE)
+    with pytest.raises(ImplUnavailable, match="impl= asks for 'blocked'; there are best"):
+        choose("op", "blocked", reasons=TABLE)
 
 
 def test_asking_for_what_cannot_run_raises_with_the_reason():

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from torch.library import opcheck
 from torch.nn import functional as F
 
-from codeprior.kernels import ImplUnavailable, symmetric_cross_entropy
-from codeprior.kernels.contrastive import blocked
+from codeprior import distributed
+from codeprior.kernels import ImplUnavailable, gathered_cross_entropy, symmetric_cross_entropy
+from codeprior.kernels.contrastive import blocked, fused
+from tests.training.ranks import on_ranks
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -73,6 +75,50 @@ def test_half_precision_sides_get_half_precision_gradients():
 def test_the_registered_op_passes_the_checks_of_torch_library():
     scale = torch.tensor(10.0, requires_grad=True)
     opcheck(torch.ops.codeprior.symmetric_cross_entropy.default, (*sides(5, 3), scale))
+
+
+@pytest.mark.parametrize("impl", ["blocked", "reference"])
+def test_two_ranks_with_their_own_rows_agree_with_one_process_to_the_last_digits(impl):
+    first, second = sides(2 * 11, 5, dtype=torch.float64)
+    scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+    loss, *gradients = loss_and_gradients(first, second, scale, "reference")
+    parts = on_ranks(2, _one_of_two, first.detach(), second.detach(), impl)
+    for part in parts:
+        assert abs(part["loss"] - loss.item()) < 1e-12
+    # as DistributedDataParallel averages them
+    for name, whole in zip(("first", "second"), gradients[:2], strict=True):
+        mine = torch.cat([torch.tensor(part[name], dtype=torch.float64) for part in parts]) / 2
+        assert torch.allclose(mine, whole, rtol=0, atol=1e-12)
+    assert abs(sum(part["scale"] for part in parts) / 2 - gradients[2].item()) < 1e-12
+
+
+def _one_of_two(first, second, impl):
+    mine = slice(11 * distributed.rank(), 11 * distributed.rank() + 11)
+    first, second = first[mine].requires_grad_(), second[mine].requires_grad_()
+    scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocked, "_BLOCK", 4)
+        loss = gathered_cross_entropy(first, second, scale=scale, impl=impl)
+        found = torch.autograd.grad(3 * loss, (first, second, scale))
+    return {"loss": loss.item(), "first": found[0].tolist(), "second": found[1].tolist(), "scale": found[2].item()}
+
+
+def test_alone_the_gathered_loss_is_the_plain_one():
+    first, second = sides(9, 4)
+    assert gathered_cross_entropy(first, second, scale=3) == symmetric_cross_entropy(first, second, scale=3)
+
+
+def test_the_kernels_take_a_part_of_the_rows_against_all_columns():
+    first, second = (side.detach() for side in sides(90, 20))
+    part, scale = slice(40, 75), torch.tensor(14.3)
+    rows, columns = ((14.3 * left @ right.T).logsumexp(1) for left, right in ((first, second), (second, first)))
+    arguments = [value.to(DEVICE) for value in (first[part], second, scale)]
+    for mine, theirs in zip(fused.sums(*arguments, 40), blocked.sums(*arguments, 40), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    arguments += [rows[part].to(DEVICE), columns.to(DEVICE)]
+    for mine, theirs in zip(fused.slopes(*arguments, 40), blocked.slopes(*arguments, 40), strict=True):
+        # float32 sums of 90 terms, and logits of up to 14.3
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_wrong_calls_say_what_was_expected():

@@ -5,7 +5,7 @@ import torch
 from einops import rearrange
 
 from codeprior.kernels import ImplUnavailable, residual_code
-from codeprior.kernels.nearest_code.fused import Tiles
+from codeprior.kernels.nearest_code.fused import Tiles, prepare
 from codeprior.kernels.nearest_code.residual import launch
 from tests.kernels.families import families, truth
 
@@ -48,6 +48,21 @@ def test_every_layout_gets_its_stages_in_place(impl):
         assert torch.equal(rearrange(found, pattern).cpu(), expected)
 
 
+@pytest.mark.parametrize("dtypes", [(torch.bfloat16, torch.float32), (torch.float16, torch.float16)])
+def test_half_precision_leaves_its_rest_in_float32(dtypes):
+    rows, codebooks = torch.randn(11, 6).to(dtypes[0]), (torch.randn(3, 35, 6) / 2).to(dtypes[1])
+    expected = by_definition(rows.float(), codebooks.float())
+    for impl in ("triton", "reference"):
+        assert torch.equal(residual_code(rows.to(DEVICE), codebooks.to(DEVICE), impl=impl).cpu(), expected)
+
+
+def test_tables_are_prepared_together_as_one_by_one():
+    codebooks = torch.randn(3, 50, 12) * torch.tensor([1.0, 1e-3, 100.0])[:, None, None]
+    for together, alone in zip(prepare(codebooks), zip(*map(prepare, codebooks), strict=True), strict=True):
+        # sums may be taken in another order
+        assert torch.allclose(together.float(), torch.stack(alone).float(), rtol=1e-3)
+
+
 def test_the_rows_are_left_as_they_were():
     rows, codebooks = torch.randn(7, 4, device=DEVICE), torch.randn(2, 9, 4, device=DEVICE)
     before = rows.clone()
@@ -60,5 +75,5 @@ def test_wrong_calls_say_what_was_expected():
         residual_code(torch.zeros(2, 4), torch.zeros(3, 4))
     with pytest.raises(ValueError, match="expected mode 'exact' or 'fast', got 'slow'"):
         residual_code(torch.zeros(2, 4), torch.zeros(1, 3, 4), mode="slow")
-    with pytest.raises(ImplUnavailable, match="it keeps what is left over in float32"):
-        residual_code(torch.zeros(2, 4).bfloat16(), torch.zeros(1, 3, 4), impl="triton")
+    with pytest.raises(ImplUnavailable, match="it keeps what is left over in float32, not float64"):
+        residual_code(torch.zeros(2, 4).double(), torch.zeros(1, 3, 4), impl="triton")

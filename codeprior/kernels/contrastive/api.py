@@ -29,21 +29,11 @@ def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Ten
         ImplUnavailable: The implementation asked for by name cannot run here.
 
     Note:
-        For negatives of all ranks give `distributed.gather_with_gradient` of both sides; then each rank computes the
-        whole loss.
+        For negatives of all ranks see `gathered_cross_entropy`.
 
     Source: Radford et al. 2021, figure 3.
     """
-    if first.ndim != 2 or first.shape != second.shape or first.numel() == 0:
-        raise ValueError(
-            f"symmetric_cross_entropy: expected two sides of one shape (n, d), not empty, got {tuple(first.shape)} and "
-            f"{tuple(second.shape)}."
-        )
-    unfit = None
-    if first.dtype == torch.float64:
-        unfit = "it multiplies float32 and half precision, not float64"
-    elif first.shape[1] > 512:
-        unfit = "its rows are at most 512 wide"
+    unfit = why_unfit("symmetric_cross_entropy", first, second)
     scale = torch.as_tensor(scale, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
     name = choose_contrastive(impl, first.device.type, unfit=unfit)
     if name == "reference":
@@ -53,6 +43,18 @@ def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Ten
 
         return fused.forward(first, second, scale)[0]
     return forward_op(first, second, scale)[0]
+
+
+def why_unfit(op: str, first: Tensor, second: Tensor) -> str | None:
+    """Gives why the Triton kernels cannot read these sides, or None; raises where nothing can."""
+    if first.ndim != 2 or first.shape != second.shape or first.numel() == 0:
+        raise ValueError(
+            f"{op}: expected two sides of one shape (n, d), not empty, got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}."
+        )
+    if first.dtype == torch.float64:
+        return "it multiplies float32 and half precision, not float64"
+    return "its rows are at most 512 wide" if first.shape[1] > 512 else None
 
 
 @torch.library.custom_op("codeprior::symmetric_cross_entropy", mutates_args=())

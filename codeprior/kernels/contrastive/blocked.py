@@ -76,6 +76,59 @@ def backward(
     return to_first.mul_(factor * (0.5 / count)), to_second.mul_(factor * (0.5 / count)), to_scale
 
 
+def sums(left: Tensor, right: Tensor, scale: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """Gives the log-sum-exp of each row of `scale · left rightᵀ`, and its entry at column `start` + row.
+
+    Args:
+        left: `(m, d)`.
+        right: `(n, d)`.
+        scale: Scalar.
+        start: Where the rows of `left` stand among those of `right`.
+
+    Returns:
+        `(m,)` and `(m,)`, float32 (float64 for float64).
+    """
+    wide = torch.promote_types(left.dtype, torch.float32)
+    rows = torch.full((len(left),), -torch.inf, dtype=wide, device=left.device)
+    for mine in _spans(len(left)):
+        scaled = left[mine].to(wide) * scale.to(wide)
+        for theirs in _spans(len(right)):
+            rows[mine] = torch.logaddexp(rows[mine], (scaled @ right[theirs].to(wide).T).logsumexp(1))
+    return rows, (left.to(wide) * right[start : start + len(left)].to(wide)).sum(1) * scale.to(wide)
+
+
+def slopes(
+    left: Tensor, right: Tensor, scale: Tensor, mine: Tensor, others: Tensor, start: int
+) -> tuple[Tensor, Tensor]:
+    """Gives the gradient of `left` and its share in that of the scale, for the sum over rows instead of the mean.
+
+    Args:
+        left: `(m, d)`.
+        right: `(n, d)`.
+        scale: Scalar.
+        mine: Log-sum-exp of the rows, `(m,)`.
+        others: Log-sum-exp of the columns, `(n,)`.
+        start: Where the rows of `left` stand among those of `right`.
+
+    Returns:
+        `(m, d)` and a scalar, in the type of `mine`.
+    """
+    wide = mine.dtype
+    total = torch.zeros(left.shape, dtype=wide, device=left.device)
+    for rows in _spans(len(left)):
+        scaled = left[rows].to(wide) * scale.to(wide)
+        for columns in _spans(len(right)):
+            logits = scaled @ right[columns].to(wide).T
+            slope = ((logits - mine[rows, None]).exp_() + logits.sub_(others[columns]).exp_()).mul_(0.5)
+            total[rows].addmm_(slope, right[columns].to(wide))
+    total.sub_(right[start : start + len(left)])
+    return total * scale.to(wide), (total * left).sum()
+
+
+def _spans(count: int) -> list[slice]:
+    return [slice(first, first + _BLOCK) for first in range(0, count, _BLOCK)]
+
+
 def _sums(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Log-sum-exp of rows and columns; spoils the logits."""
     low, high = logits.aminmax()

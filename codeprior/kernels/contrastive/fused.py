@@ -20,14 +20,14 @@ from codeprior.kernels.contrastive._gradient import gradients, remember
 
 
 @triton.jit
-def _product(left_ptr, right_ptr, rows, columns, N, D, DP: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
+def _product(left_ptr, right_ptr, rows, columns, M, N, D, DP: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
              BM: tl.constexpr):  # fmt: skip
     total = tl.zeros((BN, BM), tl.float32)
     for start in range(0, DP, BD):
         dims = start + tl.arange(0, BD)
         fits = dims < D
         left = tl.load(left_ptr + rows.to(tl.int64)[:, None] * D + dims[None, :],
-                       mask=(rows < N)[:, None] & fits[None, :], other=0.0)  # fmt: skip
+                       mask=(rows < M)[:, None] & fits[None, :], other=0.0)  # fmt: skip
         right = tl.load(right_ptr + columns.to(tl.int64)[None, :] * D + dims[:, None],
                         mask=(columns < N)[None, :] & fits[:, None], other=0.0)  # fmt: skip
         total += tl.dot(left, right, input_precision="tf32x3")
@@ -35,9 +35,9 @@ def _product(left_ptr, right_ptr, rows, columns, N, D, DP: tl.constexpr, BD: tl.
 
 
 @triton.jit
-def row_sums(left_ptr, right_ptr, scale_ptr, sums_ptr, diagonal_ptr, N, D,
+def row_sums(left_ptr, right_ptr, scale_ptr, sums_ptr, diagonal_ptr, START, M, N, D,
              DP: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, BM: tl.constexpr):  # fmt: skip
-    """Log-sum-exp of each row of scale · left rightᵀ, and its diagonal."""
+    """Log-sum-exp of each of M rows of scale · left rightᵀ, and its entry at column START + row."""
     scale = tl.load(scale_ptr).to(tl.float32)
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     largest = tl.full((BN,), -3.0e38, tl.float32)
@@ -45,34 +45,34 @@ def row_sums(left_ptr, right_ptr, scale_ptr, sums_ptr, diagonal_ptr, N, D,
     diagonal = tl.zeros((BN,), tl.float32)
     for first in range(0, N, BM):
         columns = first + tl.arange(0, BM)
-        logits = scale * _product(left_ptr, right_ptr, rows, columns, N, D, DP, BD, BN, BM)
-        diagonal += tl.sum(tl.where(rows[:, None] == columns[None, :], logits, 0.0), 1)
+        logits = scale * _product(left_ptr, right_ptr, rows, columns, M, N, D, DP, BD, BN, BM)
+        diagonal += tl.sum(tl.where(START + rows[:, None] == columns[None, :], logits, 0.0), 1)
         logits = tl.where((columns < N)[None, :], logits, -3.0e38)
         higher = tl.maximum(largest, tl.max(logits, 1))
         total = total * tl.exp(largest - higher) + tl.sum(tl.exp(logits - higher[:, None]), 1)
         largest = higher
-    tl.store(sums_ptr + rows, largest + tl.log(total), mask=rows < N)
-    tl.store(diagonal_ptr + rows, diagonal, mask=rows < N)
+    tl.store(sums_ptr + rows, largest + tl.log(total), mask=rows < M)
+    tl.store(diagonal_ptr + rows, diagonal, mask=rows < M)
 
 
 @triton.jit
-def row_gradients(left_ptr, right_ptr, scale_ptr, sums_ptr, other_sums_ptr, out_ptr, slope_ptr, N, D,
+def row_gradients(left_ptr, right_ptr, scale_ptr, sums_ptr, other_sums_ptr, out_ptr, slope_ptr, START, M, N, D,
                   DP: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, BM: tl.constexpr):  # fmt: skip
-    """Gradient of the left side, and each row's share in the gradient of the scale."""
+    """Gradient of the left side for the sum over rows, and each row's share in the gradient of the scale."""
     scale = tl.load(scale_ptr).to(tl.float32)
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
-    fits = rows < N
+    fits = rows < M
     sums = tl.load(sums_ptr + rows, mask=fits, other=0.0)
     dims = tl.arange(0, DP)
     total = tl.zeros((BN, DP), tl.float32)
     share = tl.zeros((BN,), tl.float32)
     for first in range(0, N, BM):
         columns = first + tl.arange(0, BM)
-        similarity = _product(left_ptr, right_ptr, rows, columns, N, D, DP, BD, BN, BM)
+        similarity = _product(left_ptr, right_ptr, rows, columns, M, N, D, DP, BD, BN, BM)
         others = tl.load(other_sums_ptr + columns, mask=columns < N, other=0.0)
         logits = scale * similarity
         slope = 0.5 * (tl.exp(logits - sums[:, None]) + tl.exp(logits - others[None, :]))
-        slope = tl.where(rows[:, None] == columns[None, :], slope - 1.0, slope) / N
+        slope = tl.where(START + rows[:, None] == columns[None, :], slope - 1.0, slope)
         slope = tl.where(fits[:, None] & (columns < N)[None, :], slope, 0.0)
         right = tl.load(right_ptr + columns.to(tl.int64)[:, None] * D + dims[None, :],
                         mask=(columns < N)[:, None] & (dims < D)[None, :], other=0.0)  # fmt: skip
@@ -86,11 +86,8 @@ def row_gradients(left_ptr, right_ptr, scale_ptr, sums_ptr, other_sums_ptr, out_
 @triton_op("codeprior::symmetric_cross_entropy_triton", mutates_args=())
 def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, and the log-sum-exp of each row and column."""
-    first, second = first.contiguous(), second.contiguous()
-    rows, columns, diagonal = (torch.empty(len(first), device=first.device) for _ in range(3))
-    grid, sizes = _sizes(first)
-    _launcher(row_sums)[grid](first, second, scale, rows, diagonal, *first.shape, **sizes)
-    _launcher(row_sums)[grid](second, first, scale, columns, diagonal, *first.shape, **sizes)
+    rows, diagonal = sums(first, second, scale, 0)
+    columns, _ = sums(second, first, scale, 0)
     return ((rows + columns) / 2 - diagonal).mean(), rows, columns
 
 
@@ -99,16 +96,34 @@ def backward(
     first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of both sides and of the scale, float32."""
-    first, second = first.contiguous(), second.contiguous()
-    to_first = torch.empty(first.shape, device=first.device)
-    to_second, share = torch.empty_like(to_first), torch.empty_like(rows)
-    grid, sizes = _sizes(first)
-    _launcher(row_gradients)[grid](second, first, scale, columns, rows, to_second, share, *first.shape, **sizes)
-    _launcher(row_gradients)[grid](first, second, scale, rows, columns, to_first, share, *first.shape, **sizes)
-    return to_first, to_second, share.sum()
+    to_first, share = slopes(first, second, scale, rows, columns, 0)
+    to_second, _ = slopes(second, first, scale, columns, rows, 0)
+    return to_first / len(first), to_second / len(first), share / len(first)
 
 
 forward.register_autograd(gradients(backward), setup_context=remember)
+
+
+def sums(left: Tensor, right: Tensor, scale: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """As `blocked.sums`, float32."""
+    left, right = left.contiguous(), right.contiguous()
+    rows, diagonal = (torch.empty(len(left), device=left.device) for _ in range(2))
+    grid, sizes = _sizes(left)
+    _launcher(row_sums)[grid](left, right, scale, rows, diagonal, start, len(left), *right.shape, **sizes)
+    return rows, diagonal
+
+
+def slopes(
+    left: Tensor, right: Tensor, scale: Tensor, mine: Tensor, others: Tensor, start: int
+) -> tuple[Tensor, Tensor]:
+    """As `blocked.slopes`, float32."""
+    left, right = left.contiguous(), right.contiguous()
+    out, share = torch.empty(left.shape, device=left.device), torch.empty_like(mine)
+    grid, sizes = _sizes(left)
+    _launcher(row_gradients)[grid](
+        left, right, scale, mine, others, out, share, start, len(left), *right.shape, **sizes
+    )
+    return out, share.sum()
 
 
 def _sizes(first: Tensor) -> tuple[tuple[int], dict[str, int]]:

@@ -81,9 +81,10 @@ def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: st
     check_width(op, latent, codebook.shape[1])
     if latent.device != codebook.device:
         raise ValueError(f"{op}: expected latent and codebook on one device, got {latent.device}, {codebook.device}.")
-    unfit = {}
+    unfit: dict[str, str] = {}
     if torch.float64 in (latent.dtype, codebook.dtype):
-        unfit = dict.fromkeys(("triton", "compiled"), "it screens float32 and half precision, not float64")
+        reason = "it screens float32 and half precision, not float64"
+        unfit = {"triton": reason, "compiled": reason}
     elif codebook.shape[1] > 512:
         unfit = {"triton": "its codes are at most 512 wide"}
     # while tracing the sizes are symbols, and a compiler is at work anyway

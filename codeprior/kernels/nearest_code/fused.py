@@ -98,30 +98,34 @@ def launch(
 
 
 def prepare(codebook: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gives what the screen needs of a table, without a word between host and device.
+    """Gives what the screen needs of a table, or of several at once, without a word between host and device.
+
+    Args:
+        codebook: `(k, d)`, or `(m, k, d)`; then everything below begins with `m`.
 
     Returns:
         The centre `(d,)`; the codes in float16, centred and scaled, `(k, d)`; |c|²/2 of the scaled codes, `(k,)`; and
         the scale, the largest norm, the largest rounding, and the largest |c|²/2, each rounded up, `(4,)`.
     """
     centre = middle(codebook)
-    largest = torch.stack([(part.float() - centre).abs().max() for part in codebook.split(_PART)]).max()
+    parts = codebook.split(_PART, -2)
+    largest = torch.stack([(part.float() - centre[..., None, :]).abs().amax((-2, -1)) for part in parts]).amax(0)
     exponent = torch.frexp(largest).exponent - 1
     fit = (largest > 0) & largest.isfinite()
     scale = torch.where(fit, torch.ldexp(torch.ones_like(largest), torch.where(fit, exponent, 0)), 1.0)
     tables, halves, norms, roundings = [], [], [], []
-    for part in codebook.split(_PART):
-        centred = (part.float() - centre) / scale
+    for part in parts:
+        centred = (part.float() - centre[..., None, :]) / scale[..., None, None]
         table = centred.half()
         tables.append(table)
-        halves.append(centred.square().sum(1) / 2)
-        norms.append(torch.linalg.vector_norm(table.float(), dim=1).max())
-        roundings.append(torch.linalg.vector_norm(centred - table.float(), dim=1).max())
-    half, norm = torch.cat(halves), torch.stack(norms).max()
+        halves.append(centred.square().sum(-1) / 2)
+        norms.append(torch.linalg.vector_norm(table.float(), dim=-1).amax(-1))
+        roundings.append(torch.linalg.vector_norm(centred - table.float(), dim=-1).amax(-1))
+    half, norm = torch.cat(halves, -1), torch.stack(norms).amax(0)
     # the codes' own rounding to float32 when the centre was taken away
-    rounding = torch.stack(roundings).max() + 2.0**-24 * norm
-    constants = torch.stack([scale, *((1 + 2.0**-10) * value for value in (norm, rounding, half.max()))])
-    return centre, torch.cat(tables), half, constants
+    rounding = torch.stack(roundings).amax(0) + 2.0**-24 * norm
+    constants = torch.stack([scale, *((1 + 2.0**-10) * value for value in (norm, rounding, half.amax(-1)))], -1)
+    return centre, torch.cat(tables, -2), half, constants
 
 
 def choose_tiles(rows: int, codes: int, width: int, *, exact: bool = True) -> Tiles:

@@ -17,7 +17,7 @@ from codeprior.kernels.nearest_code.api import nearest_code
 def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None, mode: str = "exact") -> Tensor:
     """Gives the index of the nearest code at each stage: of the vector, then of what the chosen codes leave over.
 
-    r₀ = x;  iₘ = nearest_code(rₘ, codebooks[m]);  rₘ₊₁ = rₘ − codebooks[m][iₘ]
+    r₀ = x;  iₘ = nearest_code(rₘ, codebooks[m]);  rₘ₊₁ = rₘ − codebooks[m][iₘ],  in float32 (float64 for float64)
 
     Args:
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; any floating type; any strides.
@@ -40,8 +40,8 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
         raise ValueError(f"residual_code: expected mode 'exact' or 'fast', got {mode!r}.")
     check_width("residual_code", latent, codebooks.shape[2])
     unfit = None
-    if (latent.dtype, codebooks.dtype) != (torch.float32, torch.float32):
-        unfit = "it keeps what is left over in float32"
+    if torch.float64 in (latent.dtype, codebooks.dtype):
+        unfit = "it keeps what is left over in float32, not float64"
     elif codebooks.shape[2] > 512:
         unfit = "its codes are at most 512 wide"
     latent, codebooks = latent.detach(), codebooks.detach()
@@ -70,7 +70,7 @@ def residual_reasons(device: str, *, unfit: str | None = None) -> Reasons:
 
 @triton_op("codeprior::residual_code_triton", mutates_args=())
 def residual_code_triton(rows: Tensor, codebooks: Tensor, exact: bool) -> Tensor:
-    """Indices `(n, m)` for rows `(n, d)` and tables `(m, k, d)`, float32."""
+    """Indices `(n, m)` for rows `(n, d)` and tables `(m, k, d)`, float32 or half precision."""
     return launch(rows, codebooks, exact=exact)
 
 
@@ -84,12 +84,13 @@ def launch(rows: Tensor, codebooks: Tensor, *, exact: bool = True, tiles: Any = 
     indices = torch.empty(len(rows), stages, dtype=torch.int64, device=rows.device)
     if len(rows) == 0:
         return indices
-    centre, table, half, constants = (torch.stack(part) for part in zip(*map(prepare, codebooks), strict=True))
+    centre, table, half, constants = prepare(codebooks)
     tiles = tiles or choose_tiles(len(rows), size, width, exact=exact)
     blocks = -(-size // tiles.codes)
+    rest = rows.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     kernel: Any = residual_lookup if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(residual_lookup)
     kernel[(-(-len(rows) // tiles.rows),)](
-        rows.contiguous().clone(), codebooks, table, half, centre, constants, indices,
+        rest, codebooks, table, half, centre, constants, indices,
         len(rows), size, width, stages, 0,
         DP=max(16, 1 << max(width - 1, 0).bit_length()), BN=tiles.rows, BK=tiles.codes,
         GROUP=tiles.group if exact else 1, BITS=max(1, (blocks - 1).bit_length()), EXACT=exact,
@@ -99,10 +100,11 @@ def launch(rows: Tensor, codebooks: Tensor, *, exact: bool = True, tiles: Any = 
 
 
 def _stages(latent: Tensor, codebooks: Tensor, mode: str) -> Tensor:
-    found, rest = [], latent
+    wide = torch.promote_types(torch.promote_types(latent.dtype, codebooks.dtype), torch.float32)
+    found, rest = [], latent.to(wide)
     for table in codebooks.unbind(0):
         indices = nearest_code(rest, table, mode=mode)
-        codes = table[indices].to(rest.dtype)
+        codes = table[indices].to(wide)
         found.append(indices)
         rest = rest - (rearrange(codes, "b h w d -> b d h w") if latent.ndim == 4 else codes)
     return torch.stack(found, 1 if latent.ndim == 4 else -1)

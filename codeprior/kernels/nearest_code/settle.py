@@ -31,8 +31,8 @@ def margin(norm: Tensor, longest: Tensor | float, *, width: int) -> Tensor:
 
 
 def middle(codebook: Tensor) -> Tensor:
-    """Gives a float32 point amid the codes; which one matters not to the ranking, but to how tight the bound is."""
-    mean = codebook.mean(0, dtype=torch.promote_types(codebook.dtype, torch.float32))
+    """Gives a float32 point amid codes `(…, k, d)`; which matters not to the ranking, but to how tight the bound is."""
+    mean = codebook.mean(-2, dtype=torch.promote_types(codebook.dtype, torch.float32))
     return mean.float().nan_to_num(0, 0, 0)
 
 
