@@ -1,16 +1,14 @@
 """What the four stages of DAEFR cost at full size: operations counted, hours and prices worked out from them.
 
-`python -m benchmarks.scale` prints the tables of docs/guides/scale.md; `--check` says whether the page holds them.
-`--measure` times the steps on a GPU, and gives the share of its peak that they reach.
+`python -m benchmarks.scale` prints the tables of docs/guides/scale.md; `--check` says whether the page holds them. What
+a GPU reaches is measured by `python -m benchmarks.training`.
 
 Counted on meta tensors by torch's FlopCounterMode, a multiply-add as two, part by part, because the counter cannot
 follow a gradient with respect to an image; the sum is what the code of the stages runs.
 """
 
 import argparse
-import json
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,10 +58,10 @@ def cost(module: nn.Module, *inputs: torch.Tensor) -> Cost:
     return Cost(forward, backward, to_input)
 
 
-def parts() -> dict[str, Cost]:
-    """Counts the networks of the paper's recipe at 512 × 512, one image."""
-    network = recipes.Network()
-    recipe = recipes.hq_codebook()
+def parts(recipe: recipes.CodebookRecipe | None = None) -> dict[str, Cost]:
+    """Counts the networks of a recipe on one image; of the paper's, at 512 × 512, without one."""
+    recipe = recipe or recipes.hq_codebook()
+    network = recipe.network
     with torch.device("meta"):
         whole = vqgan(network)
         image = torch.empty(1, 3, network.size, network.size)
@@ -71,11 +69,11 @@ def parts() -> dict[str, Cost]:
         found = {
             "encoder": cost(whole.encoder, image),
             "decoder": cost(whole.decoder, latent),
-            "discriminator": cost(PatchGAN(recipe.discriminator_channels, recipe.discriminator_layers), image),
+            "discriminator": cost(_critic(recipe), image),
             "code predictor": cost(predictor(network), latent),
         }
         # the distance looks at two images; a gradient goes to one of them
-        perceptual = PerceptualLoss("vgg16", weights="random")
+        perceptual = PerceptualLoss(recipe.perceptual, weights="random")
         with FlopCounterMode(display=False) as counter:
             fake = image.detach().requires_grad_(True)
             distance = perceptual(fake, image)
@@ -85,8 +83,8 @@ def parts() -> dict[str, Cost]:
     return found | {"perceptual": Cost(forward / 1e12, backward / 1e12, backward / 1e12)}
 
 
-def stages(found: dict[str, Cost]) -> list[Stage]:
-    """Adds up what one image costs in each stage, and how many images the paper's iterations are."""
+def tflop_an_image(found: dict[str, Cost]) -> dict[str, float]:
+    """Adds up what one image costs in an update of each stage; the last one takes its targets from the cache."""
     encoder, decoder, critic = found["encoder"], found["decoder"], found["discriminator"]
     perceptual, coder = found["perceptual"], found["code predictor"]
     generator = encoder.forward + encoder.backward + decoder.forward + decoder.backward
@@ -94,10 +92,14 @@ def stages(found: dict[str, Cost]) -> list[Stage]:
     judging = 2 * (critic.forward + critic.backward)
     one = generator + perceptual.forward + perceptual.to_input + fooling + judging
     code = 2 * (encoder.forward + encoder.backward) + coder.forward + coder.backward
+    return {"HQ codebook": one, "LQ codebook": one, "association": 2 * one, "restoration, cached codes": code}
+
+
+def stages(found: dict[str, Cost]) -> list[Stage]:
+    """Gives what one image costs in each stage, and how many images the paper's iterations are."""
     made = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
-    names = ["HQ codebook", "LQ codebook", "association", "restoration, cached codes"]
     images = [recipe.steps * recipe.batch for recipe in made]
-    return [Stage(*row) for row in zip(names, images, [one, one, 2 * one, code], strict=True)]
+    return [Stage(name, count, work) for (name, work), count in zip(tflop_an_image(found).items(), images, strict=True)]
 
 
 def tables(found: dict[str, Cost]) -> str:
@@ -141,37 +143,15 @@ def hours(work: float, rate: float, gpus: int = 8) -> float:
     return OVERHEAD * work / (gpus * rate) / 3600
 
 
-def measure(seconds: float = 20.0) -> dict[str, float]:
-    """Times a full-size step of stage 1a on this GPU, in bfloat16; batch 4."""
-    from codeprior.recipes.daefr.codebook_stage import CodebookStage
-    from codeprior.training import Batch, TorchEngine
-
-    engine = TorchEngine("cuda", precision="bfloat16", channels_last=True)
-    stage = CodebookStage(recipes.hq_codebook(), perceptual=PerceptualLoss("vgg16", weights="random"), engine=engine)
-    keys = torch.arange(4)
-    faces = torch.randint(0, 256, (4, 3, 512, 512), dtype=torch.uint8)
-    batch = Batch(faces, keys, keys, torch.zeros(4, dtype=torch.bool)).to("cuda")
-    for step in range(3):
-        stage.update(batch, 40_000 + step)
-    torch.cuda.synchronize()
-    began, count = time.monotonic(), 0
-    while time.monotonic() - began < seconds:
-        stage.update(batch, 40_000)
-        torch.cuda.synchronize()
-        count += 1
-    images = 4 * count / (time.monotonic() - began)
-    return {"images_per_second": images, "tflops": images * stages(parts())[0].tflop}
+def _critic(recipe: recipes.CodebookRecipe) -> PatchGAN:
+    return PatchGAN(recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare with the page; status 1 where it differs")
     parser.add_argument("--write", action="store_true", help="put the tables into the page")
-    parser.add_argument("--measure", action="store_true", help="time a step of stage 1a on this GPU")
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure() | {"device": torch.cuda.get_device_name()}))
-        return 0
     made = tables(parts())
     if not (arguments.check or arguments.write):
         print(made)
