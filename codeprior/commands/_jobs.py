@@ -74,7 +74,7 @@ def landmarks(path: Path, sources: Sequence[Path]) -> dict[Path, list[Any]]:
         Faces of each photograph that is named.
 
     Raises:
-        UsageError: It is not such a file.
+        UsageError: It is not such a file, or is about other photographs only.
     """
     from codeprior.photos.faces import from_landmarks
 
@@ -83,8 +83,13 @@ def landmarks(path: Path, sources: Sequence[Path]) -> dict[Path, list[Any]]:
         if not isinstance(entries, Mapping):
             raise ValueError("expected a mapping from file names to lists of faces")
         named = {name: from_landmarks(faces) for name, faces in entries.items()}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
+    strange = [name for name in named if not any(name in (str(source), source.name) for source in sources)]
+    if strange and len(strange) == len(named):
+        raise UsageError(f"{path}: none of its names is an input's, such as {strange[0]}; keys are paths or file names")
     return {
         source: named[key]
         for source in sources

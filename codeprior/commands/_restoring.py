@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codeprior.commands._jobs import WRITABLE, Job
-from codeprior.photos.faces import Detector, Face
+from codeprior.photos.faces import Detector, Face, Parser
 from codeprior.photos.files import Photo, PhotoError, read, write
 from codeprior.photos.restoration import Choices, Finished, Prepared, Restored, answer, finish, prepare
 from codeprior.photos.sheets import comparison, uncertainty_map
@@ -21,6 +21,7 @@ class Worker:
         detector: Finds faces; None for aligned inputs.
         choices: What the user decided.
         points: Faces marked by hand, by photograph.
+        mask: What keeps paste-back to the face; None pastes the whole soft square.
         keep_alpha: Keep transparency.
         overwrite: Replace results that exist.
         compare: Also write comparison sheets.
@@ -35,6 +36,7 @@ class Worker:
         *,
         choices: Choices,
         points: Mapping[Path, list[Face]],
+        mask: Parser | None = None,
         keep_alpha: bool = False,
         overwrite: bool = False,
         compare: bool = False,
@@ -43,7 +45,7 @@ class Worker:
     ):
         self.restorer, self.detector, self.choices, self.points = restorer, detector, choices, points
         self.keep_alpha, self.overwrite, self.compare, self.uncertainty = keep_alpha, overwrite, compare, uncertainty
-        self.resume = resume
+        self.resume, self.mask = resume, mask
         self._photos: dict[Path, tuple[Photo, float]] = {}
 
     def prepare(self, job: Job) -> Prepared:
@@ -73,7 +75,7 @@ class Worker:
     def finish(self, job: Job, prepared: Prepared, restored: Restored) -> dict[str, Any]:
         """Pastes the faces back, writes the results and gives what the report says about them."""
         photo, started = self._photos.pop(job.source)
-        done = finish(prepared, restored, choices=self.choices)
+        done = finish(prepared, restored, choices=self.choices, mask=self.mask)
         target, *extra = self._targets(job)
         # sheets first: the result itself is what tells a later run that this photograph is done
         sheets = ([comparison(prepared, done)] if self.compare else []) + (

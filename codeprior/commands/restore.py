@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="mtcnn", help="mtcnn (default), retinaface, yunet or uniface")
     parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="weight file of the detector")
+    parser.add_argument("--parser", type=Path, metavar="FILE", help="weight file of a face parser: hair stays as it is")
     parser.add_argument("--score", type=float, default=0.9, help="least score of a face (default: 0.9)")
     parser.add_argument("--smallest", type=float, default=16.0, help="least distance of the eyes, pixels (default: 16)")
     parser.add_argument("--batch", type=int, default=8, help="faces that go through the network at once (default: 8)")
@@ -73,8 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
         for folder in {job.target.parent for job in work}:
             folder.mkdir(parents=True, exist_ok=True)
         report = Report(arguments.report, append=arguments.resume)
-    except (OSError, ImportError, RuntimeError, ValueError) as error:  # RuntimeError: a device that is not there
-        print(f"codeprior restore: {error}", file=sys.stderr)
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        print(f"codeprior restore: {text}", file=sys.stderr)
         return _USAGE
     try:
         return _all(work, worker, report, arguments, ignored)
@@ -84,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any:
     from codeprior.commands._restoring import Worker
-    from codeprior.photos.faces import detector
+    from codeprior.photos.faces import detector, parser
     from codeprior.photos.restoration import Choices
 
     choices = Choices(
@@ -95,23 +97,47 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         score=arguments.score,
         smallest=arguments.smallest,
     )
+    _check_device(arguments.device)
+    if arguments.weights != "small" and not Path(arguments.weights).is_file():
+        raise UsageError(
+            f"--weights {arguments.weights}: there is no such file; give one that codeprior convert or codeprior.save "
+            "wrote, or small, the embedded prior."
+        )
     restorer = recipe(arguments.recipe).load(arguments.weights, device=arguments.device, batch=arguments.batch)
     found = (
         None
         if arguments.aligned
         else detector(arguments.detector, weights=arguments.detector_weights, device=arguments.device)
     )
+    if arguments.parser is not None and arguments.aligned:
+        raise UsageError("--parser is about pasting back, and --aligned pastes nothing; leave one of them out.")
+    mask = None if arguments.parser is None else parser(arguments.parser, device=arguments.device)
     return Worker(
         restorer,
         found,
         choices=choices,
         points=points,
+        mask=mask,
         keep_alpha=arguments.keep_alpha,
         overwrite=arguments.overwrite,
         compare=arguments.compare,
         uncertainty=arguments.uncertainty,
         resume=arguments.resume,
     )
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        kind = ""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in there:
+        raise UsageError(f"--device {name} is no device; give cpu, cuda, cuda:1 and so on, or mps.")
+    if not there[kind]:
+        raise UsageError(f"--device {name}: there is none here that torch can use; leave it out to run on the CPU.")
 
 
 def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:

@@ -182,9 +182,11 @@ def test_a_photograph_without_a_face_is_an_error_and_writes_nothing(tmp_path, ca
         (["in", "out", "--faces", "best"], "faces must be"),
         (["in", "out", "--detector", "haar"], "no detector is named 'haar'"),
         (["in", "out", "--detector", "retinaface"], "needs its weight file"),
-        (["in", "out", "--landmarks", "absent.json"], "absent.json"),
-        (["in", "out", "--device", "nowhere"], "nowhere"),
-        (["in", "out", "--weights", "absent.safetensors"], "does not exist"),
+        (["in", "out", "--landmarks", "absent.json"], "restore: absent.json: No such file or directory\n"),
+        (["in", "out", "--landmarks", "other.json"], "none of its names is an input's, such as b.png"),
+        (["in", "out", "--device", "nowhere"], "--device nowhere is no device; give cpu, cuda"),
+        (["in", "out", "--device", "meta"], "--device meta is no device; give cpu, cuda"),
+        (["in", "out", "--weights", "absent"], "--weights absent: there is no such file; give one that codeprior"),
     ],
 )
 def test_wrong_calls_end_with_two_and_say_why(tmp_path, weights, capsys, monkeypatch, words, reason):
@@ -192,6 +194,7 @@ def test_wrong_calls_end_with_two_and_say_why(tmp_path, weights, capsys, monkeyp
     Path("in").mkdir()
     Path("in/a.txt").write_text("x")
     Image.fromarray(scene()).save("in/a.png")
+    Path("other.json").write_text(json.dumps({"b.png": [template(180).tolist()]}))
     assert main(["restore", *words, *([] if "--weights" in words else ["--weights", str(weights)])]) == 2
     assert reason in capsys.readouterr().err
     assert not list(Path().glob("out*"))

@@ -2,9 +2,10 @@
 
 from codeprior.photos.faces.detect import Detector, Face, box_around, choose, detector, from_landmarks
 from codeprior.photos.faces.geometry import invert, resample, similarity, template, transform
+from codeprior.photos.faces.parse import FaceParser, Parser, parser
 from codeprior.photos.faces.paste import Crop, align, match_colour, paste, soft_mask
 
 __all__ = [
-    "Crop", "Detector", "Face", "align", "box_around", "choose", "detector", "from_landmarks", "invert", "match_colour",
-    "paste", "resample", "similarity", "soft_mask", "template", "transform",
+    "Crop", "Detector", "Face", "FaceParser", "Parser", "align", "box_around", "choose", "detector", "from_landmarks",
+    "invert", "match_colour", "parser", "paste", "resample", "similarity", "soft_mask", "template", "transform",
 ]  # fmt: skip
