@@ -8,8 +8,9 @@ the OpenCV chain's. The OpenCV chain draws NumPy's legacy noise, as the training
 images it is given ours. It begins with float pixels and ends with 8-bit planes, ours begins and ends with those.
 """
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,19 @@ def chain_rows(name: str, images: torch.Tensor, count: int) -> list[dict]:
         "codeprior": lambda number: op.apply(images[number % 3], drawn[number]),
         "codeprior-strict": lambda number: op.apply(images[number % 3], drawn[number], mode="strict"),
     }
-    times = interleaved_images(ways, count)
-    if name == "daefr":
+    times = interleaved_images(ways, count, told=name)
+    if name == "daefr" and peers():
         # the peers are several times slower and draw their own values, so fewer images tell as much
         others: Ways = {peer: lambda number, run=run: run(images[number % 3]) for peer, run in peers().items()}
-        times |= interleaved_images(others, max(4, count // 8))
+        times |= interleaved_images(others, max(4, count // 8), told=f"{name}, peers")
     rows = []
     for impl, spent in times.items():
         same = None
         if impl.startswith("codeprior") and not strict_end:
-            run = ways[impl]
-            same = float(np.mean([torch.equal(run(n), classic(n, normal_noise)) for n in range(count)]))
+            run, equal = ways[impl], []
+            for number in counted(count, f"{name}, {impl} against the OpenCV chain"):
+                equal.append(torch.equal(run(number), classic(number, normal_noise)))
+            same = float(np.mean(equal))
         rows.append(row(name, impl, spent, times["cv2"], same))
     return rows
 
@@ -92,12 +95,22 @@ def legacy_noise(params: Params, height: int, width: int) -> np.ndarray:
     return np.asarray(np.random.randn(height, width, 3), np.float32)
 
 
-def interleaved_images(ways: Ways, count: int) -> dict[str, np.ndarray]:
+def counted(count: int, told: str) -> Iterator[int]:
+    """Numbers below `count`; every ten seconds it is said how far they have come."""
+    last = time.monotonic()
+    for number in range(count):
+        yield number
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            print(f"  {told}: {number + 1} of {count}", file=sys.stderr, flush=True)
+
+
+def interleaved_images(ways: Ways, count: int, *, told: str) -> dict[str, np.ndarray]:
     """Milliseconds of CPU time of each way for each image."""
     names, spent = list(ways), {name: np.zeros(count) for name in ways}
     for name in names:
         ways[name](0)
-    for number in range(count):
+    for number in counted(count, told):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             start = time.process_time()
@@ -133,7 +146,8 @@ def second_order_rows(images: torch.Tensor, count: int) -> list[dict]:
         op: Op = preset("realesrgan")
     small = images[:, :, 56:456, 56:456].contiguous()
     drawn = op.sample((count, 400, 400), torch.Generator().manual_seed(0))
-    times = interleaved_images({"codeprior": lambda number: op.apply(small[number % 3], drawn[number])}, count)
+    ways: Ways = {"codeprior": lambda number: op.apply(small[number % 3], drawn[number])}
+    times = interleaved_images(ways, count, told="realesrgan")
     return [row("realesrgan", impl, spent, None, None) for impl, spent in times.items()]
 
 
@@ -147,7 +161,7 @@ def jpeg_rows(images: torch.Tensor) -> list[dict]:
         "libjpeg": lambda number: op.apply(images[number % 3], drawn, impl="cpu"),
         "codeprior-torch": lambda number: op.apply(images[number % 3], drawn, impl="torch"),
     }
-    times = interleaved_images(ways, 30)
+    times = interleaved_images(ways, 30, told="jpeg")
     same = float(np.mean([torch.equal(ways["libjpeg"](n), ways["codeprior-torch"](n)) for n in range(3)]))
     return [row("jpeg", impl, spent, times["libjpeg"], same) for impl, spent in times.items()]
 

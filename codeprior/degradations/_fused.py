@@ -48,7 +48,8 @@ def _between_zeros(taps: np.ndarray) -> np.ndarray:
 def enlarged_levels(pixels: np.ndarray, height: int, width: int, dtype: type) -> np.ndarray:
     """Gives unit pixels, `h w 3`, resized bilinearly and rounded to 8 bits: planes of uint8, or of unit float32."""
     from . import _native
+    from ._native_pixels import unit_planes
 
     planes = np.empty((3, height, width), np.uint8)
     _native.enlarge_levels(np.ascontiguousarray(pixels), height, width, planes)
-    return planes if dtype == np.uint8 else _native.unit_planes(planes)
+    return planes if dtype == np.uint8 else unit_planes(planes)

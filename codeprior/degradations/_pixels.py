@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 def pixels_from_planes(planes: np.ndarray) -> NDArray[np.float32]:
     """Gives unit pixels, `H W 3`, from planes of 8-bit levels or unit floats."""
-    pixels = np.ascontiguousarray(rearrange(planes, "c h w -> h w c"))
-    return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels
+    if planes.dtype == np.uint8:
+        from ._native_pixels import unit_pixels
+
+        return unit_pixels(np.ascontiguousarray(planes))
+    return np.ascontiguousarray(rearrange(planes, "c h w -> h w c"))
 
 
 def planes_from_pixels(pixels: np.ndarray, dtype: type) -> np.ndarray:

@@ -16,7 +16,7 @@ from ._run import Images, Mode
 from .blur import Blur
 from .colour import Round
 from .op import Op, Pixels, Sizes
-from .record import Values, below, part_of
+from .record import Values, below, parts_of
 from .resample import INTERPOLATIONS, Resampling
 
 
@@ -47,18 +47,22 @@ class Chain(Op):
         return values
 
     def _sizes(self, values: Values, sizes: Sizes) -> Sizes:
-        for name, op in zip(self.names, self.ops, strict=True):
-            sizes = op._sizes(part_of(values, name), sizes)
+        for op, own in self._parts(values):
+            sizes = op._sizes(own, sizes)
         return sizes
 
     def _check(self, values: Values, sizes: Sizes) -> None:
-        for name, op in zip(self.names, self.ops, strict=True):
-            own = part_of(values, name)
+        for op, own in self._parts(values):
             op._check(own, sizes)
             sizes = op._sizes(own, sizes)
 
+    def _parts(self, values: Values) -> list[tuple[Op, Values]]:
+        """Gives the parts, each with its own values."""
+        own = parts_of(values)
+        return [(op, own.get(name, {})) for name, op in zip(self.names, self.ops, strict=True)]
+
     def _planes(self, planes: np.ndarray, values: Values, strict: bool, dtype: type) -> np.ndarray:
-        parts = [(op, part_of(values, name)) for name, op in zip(self.names, self.ops, strict=True)]
+        parts = self._parts(values)
         height, width = planes.shape[1:]
         if not strict and len(parts) > 1 and isinstance(parts[0][0], Blur) and _is_bilinear(*parts[1]):
             new = (int(side) for side in parts[1][1]["size"])
@@ -78,14 +82,14 @@ class Chain(Op):
         return enlarged_levels(image, height, width, dtype)
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        for name, op in zip(self.names, self.ops, strict=True):
-            image = op._one(image, part_of(values, name), strict)
+        for op, own in self._parts(values):
+            image = op._one(image, own, strict)
         return image
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         from ._torch_fused import fuses, resized_at_once
 
-        parts = [(op, part_of(values, name)) for name, op in zip(self.names, self.ops, strict=True)]
+        parts = self._parts(values)
         while parts:
             op, own = parts.pop(0)
             if isinstance(op, Blur) and parts and _is_bilinear(*parts[0]) and fuses(canvas, mode):

@@ -49,10 +49,10 @@ class Jpeg(Op):
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
         import cv2
 
-        from . import _native
+        from ._native_pixels import levels_reversed, unit_reversed
 
-        code = _encoded(_native.levels_reversed(image), int(values["quality"]))
-        return _native.unit_reversed(cv2.imdecode(code, cv2.IMREAD_COLOR))
+        code = _encoded(levels_reversed(image), int(values["quality"]))
+        return unit_reversed(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         from ._torch_jpeg import jpeg_canvas

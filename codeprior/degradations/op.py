@@ -170,6 +170,6 @@ class Op:
 
 def reject(op: Op, bad: ArrayLike, reason: str) -> None:
     """Raises ValueError naming the first sample that is bad."""
-    found = np.flatnonzero(bad)
-    if len(found):
-        raise ValueError(f"{type(op).__name__}: sample {found[0]}: {reason}")
+    bad = np.asarray(bad)
+    if bad.any():
+        raise ValueError(f"{type(op).__name__}: sample {np.flatnonzero(bad)[0]}: {reason}")

@@ -142,6 +142,15 @@ def part_of(values: Values, name: str) -> Values:
     return {path[len(prefix) :]: value for path, value in values.items() if path.startswith(prefix)}
 
 
+def parts_of(values: Values) -> dict[str, dict[str, np.ndarray]]:
+    """Gives the values below each first name, without it."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        parts.setdefault(name, {})[rest] = value
+    return parts
+
+
 def below(name: str, values: Values) -> dict[str, np.ndarray]:
     """Gives the values under the path `name`."""
     return {f"{name}.{path}": value for path, value in values.items()}

@@ -71,7 +71,7 @@ def steps(op: Op, image: Tensor, params: Params) -> list[Step]:
 def _walked(op: Op, image: Pixels, values: Values) -> Iterator[tuple[str, dict[str, Any], Pixels]]:
     inner: list[tuple[Op, Values]]
     if isinstance(op, Chain):
-        inner = [(part, part_of(values, name)) for name, part in zip(op.names, op.ops, strict=True)]
+        inner = op._parts(values)
     elif isinstance(op, Shuffle):
         inner = [(op.ops[number], part_of(values, op.names[number])) for number in values["order"]]
     elif isinstance(op, OneOf):
