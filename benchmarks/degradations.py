@@ -20,7 +20,7 @@ import torch
 from benchmarks._degradation_peers import cv2_chain, normal_noise, peers
 from benchmarks._loading import loading_rows
 from benchmarks._measure import arguments, report
-from codeprior.degradations import Op, Params, preset
+from codeprior.degradations import Jpeg, Op, Params, preset
 
 Ways = dict[str, Callable[[int], Any]]
 
@@ -40,7 +40,8 @@ def main() -> int:
     if not given.quick:
         rows += jpeg_rows(images)
     if torch.cuda.is_available():
-        rows += device_rows(images)
+        chain_ms = next(row["ms"] for row in rows if row["preset"] == "daefr" and row["impl"] == "cv2")
+        rows += device_rows(images, chain_ms)
     missing = [name for name in ("kornia", "albumentations", "torchvision") if name not in peers()]
     if given.plot is not None:
         plot(rows, given.plot)
@@ -153,8 +154,6 @@ def second_order_rows(images: torch.Tensor, count: int) -> list[dict]:
 
 def jpeg_rows(images: torch.Tensor) -> list[dict]:
     """Exact JPEG in torch against libjpeg, 512², quality 65."""
-    from codeprior.degradations import Jpeg
-
     op = Jpeg(quality=(65, 65))
     drawn = op.sample((1, SIDE, SIDE), torch.Generator().manual_seed(0))
     ways: Ways = {
@@ -166,19 +165,24 @@ def jpeg_rows(images: torch.Tensor) -> list[dict]:
     return [row("jpeg", impl, spent, times["libjpeg"], same) for impl, spent in times.items()]
 
 
-def device_rows(images: torch.Tensor) -> list[dict]:
-    """Batch 64 of 512² on the GPU, wall clock an image."""
-    op = preset("daefr")
-    batch = images[torch.arange(64) % 3].cuda()
-    spent = []
-    for seed in range(12):
-        drawn = op.sample((64, SIDE, SIDE), torch.Generator().manual_seed(seed))
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        op.apply(batch, drawn)
-        torch.cuda.synchronize()
-        spent.append(1e3 * (time.perf_counter() - start) / 64)
-    return [row("daefr", "codeprior-cuda-batch64", np.array(spent[2:]), None, None)]
+def device_rows(images: torch.Tensor, chain_ms: float) -> list[dict]:
+    """Batches of 64 of 512² on the GPU: wall clock an image, over the CPU time of the OpenCV chain on one core."""
+    rows, numbers = [], torch.arange(64) % 3
+    batch = images[numbers].cuda()
+    for name, op in (("daefr", preset("daefr")), ("jpeg", Jpeg(quality=(30, 100)))):
+        spent = []
+        for seed in range(12):
+            drawn = op.sample((64, SIDE, SIDE), torch.Generator().manual_seed(seed))
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            result = op.apply(batch, drawn)
+            torch.cuda.synchronize()
+            spent.append(1e3 * (time.perf_counter() - start) / 64)
+        truth = op.apply(images[numbers], drawn, mode="strict")
+        same = float((result.cpu() == truth).flatten(1).all(1).float().mean())
+        base = np.array([chain_ms]) if name == "daefr" else None
+        rows.append(row(name, "codeprior-cuda-batch64", np.array(spent[2:]), base, same))
+    return rows
 
 
 def plot(rows: list[dict], folder: Path) -> None:

@@ -24,7 +24,19 @@ STRIPS: dict[str, list[d.Op]] = {
     "sinc": [d.Sinc(size=(21,), cutoff=(c, c)) for c in (2.4, 1.6, 0.9)],
     "motion_blur": [d.MotionBlur(length=(n, n), angle=(0.6, 0.6)) for n in (5.0, 11.0, 21.0)],
     "defocus_blur": [d.DefocusBlur(radius=(r, r)) for r in (1.5, 3.0, 6.0)],
+    "kernel_mix": [
+        d.KernelMix(blurs=(d.GaussianBlur(sigma=(1, 5)), d.Sinc(size=(21,)), d.MotionBlur()), weights=(1, 1, 1))
+        for _ in range(3)
+    ],
     "resize": [d.Chain(ops=(d.Resize(factor=(f, f)), d.ResizeBack())) for f in (2.0, 4.0, 12.0)],
+    "resize_back": [
+        d.Chain(ops=(d.Resize(factor=(8, 8), interpolation="area"), d.ResizeBack(interpolation=i)))
+        for i in ("nearest", "bilinear", "bicubic")
+    ],
+    "rescale": [
+        d.Chain(ops=(d.Rescale(scale=(0.1, 2), chances=c), d.ResizeBack(interpolation="nearest")))
+        for c in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ],
     "resize_interpolation": [
         d.Chain(ops=(d.Resize(factor=(6, 6), interpolation=i), d.ResizeBack(interpolation="nearest")))
         for i in ("bilinear", "bicubic", "area")
@@ -41,6 +53,12 @@ STRIPS: dict[str, list[d.Op]] = {
     "brush_strokes": [d.BrushStrokes() for _ in range(3)],
 }
 
+# what these take away is too little to see: it is shown as a departure from grey, so many times stronger
+TAKEN: dict[str, tuple[d.Op, d.Op, int]] = {
+    "clamp": (d.Sinc(size=(21,), cutoff=(0.9, 0.9)), d.Clamp(), 8),
+    "round": (d.GaussianBlur(sigma=(2, 2), isotropic=1), d.Round(), 200),
+}
+
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -48,6 +66,10 @@ def main() -> None:
     for name, ops in STRIPS.items():
         cells = [whole, *(op(whole, generator=rng(number)) for number, op in enumerate(ops))]
         saved(strip(cells), name)
+    for name, (before, op, gain) in TAKEN.items():
+        image = d.Chain(ops=(before,))(whole / 255, generator=rng(0))
+        taken = 0.5 + gain * (d.Chain(ops=(before, op))(whole / 255, generator=rng(0)) - image)
+        saved(strip([(part.clamp(0, 1) * 255).byte() for part in (image, taken)]), name)
     large = torch.from_numpy(np.array(Image.fromarray(pixels(whole)).resize((512, 512), Image.Resampling.BICUBIC)))
     large = large.permute(2, 0, 1).contiguous()
     presets = ("daefr", "codeformer-II", "gfpgan", "realesrgan", "bsrgan")
