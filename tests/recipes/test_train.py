@@ -1,13 +1,18 @@
 """The command that trains: from faces in a folder to a restorer, and the way back into a run."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from codeprior import weights
 from codeprior.recipes.daefr import load
+from codeprior.recipes.daefr.codebook_stage import CodebookStage
+from codeprior.recipes.daefr.model import vqgan
+from codeprior.recipes.daefr.recipes import small_network
 from codeprior.recipes.daefr.train import main
 
 
@@ -78,7 +83,51 @@ def test_missing_stages_and_pictures_are_named(faces, tmp_path, capsys):
     assert "no pictures in" in capsys.readouterr().err
 
 
-def load_state(path):
-    from codeprior import weights
+def test_a_command_that_is_asked_to_stop_ends_with_75_and_goes_on_to_the_same_end(faces, tmp_path, monkeypatch):
+    def run(out):
+        words = ["hq_codebook_small", "--faces", str(faces), "--out", str(tmp_path / out), "--steps", "4"]
+        return main([*words, "--batch", "1", "--perceptual-weights", "random", "--device", "cpu", "--threads", "1"])
 
+    assert run("whole") == 0
+    update = CodebookStage.update
+
+    def asked(stage, batch, step):
+        if step == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return update(stage, batch, step)
+
+    monkeypatch.setattr(CodebookStage, "update", asked)
+    with pytest.raises(SystemExit) as stop:
+        run("stopped")
+    assert stop.value.code == 75
+    # the weights for the next stage are those of a whole run only
+    assert not (tmp_path / "stopped" / "vqgan.safetensors").exists()
+    monkeypatch.setattr(CodebookStage, "update", update)
+    assert run("stopped") == 0
+    first, second = (load_state(tmp_path / out / "vqgan.safetensors") for out in ("whole", "stopped"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_what_a_run_shows_lies_in_its_folder(faces, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ["restoration_small", "--faces", str(faces), "--out", str(tmp_path / "run"), "--steps", "2", "--batch", "1"]
+    for name in ("hq_codebook_small/vqgan", "association_small/hq_vqgan", "association_small/lq_vqgan"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        weights.save(tmp_path / f"{name}.safetensors", vqgan(small_network()))
+    words += ["--device", "cpu", "--threads", "1", "--log-every", "1", "--preview-every", "1", "--tensorboard"]
+    assert main([*words, "--code-cache", str(tmp_path / "codes.safetensors")]) == 0
+    run = tmp_path / "run"
+    assert [path.name for path in sorted((run / "previews").iterdir())] == ["step-00000001.png", "step-00000002.png"]
+    # degraded, restored, what the prior can do, and the truth
+    assert Image.open(run / "previews" / "step-00000002.png").size[0] >= 4 * 128
+    report = (run / "report.html").read_text()
+    assert "accuracy" in report and report.count("data:image/png;base64,") == 2
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert {"code", "feature", "total", "accuracy"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Images("preview")] == [1, 2]
+
+
+def load_state(path):
     return weights.load(path).state_dict()

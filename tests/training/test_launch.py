@@ -1,6 +1,7 @@
 """Launch files say what torchrun and the train command understand; torchrun itself restarts a run to the same bits."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from codeprior.recipes.daefr import train as recipe_train
 from codeprior.recipes.daefr.launch import ray_train
+from codeprior.recipes.daefr.recipes import RestorationRecipe
 from codeprior.training import Checkpoints
 from tests.torture import stages
 from tests.torture.rank_failures import _both
@@ -89,10 +91,23 @@ def test_the_skypilot_task_is_whole_and_calls_the_stage(tmp_path):
     assert set(task) <= {"name", "resources", "num_nodes", "envs", "file_mounts", "workdir", "setup", "run"}
     assert task["resources"]["use_spot"] and task["resources"]["accelerators"] == "H100:8"
     sky = {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NUM_NODES": "2", "SKYPILOT_NUM_GPUS_PER_NODE": "8"}
-    environment = sky | {"SKYPILOT_TASK_ID": "t1", "STAGE": task["envs"]["STAGE"]}
+    environment = sky | {"SKYPILOT_TASK_ID": "t1"} | {key: task["envs"][key] for key in ("STAGE", "OPTIONS")}
     options, stage = understood(called(["bash", "-euc", task["run"]], tmp_path, **environment))
+    assert stage.perceptual_weights == "/runs/vgg16.pth"
     assert (options.rdzv_endpoint, options.nproc_per_node) == ("10.0.0.1:29400", "8")
     assert {str(stage.faces[0]), str(stage.out.parent)} == set(task["file_mounts"])
+
+
+def test_the_readmes_commands_are_whole_and_find_each_other():
+    text = (LAUNCH.parent / "README.md").read_text().replace("\\\n", " ")
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("torchrun ")]
+    found = {stage.recipe: stage for _, stage in (understood(command[1:]) for command in commands)}
+    assert list(found) == ["hq_codebook", "lq_codebook", "association", "restoration"]
+    for name, stage in found.items():
+        recipe = recipe_train.RECIPES[name]()
+        # what has no packaged weights is named, and later stages look for the earlier ones beside their own folder
+        assert isinstance(recipe, RestorationRecipe) == (stage.perceptual_weights is None)
+        assert stage.out == Path("runs") / name
 
 
 def test_ray_starts_the_stage_on_every_worker(monkeypatch):
