@@ -7,6 +7,7 @@ from codeprior.kernels.code_stats import CodeStats, code_stats
 from codeprior.kernels.contrastive import gathered_cross_entropy, symmetric_cross_entropy
 from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
+from codeprior.kernels.normal_field import normal_field
 
 __all__ = [
     "CodeStats",
@@ -19,6 +20,7 @@ __all__ = [
     "jpeg",
     "lookup",
     "nearest_code",
+    "normal_field",
     "quality_tables",
     "residual_code",
     "symmetric_cross_entropy",

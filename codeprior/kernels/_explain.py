@@ -10,6 +10,7 @@ from codeprior.kernels.contrastive.choices import contrastive_reasons
 from codeprior.kernels.jpeg.choices import jpeg_reasons
 from codeprior.kernels.nearest_code.choices import lookup_reasons
 from codeprior.kernels.nearest_code.residual import residual_reasons
+from codeprior.kernels.normal_field.choices import normal_field_reasons
 
 _OPS = {
     "nearest_code": lookup_reasons,
@@ -18,6 +19,7 @@ _OPS = {
     "contrastive": contrastive_reasons,
     "blur_resize": blur_resize_reasons,
     "jpeg": jpeg_reasons,
+    "normal_field": normal_field_reasons,
 }
 
 

@@ -40,7 +40,7 @@ def rng(seed: int = 0) -> torch.Generator:
 def test_a_chain_through_the_kernels_is_the_opencv_chain():
     images = [photograph(96)[:, 30 : 30 + height, 30 : 30 + width].contiguous() for height, width in SIDES]
     drawn = CHAIN.sample(images, rng())
-    with use_impl("blur_resize=triton, jpeg=triton"):
+    with use_impl("blur_resize=triton, jpeg=triton, normal_field=triton"):
         ours = CHAIN.apply(images, drawn, impl="torch")
     truth = CHAIN.apply(images, drawn, mode="strict", impl="cpu")
     assert sum(torch.equal(*pair) for pair in zip(ours, truth, strict=True)) >= 2

@@ -21,7 +21,9 @@ def found(tmp_path_factory) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["jpeg_blocks False", "jpeg_blocks True", "jpeg_colours", "blur_resize_taps"])
+@pytest.mark.parametrize(
+    "name", ["jpeg_blocks False", "jpeg_blocks True", "jpeg_colours", "blur_resize_taps", "normal_pixels"]
+)
 def test_the_shipped_tiles_compile_for_hopper_without_spills(found, name):
     used = found[name]
     assert used["STACK"] == used["LOCAL"] == 0
@@ -31,4 +33,4 @@ def test_the_shipped_tiles_compile_for_hopper_without_spills(found, name):
 
 def test_a_chain_on_cuda_goes_through_the_kernels_and_asks_the_device_nothing(found):
     """On tensors without values, `item`, `bool`, `nonzero` and every copy to the host raise."""
-    assert found["daefr"] == {"device": "cuda:0", "kernels": "blur_resize,jpeg"}
+    assert found["daefr"] == {"device": "cuda:0", "kernels": "blur_resize,jpeg,normal_field"}

@@ -24,8 +24,11 @@ from codeprior.degradations import preset
 from codeprior.degradations._canvas import Canvas
 from codeprior.kernels.blur_resize import fused as blur_resize
 from codeprior.kernels.jpeg import fused as jpeg
+from codeprior.kernels.normal_field import fused as normal_field
 
-TYPES = {"pixels_ptr": "*fp32", "result_ptr": "*fp32", "kernels_ptr": "*fp32", "sigma_ptr": "*fp32"}
+TYPES = {
+    "pixels_ptr": "*fp32", "result_ptr": "*fp32", "kernels_ptr": "*fp32", "quantiles_ptr": "*fp32", "keys_ptr": "*i64",
+}  # fmt: skip
 LEVELS = ("planes_ptr", "luma_ptr", "chroma_ptr")
 
 
@@ -50,7 +53,7 @@ def resources(kernel: Any, constants: dict[str, object], *, warps: int) -> dict[
 def walked(name: str) -> dict[str, str]:
     """A chain on two CUDA tensors without values: reading one raises. Which kernels it went through."""
     seen = []
-    for op in ("blur_resize", "jpeg"):
+    for op in ("blur_resize", "jpeg", "normal_field"):
         choices = importlib.import_module(f"codeprior.kernels.{op}.choices")
         choices.why_not_triton = lambda device, op=op: seen.append(op)
     torch.Tensor.pin_memory = lambda tensor, *_: tensor  # pinning asks for a driver
@@ -71,6 +74,8 @@ def main() -> None:
     found["jpeg_colours"] = resources(jpeg.jpeg_colours, {"PIXELS": jpeg.PIXELS}, warps=jpeg.WARPS)
     constants = {"PIXELS": blur_resize.PIXELS}
     found["blur_resize_taps"] = resources(blur_resize.blur_resize_taps, constants, warps=blur_resize.WARPS)
+    constants = {"PIXELS": normal_field.PIXELS}
+    found["normal_pixels"] = resources(normal_field.normal_pixels, constants, warps=normal_field.WARPS)
     print(json.dumps(found))
 
 
