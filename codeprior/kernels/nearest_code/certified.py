@@ -111,12 +111,12 @@ def _find(
     at = (n // S).to(tl.int64) * stride_b + (n % S).to(tl.int64) * stride_s
     mask = inside[:, None] & (dims < D)[None, :]
     raw = tl.load(rows_ptr + at[:, None] + dims[None, :] * stride_d, mask=mask, other=0.0).to(tl.float32)
+    # told before the rows are centred: a second copy of a wide tile does not fit the registers
+    kind = tl.max(tl.where(raw == raw, (~(tl.abs(raw) < float("inf"))).to(tl.int32), 2), 1)
+    undefined, missing = kind > 0, kind > 1
     x = raw - tl.load(centre_ptr + dims, mask=dims < D, other=0.0)[None, :]
-    x = tl.where(inside[:, None], x, 0.0)
     largest = tl.max(tl.abs(x), 1)
-    unfit = tl.max((~(tl.abs(x) < float("inf"))).to(tl.int32), 1) > 0
-    undefined = tl.max((~(tl.abs(raw) < float("inf"))).to(tl.int32), 1) > 0
-    missing = tl.max((raw != raw).to(tl.int32), 1) > 0
+    unfit = undefined | ~(largest < float("inf"))
     scale = (largest.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
     scale = tl.where((scale > 0) & ~unfit, scale, 1.0)
     x = tl.where(unfit[:, None], 0.0, x) / scale[:, None]
