@@ -4,16 +4,20 @@
 
 Every implementation of ours must first give the float64 argmin on all families of data of the tests, and on the very
 data that is timed; otherwise nothing is reported. The floor is a bare `torch.mm` of the same size into memory that is
-there already, interleaved with the others.
+there already, interleaved with the others; the roof is the least time that memory, products and comparisons of this
+machine allow, taken in the same run. `python -m benchmarks.compare` is for single implementations.
 """
 
 import importlib.util
 import sys
+import time
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
 
 from benchmarks._measure import Providers, arguments, compared, report, rows_of, settled
+from benchmarks._roofs import measured, roof
 from codeprior.kernels import ImplUnavailable, explain, lookup, nearest_code
 from tests.kernels.families import families
 from tests.kernels.families import truth as smallest
@@ -36,7 +40,10 @@ def main() -> int:
                         print(f"wrong indices on {name!r} at width {dim}: nothing is timed", file=sys.stderr)
                         return 1
         rows: list[dict] = []
+        roofs = measured(device)
+        print(f"roofs: {roofs}")
         for n, k, d in QUICK if given.quick else FULL:
+            print(f"{time.strftime('%H:%M:%S')}  n={n} k={k} d={d}", flush=True)
             x, c = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
             truth = _truth(x, c)
             if not torch.equal(nearest_code(x, c), truth):
@@ -47,6 +54,12 @@ def main() -> int:
             for op, providers in _ops(x, c, quick=given.quick).items():
                 seconds = (2 if op == "search" else 1) if given.quick else 40
                 for row in rows_of(op, {"n": n, "k": k, "d": d}, floor | providers, floor="torch.mm", seconds=seconds):
+                    best = roof(roofs, n, k, d, writes_codes=op != "search")
+                    row |= {
+                        "roof_ms": round(best.ms, 5),
+                        "bound": best.bound,
+                        "over_roof": round(row["ms"] / best.ms, 3),
+                    }
                     if op == "search" and row["impl"] != "torch.mm":
                         row["wrong"] = int((providers[row["impl"]]().flatten().long() != truth).sum())
                     rows.append(row)
@@ -81,11 +94,30 @@ def _ops(x: torch.Tensor, c: torch.Tensor, *, quick: bool) -> dict[str, Provider
         from pykeops.torch import LazyTensor
 
         search["pykeops"] = lambda: ((LazyTensor(x[:, None]) - LazyTensor(c[None])) ** 2).sum(-1).argmin(1)[:, 0]
+    if _runs("fastkmeans", x.device.type):
+        search["fastkmeans"] = _fastkmeans(x, c)
     if _runs("flash_kmeans", x.device.type):
         from flash_kmeans.assign_euclid_triton import euclid_assign_triton
 
         search["flash_kmeans"] = lambda: euclid_assign_triton(x[None], c[None], x.square().sum(1)[None])[0]
     return {"search": search, "forward": forward, **_training(x, c)}
+
+
+def _fastkmeans(x: torch.Tensor, c: torch.Tensor) -> Callable[[], object]:
+    from fastkmeans import FastKMeans
+
+    if x.is_cuda:
+        from fastkmeans.triton_kernels import triton_kmeans
+
+        def assign() -> torch.Tensor:
+            found = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            triton_kmeans(x, x.square().sum(1), c, c.square().sum(1), found)
+            return found
+
+        return assign
+    means = FastKMeans(x.shape[1], len(c), gpu=False)
+    means.centroids, rows = c.numpy(), x.numpy()
+    return lambda: torch.from_numpy(means.predict(rows))
 
 
 def _training(x: torch.Tensor, c: torch.Tensor) -> dict[str, Providers]:
