@@ -3,9 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from codeprior.layers import AttentionBlock, ResidualBlock, Upsample, attentive_levels, configured, group_norm
+from codeprior.layers import (
+    AttentionBlock,
+    ResidualBlock,
+    Upsample,
+    attentive_levels,
+    configured,
+    group_norm,
+    normed_convolution,
+)
 from codeprior.shapes import Image, Latent
 
 Taps = Mapping[int, Callable[[Tensor], Tensor]]
@@ -101,7 +108,7 @@ class VQGANDecoder(nn.Module):
             if stride in taps:
                 feature = taps[stride](feature)
             feature = level.resample(feature)
-        return self.conv_out(F.silu(self.norm_out(feature)))
+        return normed_convolution(self.norm_out, self.conv_out, feature=feature)
 
 
 class _Level(nn.Module):

@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 
 from torch import nn
-from torch.nn import functional as F
 
-from codeprior.layers import AttentionBlock, Downsample, ResidualBlock, attentive_levels, configured, group_norm
+from codeprior.layers import (
+    AttentionBlock,
+    Downsample,
+    ResidualBlock,
+    attentive_levels,
+    configured,
+    group_norm,
+    normed_convolution,
+)
 from codeprior.shapes import Image, Latent
 
 
@@ -90,7 +97,7 @@ class VQGANEncoder(nn.Module):
         for level in self.levels:
             feature = level(feature)
         feature = self.middle(feature)
-        return self.to_code(self.conv_out(F.silu(self.norm_out(feature))))
+        return self.to_code(normed_convolution(self.norm_out, self.conv_out, feature=feature))
 
 
 class _Level(nn.Module):

@@ -5,6 +5,8 @@ from codeprior.kernels._explain import explain
 from codeprior.kernels.blur_resize import blur_resize
 from codeprior.kernels.code_stats import CodeStats, code_stats
 from codeprior.kernels.contrastive import gathered_cross_entropy, symmetric_cross_entropy
+from codeprior.kernels.convolution import Norm, convolution
+from codeprior.kernels.group_norm_silu import group_norm_silu
 from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
 from codeprior.kernels.normal_field import normal_field
@@ -13,10 +15,13 @@ __all__ = [
     "CodeStats",
     "ImplUnavailable",
     "Lookup",
+    "Norm",
     "blur_resize",
     "code_stats",
+    "convolution",
     "explain",
     "gathered_cross_entropy",
+    "group_norm_silu",
     "jpeg",
     "lookup",
     "nearest_code",

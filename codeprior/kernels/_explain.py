@@ -7,6 +7,8 @@ from codeprior.kernels._choose import ImplUnavailable, choose, wanted
 from codeprior.kernels.blur_resize.choices import blur_resize_reasons
 from codeprior.kernels.code_stats.choices import stats_reasons
 from codeprior.kernels.contrastive.choices import contrastive_reasons
+from codeprior.kernels.convolution.choices import convolution_reasons
+from codeprior.kernels.group_norm_silu.choices import norm_reasons
 from codeprior.kernels.jpeg.choices import jpeg_reasons
 from codeprior.kernels.nearest_code.choices import lookup_reasons
 from codeprior.kernels.nearest_code.residual import residual_reasons
@@ -17,6 +19,8 @@ _OPS = {
     "residual_code": residual_reasons,
     "code_stats": stats_reasons,
     "contrastive": contrastive_reasons,
+    "convolution": convolution_reasons,
+    "group_norm_silu": norm_reasons,
     "blur_resize": blur_resize_reasons,
     "jpeg": jpeg_reasons,
     "normal_field": normal_field_reasons,

@@ -2,7 +2,7 @@
 
 from codeprior.layers.attention import AttentionBlock, SelfAttentionLayer, attentive_levels
 from codeprior.layers.configured import build, configured
-from codeprior.layers.norm import group_norm
+from codeprior.layers.norm import group_norm, normed_convolution
 from codeprior.layers.resample import Downsample, Upsample
 from codeprior.layers.residual import ResidualBlock
 
@@ -16,4 +16,5 @@ __all__ = [
     "build",
     "configured",
     "group_norm",
+    "normed_convolution",
 ]

@@ -1,6 +1,10 @@
-"""The one normalisation of the convolutional nets: GroupNorm over 32 groups."""
+"""The one normalisation of the convolutional nets, GroupNorm over 32 groups, and the convolution that follows it."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codeprior.kernels.convolution import Norm, convolution
 
 
 def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
@@ -20,3 +24,28 @@ def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
             f"group_norm: {channels} channels do not divide into {groups} groups; set groups to a divisor."
         )
     return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def normed_convolution(
+    norm: nn.GroupNorm, layer: nn.Conv2d, *, feature: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    """Gives `residual + layer(silu(norm(feature)))`, in as few passes over memory as the device allows.
+
+    Args:
+        norm: What `group_norm` gives.
+        layer: A 3×3 convolution of stride 1, padded by one.
+        feature: `b c h w`.
+        residual: `b c2 h w`; nothing is added without it.
+
+    Returns:
+        `b c2 h w`.
+
+    Note:
+        The two are called as modules where gradients are recorded or something is hooked to one of them, as adaptive
+        weights are to the last layer.
+    """
+    if torch.is_grad_enabled() or any(part._forward_hooks or part._forward_pre_hooks for part in (norm, layer)):
+        answer = layer(F.silu(norm(feature)))
+        return answer if residual is None else residual + answer
+    told = Norm(norm.weight, norm.bias, norm.num_groups, norm.eps)
+    return convolution(feature, layer.weight, layer.bias, norm=told, residual=residual)

@@ -1,8 +1,11 @@
 """Halving and doubling of a feature's grid."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from codeprior.kernels.convolution import convolution
 
 
 class Downsample(nn.Module):
@@ -21,7 +24,12 @@ class Downsample(nn.Module):
 
     def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Gives the feature on half the grid; an odd side loses its last half step."""
-        return self.conv(F.pad(feature, (0, 1, 0, 1)))
+        if torch.is_grad_enabled():
+            return self.conv(F.pad(feature, (0, 1, 0, 1)))
+        # two places all around and the first answers left out: the same sums, without a padded copy of the feature
+        height, width = feature.shape[-2:]
+        answer = F.conv2d(feature, self.conv.weight, self.conv.bias, stride=2, padding=2)
+        return answer[..., 1 : height // 2 + 1, 1 : width // 2 + 1]
 
 
 class Upsample(nn.Module):
@@ -40,4 +48,6 @@ class Upsample(nn.Module):
 
     def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Gives the feature on twice the grid."""
-        return self.conv(F.interpolate(feature, scale_factor=2.0, mode="nearest"))
+        if torch.is_grad_enabled():
+            return self.conv(F.interpolate(feature, scale_factor=2.0, mode="nearest"))
+        return convolution(feature, self.conv.weight, self.conv.bias, doubled=True)

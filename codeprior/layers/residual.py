@@ -2,9 +2,8 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from codeprior.layers.norm import group_norm
+from codeprior.layers.norm import group_norm, normed_convolution
 
 
 class ResidualBlock(nn.Module):
@@ -34,5 +33,5 @@ class ResidualBlock(nn.Module):
 
     def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:
         """Gives the feature after the block, same grid."""
-        hidden = self.conv1(F.silu(self.norm1(feature)))
-        return self.skip(feature) + self.conv2(F.silu(self.norm2(hidden)))
+        hidden = normed_convolution(self.norm1, self.conv1, feature=feature)
+        return normed_convolution(self.norm2, self.conv2, feature=hidden, residual=self.skip(feature))

@@ -3,11 +3,20 @@
 import pytest
 import torch
 from einops import rearrange
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
-from codeprior.layers import AttentionBlock, Downsample, ResidualBlock, SelfAttentionLayer, Upsample, group_norm
+from codeprior.layers import (
+    AttentionBlock,
+    Downsample,
+    ResidualBlock,
+    SelfAttentionLayer,
+    Upsample,
+    group_norm,
+    normed_convolution,
+)
 
 # float64 throughout: what remains between two orders of summation is far below this
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -105,3 +114,31 @@ def test_a_transformer_layer_starts_as_torchs_does():
     # uniform in ±bound: standard deviation bound/√3; 12,288 draws put the sample within 2 % (over 4 sigma)
     assert layer.query_key_value.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
     assert not layer.query_key_value.bias.any() and not layer.project.bias.any()
+
+
+@given(st.integers(32, 41), st.integers(32, 41), st.sampled_from(["block", "wider", "up", "down", "out"]))
+@settings(max_examples=10)
+def test_inference_gives_what_training_gives(height, width, which):
+    """Without gradients the same sums are taken in other orders, by other kernels."""
+    layer = {"block": ResidualBlock(64), "wider": ResidualBlock(64, 32), "up": Upsample(64), "down": Downsample(64)}
+    feature = torch.randn(1, 64, height, width)
+    if which == "out":
+        norm, last = group_norm(64), nn.Conv2d(64, 16, 3, padding=1)
+        trained = normed_convolution(norm, last, feature=feature)
+        with torch.no_grad():
+            inferred = normed_convolution(norm, last, feature=feature)
+    else:
+        trained = layer[which](feature)
+        with torch.no_grad():
+            inferred = layer[which](feature)
+    # two convolutions of 576 terms a sum, rounded some six times as coarsely by Winograd's transforms
+    torch.testing.assert_close(inferred, trained, rtol=1e-4, atol=2e-5)
+
+
+def test_hooks_are_called_with_and_without_gradients():
+    norm, last, seen = group_norm(64), nn.Conv2d(64, 16, 3, padding=1), []
+    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    normed_convolution(norm, last, feature=torch.randn(1, 64, 5, 6))
+    with torch.no_grad():
+        normed_convolution(norm, last, feature=torch.randn(1, 64, 32, 32))
+    assert seen == [(1, 64, 5, 6), (1, 64, 32, 32)]

@@ -1,0 +1,96 @@
+"""The public convolution: checks the shapes, chooses an implementation, and calls it."""
+
+import torch
+from torch import Tensor
+
+from codeprior.kernels.convolution import compiled
+from codeprior.kernels.convolution.choices import choose_convolution
+from codeprior.kernels.convolution.reference import Norm, convolution_reference
+
+_SMALLEST = 32 * 32  # places below which transforming the kernels costs more than it saves
+_FEWEST = 2**22  # multiplications below which compiling never pays
+
+
+def convolution(
+    feature: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
+    doubled: bool = False,
+    impl: str | None = None,
+) -> Tensor:
+    """Gives a 3×3 convolution with all that stands around it in a VQGAN: `residual + conv(double(silu(norm(x))))`.
+
+    Args:
+        feature: `b c h w`.
+        weight: `o c 3 3`; stride 1, padded by one place of zeros on all sides.
+        bias: `(o,)`.
+        norm: GroupNorm, followed by SiLU, before the convolution.
+        residual: `b o H W`, added to the answer.
+        doubled: Repeat each place twice along both sides before the convolution (nearest neighbour).
+        impl: Implementation by name; None chooses (see `explain`).
+
+    Returns:
+        `b o H W`, with `H = 2 h` where doubled. On the CPU, where no gradient is asked for, channels_last.
+
+    Raises:
+        ValueError: The shapes do not fit.
+        ImplUnavailable: The implementation asked for by name cannot run here.
+    """
+    if feature.ndim != 4 or weight.shape[1:] != (feature.shape[1], 3, 3):
+        raise ValueError(
+            f"convolution: expected a feature (b, c, h, w) and a weight (o, c, 3, 3), got {tuple(feature.shape)} and "
+            f"{tuple(weight.shape)}."
+        )
+    if norm is not None and (norm.weight.shape != feature.shape[1:2] or feature.shape[1] % norm.groups):
+        raise ValueError(
+            f"convolution: a norm of {tuple(norm.weight.shape)} weights in {norm.groups} groups does not fit "
+            f"{feature.shape[1]} channels."
+        )
+    shape = (feature.shape[0], weight.shape[0], feature.shape[2] << doubled, feature.shape[3] << doubled)
+    if residual is not None and residual.shape != shape:
+        raise ValueError(f"convolution: expected a residual {tuple(shape)}, got {tuple(residual.shape)}.")
+    tensors = [part for part in (feature, weight, bias, residual, *(norm or ())[:2]) if isinstance(part, Tensor)]
+    if choose_convolution(impl, feature.device.type, unfit=_why_unfit(tensors, impl, shape)) == "reference":
+        return convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
+    return convolution_op(feature, weight, bias, *(norm or (None, None, 1, 0.0)), residual, doubled)
+
+
+@torch.library.custom_op("codeprior::convolution", mutates_args=())
+def convolution_op(
+    feature: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    groups: int,
+    epsilon: float,
+    residual: Tensor | None,
+    doubled: bool,
+) -> Tensor:
+    """The compiled convolution; without gradients."""
+    norm = None if norm_weight is None or norm_bias is None else Norm(norm_weight, norm_bias, groups, epsilon)
+    return compiled.convolve(feature, weight, bias, norm, residual, doubled)
+
+
+@convolution_op.register_fake
+def _(feature, weight, bias, norm_weight, norm_bias, groups, epsilon, residual, doubled) -> Tensor:
+    batch, _, height, width = feature.shape
+    shape = (batch, weight.shape[0], height * (1 + doubled), width * (1 + doubled))
+    return torch.empty(shape, dtype=feature.dtype, device=feature.device, memory_format=torch.channels_last)
+
+
+def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) -> str | None:
+    feature, weight = tensors[:2]
+    places = shape[2] * shape[3]
+    if any(tensor.dtype != torch.float32 for tensor in tensors):
+        return "it multiplies float32"
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return "it gives no gradients"
+    if torch.is_autocast_enabled(feature.device.type):
+        return "autocast asks for half precision"
+    if impl is None and (places < _SMALLEST or places * weight.numel() < _FEWEST):
+        return "so small a grid does not pay"
+    return None
