@@ -134,9 +134,10 @@ def choose_tiles(rows: int, codes: int, width: int, *, exact: bool = True) -> Ti
     if padded <= 16:
         tiles = Tiles(128, 256, 16, 8, 3, 1)
     elif padded <= 64:
-        tiles = Tiles(128, 256, 8, 8, 2, 1)
+        # wider tiles of codes spill in the loop
+        tiles = Tiles(128, 128, 8, 8, 2, 1)
     elif padded <= 128:
-        tiles = Tiles(128, 256, 4, 8, 2, 1)
+        tiles = Tiles(128, 128, 4, 8, 2, 1)
     elif padded <= 256:
         tiles = Tiles(128, 64, 1, 8, 2, 1)
     else:
