@@ -7,7 +7,7 @@ smallest is scored again in float64; where a slot may hide a third such code, th
 
 Bound: Cauchy–Schwarz on the measured rounding of rows and codes, plus GAMMA for the accumulation of the tensor cores,
 which align and truncate (Fasi, Higham, Mikaitis, Pranesh, PeerJ CS 2021). It has been tested in Triton's interpreter
-only; see docs/guides/nearest_code.md for what is to be checked on a GPU.
+only; `benchmarks/accumulation.py` puts it to the test on a device.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
