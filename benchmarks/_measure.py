@@ -28,12 +28,18 @@ class Given(NamedTuple):
     plot: Path | None
 
 
-def arguments(description: str) -> Given:
+def options(description: str) -> argparse.ArgumentParser:
+    """Gives a parser with the words that every benchmark takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="few sizes; ends within 50 s on 2 cores")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--plot", type=Path, help="draw the rows into this folder")
-    found = parser.parse_args()
+    return parser
+
+
+def arguments(description: str) -> Given:
+    """Parses them, where there are no others."""
+    found = options(description).parse_args()
     return Given(found.quick, found.json, found.plot)
 
 

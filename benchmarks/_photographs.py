@@ -1,0 +1,132 @@
+"""A folder of photographs through `stream`, and the same photographs one after the other.
+
+Photographs are made here from scikit-image's pictures, with faces pasted in at many sizes. Each way runs in a fresh
+process, so that its high-water mark of memory is its own; photographs are decoded, searched by the default detector,
+restored by the embedded prior, pasted back and written.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch.nn import functional as F
+
+STAGES = ("decode", "detect", "align", "network", "paste", "write")
+
+
+def photograph_rows(count: int) -> list[dict]:
+    """Gives a row for each way; a quarter, a half and all of the photographs tell whether memory grows."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(count):
+            _photograph(index, Path(folder) / f"{index:04}.jpg")
+        ways = [("one by one", count), *(("stream", part) for part in (count // 4, count // 2, count))]
+        for impl, part in ways:
+            command = [sys.executable, "-m", "benchmarks._photographs", impl, folder, str(part)]
+            found = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+            rows.append({"op": "photographs", "n": part, "impl": impl} | json.loads(found.stdout.splitlines()[-1]))
+            print("  ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+    rows[-1]["ratio"] = round(rows[0]["wall_s"] / rows[-1]["wall_s"], 3)
+    rows[-1]["ratio_cpu"] = round(rows[0]["cpu_s"] / rows[-1]["cpu_s"], 3)
+    print(f"stream over one by one: x{rows[-1]['ratio']} by wall clock, x{rows[-1]['ratio_cpu']} by CPU time")
+    return rows
+
+
+def measure(impl: str, folder: Path, count: int) -> dict:
+    """Restores the first photographs of a folder, and gives seconds, CPU seconds by stage, and the peak of memory."""
+    from codeprior.photos import read, write
+    from codeprior.photos.faces import detector
+    from codeprior.photos.restoration import Choices, answer, finish, prepare
+    from codeprior.photos.stream import stream
+    from codeprior.recipes.daefr import load
+
+    torch.set_num_threads(1)
+    restorer, find, choices = load("small"), detector(), Choices(colour=True)
+    spent, faces = dict.fromkeys(STAGES, 0.0), []
+
+    def timed(stage: str, work: Callable, *given, **named):
+        # CPU time of this thread: waiting for the processor is not work
+        started = time.thread_time()
+        result = work(*given, **named)
+        spent[stage] += time.thread_time() - started
+        return result
+
+    def begin(path: Path):
+        pixels = timed("decode", read, path).pixels
+        found = timed("detect", find, pixels)
+        return timed("align", prepare, pixels, None, size=restorer.size, choices=choices, faces=found)
+
+    def network(images: torch.Tensor):
+        faces.append(len(images))
+        return timed("network", answer, restorer, images)
+
+    def end(path: Path, prepared, restored) -> None:
+        done = timed("paste", finish, prepared, restored, choices=choices)
+        timed("write", write, path.with_name(f"{path.stem}-{impl[:3]}.png"), done.pixels, overwrite=True)
+
+    paths = sorted(folder.glob("????.jpg"))[:count]
+    # what is loaded and compiled once is not the photographs'
+    end(paths[0], (first := begin(paths[0])), network(torch.stack([crop.image for crop in first.crops])))
+    spent.update(dict.fromkeys(STAGES, 0.0))
+    faces.clear()
+    before, wall, processor = _peak(), time.monotonic(), time.process_time()
+    if impl == "stream":
+        for outcome in stream(paths, network, prepare=begin, finish=end):
+            if outcome.error:
+                raise outcome.error
+    else:
+        for path in paths:
+            prepared = begin(path)
+            end(path, prepared, network(torch.stack([crop.image for crop in prepared.crops])))
+    return {
+        "faces": sum(faces), "forwards": len(faces), "wall_s": round(time.monotonic() - wall, 2),
+        "cpu_s": round(time.process_time() - processor, 2),
+        "stages_cpu_s": {stage: round(seconds, 2) for stage, seconds in spent.items()},
+        "peak_bytes": _peak(), "peak_bytes_after_one": before,
+    }  # fmt: skip
+
+
+def _peak() -> int:
+    """The most memory this process has held so far, bytes."""
+    status = Path("/proc/self/status").read_text().split()
+    return int(status[status.index("VmHWM:") + 1]) * 1024
+
+
+def _photograph(index: int, path: Path) -> None:
+    from skimage import data
+
+    from codeprior.photos import write
+    from codeprior.photos.faces import Crop, align, paste
+
+    rng = np.random.default_rng(index)
+    pictures = (data.coffee, data.chelsea, data.rocket, data.astronaut)
+    canvas = _planes(pictures[index % 3]())
+    height = int(rng.integers(480, 1081))
+    size = (height, round(height * float(rng.uniform(1.0, 1.6))))
+    photo = (F.interpolate(canvas, size=size, mode="bicubic", antialias=True).clamp(0, 1) * 255).round()
+    pixels = rearrange(photo[0].to(torch.uint8), "c h w -> h w c").numpy()
+    eyes = np.array([(205.0, 112.0), (251.0, 109.0), (228.0, 144.0), (207.0, 158.0), (254.0, 156.0)])
+    face = align(pictures[3](), eyes, size=512)
+    places = int(rng.integers(1, 4))
+    for place in range(places):  # side by side, so that none hides another
+        side = float(rng.uniform(0.35, 0.75)) * min(height, size[1] / places)
+        left = (place + 0.5) * size[1] / places - side / 2
+        corner = np.array([[side / 512, 0, left], [0, side / 512, float(rng.uniform(0, height - side))]])
+        pixels = paste(pixels, [Crop(face.image, corner)])
+    write(path, pixels)
+
+
+def _planes(picture: np.ndarray) -> torch.Tensor:
+    return rearrange(torch.from_numpy(picture.copy()), "h w c -> 1 c h w").float() / 255
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))
