@@ -157,11 +157,11 @@ class AssociationStage:
             objective.generator_optimizer.zero_grad(set_to_none=True)
             for part in range(count):
                 with apart(self.engine, part + 1 == count, objective.network):
-                    pulls = {}
-                    for name, other in self.objectives.items():
-                        # only this side moves now, so nothing walks back into the other
-                        with torch.set_grad_enabled(name == side):
-                            pulls[name] = other.pull(images[name][part], step, ahead[name][part])
+                    # only this side moves now, so nothing walks back into the other
+                    pulls = {
+                        name: other.pull(images[name][part], step, ahead[name][part], recorded=name == side)
+                        for name, other in self.objectives.items()
+                    }
                     association.append(self.association(*(pull.reconstruction.latent for pull in pulls.values())))
                     weighed = self.recipe.weights["association"] * association[-1]
                     mine = pulls[side]

@@ -1,6 +1,7 @@
 """The objective of stages 1 and 2 for one VQGAN: give the image back, fool a discriminator, keep to the codes."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from codeprior.shapes import Image, Latent
 from codeprior.training import Engine, TorchEngine, full, step_if_finite
 
 from .recipes import CodebookRecipe
-from .updates import adam, apart, means
+from .updates import adam, apart, means, unrecorded
 
 
 class Judged(NamedTuple):
@@ -145,22 +146,20 @@ class Objective:
             step: Number of the update.
             latents: Whether the latents are wanted in any case.
 
-        Returns:
-            One entry a part; None where nothing need be known.
+        Returns: One entry a part; None where nothing need be known.
         """
         joint = self.recipe.adaptive == "global" and self._fools(step)
         if len(images) == 1 or not (joint or latents):
             return [None] * len(images)
         found = []
         for image in images:
-            with torch.no_grad():
-                found.append(self._judge(*self._run(image), image, step))
+            found.append(self._judge(*self._run(image, recorded=False), image, step))
         pulls = [one.pulls for one in found if one.pulls is not None]
         if joint:
             found = [one._replace(pulls=torch.stack(pulls).mean(0)) for one in found]
         return found
 
-    def pull(self, image: Image, step: int, judged: Judged | None = None) -> Pull:
+    def pull(self, image: Image, step: int, judged: Judged | None = None, *, recorded: bool = True) -> Pull:
         """Gives the generator's side of a step.
 
         The adversarial term counts `weight · adaptive · gate`; while the gate is closed the shared pass leaves it out
@@ -170,9 +169,10 @@ class Objective:
             image: `b 3 H W`, signed; what to give back.
             step: Number of the update; opens the gate.
             judged: What `ahead` gave for it.
+            recorded: Whether anything will walk back; without a graph the scalars are the same.
         """
         recipe = self.recipe
-        result, entering = self._run(image)
+        result, entering = self._run(image, recorded=recorded)
         if judged is None:
             judged = self._judge(result, entering, image, step)
         parts = dict(judged.metrics)
@@ -260,9 +260,10 @@ class Objective:
     def _fools(self, step: int) -> bool:
         return step >= self.recipe.adversarial_start or self.recipe.generator_pass == "sequential"
 
-    def _run(self, image: Image) -> tuple[Reconstruction, Tensor]:
-        with self.engine.autocast(), watch_input(self.model.decoder.last_layer) as entering:
-            result = self.network(image)
+    def _run(self, image: Image, *, recorded: bool) -> tuple[Reconstruction, Tensor]:
+        network, opened = (self.network, nullcontext()) if recorded else (self.model, unrecorded(self.model))
+        with opened, self.engine.autocast(), watch_input(self.model.decoder.last_layer) as entering:
+            result = network(image)
         return result._replace(image=full(result.image)), full(entering[-1])
 
     def _judge(self, result: Reconstruction, entering: Tensor, image: Image, step: int) -> Judged:
@@ -293,8 +294,6 @@ class Objective:
     @torch.no_grad()
     def _follow(self, latents: Sequence[Tensor]) -> None:
         # one part has been followed in its forward pass already
-        book = self.model.codebook
-        if len(latents) > 1 and any(True for _ in book.buffers()):
-            book.train()
-            book(torch.cat(list(latents)))
-            book.eval()
+        if len(latents) > 1 and any(True for _ in self.model.codebook.buffers()):
+            self.model.codebook.train()(torch.cat(list(latents)))
+            self.model.codebook.eval()

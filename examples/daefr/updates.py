@@ -23,6 +23,24 @@ def apart(engine: Engine, last: bool, *modules: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unrecorded(module: nn.Module) -> Iterator[None]:
+    """Opens forward passes of a bare module that leave no graph, though gradients are on: its hooks are then called.
+
+    Args:
+        module: Its parameters ask for no gradient meanwhile.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
 def means(metrics: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Gives the mean of each scalar over the parts of a batch."""
     if len(metrics) == 1:

@@ -159,6 +159,17 @@ def test_association_reaches_both_encoders_and_agrees_with_the_formula():
     )
 
 
+def test_a_pass_without_a_graph_says_what_one_with_a_graph_says():
+    stage = _codebook(adversarial_start=0)
+    image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean
+    stage.model.eval(), stage.objective.discriminator.eval()  # no averages move between the two passes
+    trained = [name for name, parameter in stage.model.named_parameters() if parameter.requires_grad]
+    recorded, bare = (stage.objective.pull(image, 0, recorded=choice) for choice in (True, False))
+    assert recorded.metrics == bare.metrics
+    assert recorded.roots[0].requires_grad and not any(root.requires_grad for root in bare.roots)
+    assert [name for name, parameter in stage.model.named_parameters() if parameter.requires_grad] == trained
+
+
 def test_restoration_never_runs_the_decoder_in_training():
     stage = _restoration()
     count = _calls(stage.model.prior.decoder)
