@@ -53,11 +53,15 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
     for row, measure in enumerate(measures):
         for column, sweep in enumerate(sweeps):
             axes, places = panels[row][column], list(range(len(sweep.levels)))
-            for method in found[sweep.name, sweep.levels[0]]:
+            methods = list(found[sweep.name, sweep.levels[0]])
+            for order, method in enumerate(methods):
                 shown = [found[sweep.name, level].get(method, {}).get(measure.name) for level in sweep.levels]
                 kept = [(place, one) for place, one in zip(places, shown, strict=True) if one is not None]
                 at = [place for place, _ in kept]
-                (line,) = axes.plot(at, [one.mean for _, one in kept], marker="o", markersize=3, label=method)
+                # later lines are thinner, so that they hide none below them
+                width = 1.5 * (len(methods) - order if order else 1)
+                means = [one.mean for _, one in kept]
+                (line,) = axes.plot(at, means, marker="o", markersize=3, linewidth=width, label=method)
                 low, high = [one.low for _, one in kept], [one.high for _, one in kept]
                 axes.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
             axes.set_xticks(places, [f"{level:g}" for level in sweep.levels])

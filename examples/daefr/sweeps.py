@@ -93,6 +93,8 @@ def sweep_faces(
                     degradation_size=degradation_size, seed=seed,
                 )  # fmt: skip
                 progress.update(len(pairs))
+    for found in results.values():  # what was known came first
+        found.values = {name: found.values[name] for name in ("input", *restorers) if name in found.values}
     return results, gone
 
 

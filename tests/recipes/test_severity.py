@@ -87,8 +87,9 @@ def test_a_method_that_is_added_costs_only_itself(faces, tmp_path):
 
     first = _swept(faces, [sweep], {"first": counted}, out=tmp_path)
     assert sum(calls) == 2 * 3
-    both = _swept(faces, [sweep], {"first": counted, "second": torch.zeros_like}, out=tmp_path)
+    both = _swept(faces, [sweep], {"second": torch.zeros_like, "first": counted}, out=tmp_path)
     assert sum(calls) == 2 * 3
+    assert list(both["noise", 5].values) == ["input", "second", "first"]
     assert both["noise", 5].values["first"] == first["noise", 5].values["first"]
     assert set(both["noise", 50].values["second"]) == set("abc")
 
