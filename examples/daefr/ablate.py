@@ -29,6 +29,7 @@ from codeprior.training import Source, Stage, Stream, open_images, train
 from . import recipes
 from .association_stage import AssociationStage
 from .cached_codes import use_cached_codes
+from .cells import Cells
 from .codebook_stage import CodebookStage
 from .recipes import Network
 from .restoration_stage import RestorationStage
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """
     sizes = _networks()[arguments.network]
     side = arguments.degradation_size or max(sizes.size, 128)
-    journal = _Journal(arguments.out, _conditions(arguments))
+    journal = Cells(arguments.out, _conditions(arguments))
     faces, held_out = (
         open_images(folders, size=side, cached=True) for folders in (arguments.faces, arguments.held_out)
     )
@@ -85,13 +86,13 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     exam: Exam | None = None
     for seed in arguments.seeds:
         for name, variant in VARIANTS.items():
-            if (name, seed) in journal.cells:
+            if (name, seed) in journal.found:
                 continue
             first, second = bench.association(hq, lq, seed) if variant.associated else (hq, lq)
             stage = bench.restoration(variant, hq, first, second, seed, name)
             exam = exam or Exam(stage, held_out)
             journal.add(name, seed, exam.judge(stage))
-    results = {name: [journal.cells[name, seed] for seed in arguments.seeds] for name in VARIANTS}
+    results = {name: [journal.found[name, seed] for seed in arguments.seeds] for name in VARIANTS}
     (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (arguments.out / "table.md").write_text(table(results) + "\n")
     return results
@@ -151,30 +152,6 @@ def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     return "\n".join(
         [*lines, "", f"Mean ± standard error over {seeds} seeds" + (" (none with one)" * (seeds == 1)) + "."]
     )
-
-
-class _Journal:
-    """The figures found so far, a line a variant and seed, and what they were found under."""
-
-    def __init__(self, folder: Path, conditions: Mapping[str, object]):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path, told = folder / "cells.jsonl", folder / "conditions.json"
-        if told.exists():
-            before = json.loads(told.read_text())
-            changed = [key for key in {**before, **conditions} if before.get(key) != conditions.get(key)]
-            if changed:
-                raise ValueError(f"{folder} holds an ablation with another {', '.join(changed)}; give another folder")
-        told.write_text(json.dumps(conditions, indent=1) + "\n")
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        self.cells = {(row.pop("variant"), row.pop("seed")): row for row in map(json.loads, lines)}
-
-    def add(self, variant: str, seed: int, figures: dict[str, float]) -> None:
-        """Notes the figures of a variant and seed; the file is replaced in one step."""
-        self.cells[variant, seed] = figures
-        rows = [{"variant": name, "seed": number} | row for (name, number), row in self.cells.items()]
-        beside = self.path.with_suffix(".part")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        beside.replace(self.path)
 
 
 class _Bench:
