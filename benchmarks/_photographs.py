@@ -42,6 +42,7 @@ def photograph_rows(count: int) -> list[dict]:
 
 def measure(impl: str, folder: Path, count: int) -> dict:
     """Restores the first photographs of a folder, and gives seconds, CPU seconds by stage, and the peak of memory."""
+    from codeprior.commands._restoring import bound_memory
     from codeprior.photos import read, write
     from codeprior.photos.faces import detector
     from codeprior.photos.restoration import Choices, answer, finish, prepare
@@ -49,6 +50,7 @@ def measure(impl: str, folder: Path, count: int) -> dict:
     from codeprior.recipes.daefr import load
 
     torch.set_num_threads(1)
+    bound_memory()
     restorer, find, choices = load("small"), detector(), Choices(colour=True)
     spent, faces = dict.fromkeys(STAGES, 0.0), []
 

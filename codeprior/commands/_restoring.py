@@ -1,5 +1,6 @@
 """The two halves of restoring a file around the network: read and align before it, paste and write after it."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,15 @@ from codeprior.photos.files import Photo, PhotoError, read, write
 from codeprior.photos.restoration import Choices, Finished, Prepared, Restored, answer, finish, prepare
 from codeprior.photos.sheets import comparison, uncertainty_map
 from codeprior.shapes import Image
+
+
+def bound_memory() -> None:
+    """Lets oneDNN keep 32 prepared operations, where the user has not said how many.
+
+    By default it keeps a thousand, of every size of picture that the detector has met: a folder of photographs would
+    take more memory the longer it is. It has an effect until the first convolution of the process.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 class Worker:

@@ -85,10 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any:
-    from codeprior.commands._restoring import Worker
+    from codeprior.commands._restoring import Worker, bound_memory
     from codeprior.photos.faces import detector, parser
     from codeprior.photos.restoration import Choices
 
+    bound_memory()
     choices = Choices(
         faces=arguments.faces,
         aligned=arguments.aligned,

@@ -1,6 +1,7 @@
 """`codeprior restore` as a user calls it, with a small untrained model: each input a result or a reason."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,14 @@ def test_wrong_calls_end_with_two_and_say_why(tmp_path, weights, capsys, monkeyp
 
 def test_unknown_commands_end_with_two():
     assert main(["unknown"]) == 2
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "32"), ("7", "7")])
+def test_memory_is_bounded_unless_the_user_has_said_how(tmp_path, call, monkeypatch, given, expected):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    (tmp_path / "in.png").write_bytes(b"no picture")
+    assert call(tmp_path / "in.png", tmp_path / "out") == 3
+    assert os.environ[name] == expected
