@@ -69,9 +69,9 @@ def test_the_environment_reaches_the_op(monkeypatch):
 
 
 def test_explain_names_every_op_and_the_reason_for_each():
-    with use_impl("nearest_code=blocked"):
+    with use_impl("nearest_code=blocked,code_stats=reference"):
         text = explain("cpu")
     assert "nearest_code: blocked runs (use_impl)" in text
-    assert "code_stats: reference runs (auto)" in text
+    assert "code_stats: reference runs (use_impl)" in text
     assert "contrastive: blocked runs (auto)" in text
     assert "compiled: it reads CPU tensors, not cuda" in explain("cuda")

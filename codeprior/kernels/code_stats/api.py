@@ -9,6 +9,8 @@ from codeprior.kernels._layout import as_rows
 from codeprior.kernels.code_stats.choices import choose_stats
 from codeprior.kernels.code_stats.ops import code_stats_op
 
+_SMALL = 2**18  # numbers; under a millisecond by any implementation
+
 
 class CodeStats(NamedTuple):
     """What `code_stats` gives."""
@@ -22,8 +24,8 @@ class CodeStats(NamedTuple):
 def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None = None) -> CodeStats:
     """Gives how many vectors chose each code and the sum of those vectors, the same at every run.
 
-    Both the gradient of a codebook and moving averages are made of these: vectors are sorted by code and summed segment
-    by segment; no float is added atomically.
+    Both the gradient of a codebook and moving averages are made of these: each code's vectors are added in their order,
+    on a GPU sorted by code; no float is added atomically.
 
     Args:
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`, any floating type.
@@ -45,9 +47,16 @@ def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None =
             f"code_stats: expected an index for each vector, got indices {tuple(indices.shape)} for a latent "
             f"{tuple(latent.shape)}."
         )
-    unfit = "it sums in float32, not float64" if latent.dtype == torch.float64 else None
-    if choose_stats(impl, rows.device.type, unfit=unfit) == "triton":
-        from codeprior.kernels.code_stats.fused import code_stats_triton as op
-    else:
-        op = code_stats_op
-    return CodeStats(*op(rows.flatten(0, 1), indices.flatten(), size))
+    unfit: dict[str, str] = {}
+    if latent.dtype == torch.float64:
+        unfit["triton"] = "it sums in float32, not float64"
+    if indices.dtype != torch.int64:
+        unfit["compiled"] = "it reads int64 indices"
+    # while tracing the sizes are symbols, and a compiler is at work anyway
+    small = not torch.compiler.is_compiling() and rows.numel() < _SMALL
+    name = choose_stats(impl, rows.device.type, unfit=unfit, small=small)
+    if name == "triton":
+        from codeprior.kernels.code_stats.fused import code_stats_triton
+
+        return CodeStats(*code_stats_triton(rows.flatten(0, 1), indices.flatten(), size))
+    return CodeStats(*code_stats_op(rows, indices.flatten(), size, name))

