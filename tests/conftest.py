@@ -18,6 +18,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
+# the first backward pass starts a thread for each device; a test that pretends to have a GPU would have it start one
+# for that, and no process that is forked later could go backward
+torch.ones(1, requires_grad=True).sum().backward()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # compiled code stays out of the home folder; workers and later runs share it
     os.environ.setdefault("CODEPRIOR_CACHE", str(config.rootpath / ".pytest_cache" / "compiled"))
