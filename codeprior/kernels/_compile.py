@@ -59,6 +59,20 @@ def is_compiled(source: Path, *flags: str) -> bool:
     return not isinstance(_loaded[key], str) if key in _loaded else _was_there(key)
 
 
+def why_not(source: Path, *flags: str, small: bool = False) -> str | None:
+    """Gives the reason why a source's library cannot run here, or None; compiles it where that pays.
+
+    Args:
+        source: A C++ file.
+        flags: What the compiler is told beyond optimisation for this processor.
+        small: The problem at hand is done sooner than the compiler.
+    """
+    if small and not is_compiled(source, *flags):
+        return "it has not been compiled yet, and so small a problem does not pay for that"
+    found = compiled(source, *flags)
+    return found if isinstance(found, str) else None
+
+
 def folder_of_libraries() -> str:
     """Gives the folder in which compiled code is kept, or the reason why there is none."""
     try:
@@ -78,8 +92,7 @@ def _key(source: Path, flags: tuple[str, ...]) -> _Key:
 
 def _library(key: _Key) -> ctypes.CDLL | str:
     try:
-        folder, command = _folder(key.folder), (*_compiler(key.compiler), *_FLAGS, *key.flags)
-        name = _name(key.source, command)
+        folder, command, name = _place(key)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _why_not_safe(folder) or ctypes.CDLL(
             str(_find(folder, name) or _compile(key.source, command, folder, name))
@@ -91,10 +104,16 @@ def _library(key: _Key) -> ctypes.CDLL | str:
 @functools.cache
 def _was_there(key: _Key) -> bool:
     try:
-        folder, command = _folder(key.folder), (*_compiler(key.compiler), *_FLAGS, *key.flags)
-        return _why_not_safe(folder) is None and _find(folder, _name(key.source, command)) is not None
+        folder, _, name = _place(key)
+        return _why_not_safe(folder) is None and _find(folder, name) is not None
     except (OSError, subprocess.SubprocessError):
         return False
+
+
+def _place(key: _Key) -> tuple[Path, tuple[str, ...], str]:
+    """Gives the folder of a library, the command that makes it, and how its name begins."""
+    folder, command = _folder(key.folder), (*_compiler(key.compiler), *_FLAGS, *key.flags)
+    return folder, command, _name(key.source, command)
 
 
 def _folder(chosen: str) -> Path:

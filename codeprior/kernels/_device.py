@@ -1,9 +1,12 @@
-"""Whether Triton kernels can run on a device."""
+"""Whether Triton kernels can run on a device, and what is tried first on which."""
 
 import importlib.util
 import os
+from collections.abc import Callable, Mapping
 
 import torch
+
+from codeprior.kernels._choose import Reasons
 
 
 def why_not_triton(device: str) -> str | None:
@@ -23,3 +26,22 @@ def why_not_triton(device: str) -> str | None:
     if torch.cuda.get_device_capability() < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"
     return None
+
+
+def reasons_by_device(
+    device: str, *plain: str, compiled: Callable[[], str | None], unfit: Mapping[str, str]
+) -> Reasons:
+    """Gives the implementations of an op that has a Triton kernel, a compiled one and plain ones, best first.
+
+    Args:
+        device: Type of the tensors' device.
+        plain: Names of those that run anywhere.
+        compiled: Why the compiled one cannot run on this machine, or None.
+        unfit: For an implementation, why it cannot read these tensors.
+    """
+    triton = {"triton": lambda: why_not_triton(device) or unfit.get("triton")}
+    anywhere = {name: lambda: None for name in plain}
+    if device != "cpu":
+        return triton | {"compiled": lambda: f"it reads CPU tensors, not {device}"} | anywhere
+    # on the CPU Triton is an interpreter for tests: never chosen, only asked for
+    return {"compiled": lambda: unfit.get("compiled") or compiled()} | anywhere | triton

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from codeprior.kernels._choose import Reasons, choose, constant_while_tracing, wanted
-from codeprior.kernels._device import why_not_triton
+from codeprior.kernels._device import reasons_by_device
 from codeprior.kernels.code_stats.compiled import why_not_compiled
 
 _FIT: Mapping[str, str] = MappingProxyType({})
@@ -29,8 +29,4 @@ def choose_stats(impl: str | None, device: str, *, unfit: Mapping[str, str] = _F
 
 def stats_reasons(device: str, *, unfit: Mapping[str, str] = _FIT, small: bool = False) -> Reasons:
     """Gives, for each implementation, a function that says why it cannot run, or None."""
-    triton = {"triton": lambda: why_not_triton(device) or unfit.get("triton")}
-    plain = {"reference": lambda: None}
-    if device != "cpu":
-        return triton | {"compiled": lambda: f"it reads CPU tensors, not {device}"} | plain
-    return {"compiled": lambda: unfit.get("compiled") or why_not_compiled(small=small)} | plain | triton
+    return reasons_by_device(device, "reference", compiled=lambda: why_not_compiled(small=small), unfit=unfit)

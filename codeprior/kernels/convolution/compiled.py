@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.kernels import _compile
 from codeprior.kernels._choose import ImplUnavailable
-from codeprior.kernels._compile import compiled
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
 _SOURCE = Path(__file__).with_name("winograd.cpp")
@@ -28,8 +28,7 @@ _THREADED = 2**24  # multiplications from which threads pay
 
 def why_not_compiled() -> str | None:
     """Gives the reason why the compiled convolution cannot run here, or None."""
-    found = compiled(_SOURCE)
-    return found if isinstance(found, str) else None
+    return _compile.why_not(_SOURCE)
 
 
 def convolve(
@@ -140,7 +139,7 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def _library() -> ctypes.CDLL:
-    found = compiled(_SOURCE)
+    found = _compile.compiled(_SOURCE)
     if isinstance(found, str):
         raise ImplUnavailable(f"convolution: the compiled convolution cannot run here: {found}.")
     return _bound(found)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from codeprior.kernels._choose import Reasons, choose, constant_while_tracing, wanted
-from codeprior.kernels._device import why_not_triton
+from codeprior.kernels._device import reasons_by_device
 from codeprior.kernels.nearest_code.compiled import why_not_compiled
 
 _FIT: Mapping[str, str] = MappingProxyType({})
@@ -29,12 +29,6 @@ def choose_lookup(impl: str | None, device: str, *, unfit: Mapping[str, str] = _
 
 def lookup_reasons(device: str, *, unfit: Mapping[str, str] = _FIT, small: bool = False) -> Reasons:
     """Gives, for each implementation, a function that says why it cannot run, or None."""
-
-    def triton() -> str | None:
-        return why_not_triton(device) or unfit.get("triton")
-
-    plain = {"blocked": lambda: None, "reference": lambda: None}
-    if device != "cpu":
-        return {"triton": triton, "compiled": lambda: f"it reads CPU tensors, not {device}"} | plain
-    # on the CPU Triton is an interpreter for tests: never chosen, only asked for
-    return {"compiled": lambda: unfit.get("compiled") or why_not_compiled(small=small)} | plain | {"triton": triton}
+    return reasons_by_device(
+        device, "blocked", "reference", compiled=lambda: why_not_compiled(small=small), unfit=unfit
+    )

@@ -30,10 +30,7 @@ def why_not_compiled(*, small: bool = False) -> str | None:
     Args:
         small: The problem at hand is done sooner than the compiler.
     """
-    if small and not _compile.is_compiled(_SOURCE, *_FLAGS):
-        return "it has not been compiled yet, and so small a problem does not pay for that"
-    found = _compile.compiled(_SOURCE, *_FLAGS)
-    return found if isinstance(found, str) else None
+    return _compile.why_not(_SOURCE, *_FLAGS, small=small)
 
 
 def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tensor:
