@@ -45,16 +45,6 @@ def test_every_width_and_ragged_table_gets_the_float64_argmin(impl, dim):
         assert torch.equal(nearest_code(latent, codebook, impl=impl).flatten(), expected)
 
 
-def test_rows_that_are_not_finite_stay_in_range_in_fast_mode(impl):
-    rows, codebook = torch.randn(9, 8), torch.randn(37, 8)
-    rows[2, 3], rows[5, 0] = torch.nan, torch.inf
-    found = nearest_code(rows, codebook, impl=impl, mode="fast")
-    assert found.min() >= 0 and found.max() < 37
-    codebook[3, 3] = torch.nan
-    found = nearest_code(rows, codebook, impl=impl, mode="fast")
-    assert found.min() >= 0 and found.max() < 37
-
-
 def test_statistics_are_the_same_at_every_run_and_for_any_count_of_threads():
     rows, indices = torch.randn(5000, 24), torch.randint(0, 40, (5000,))
     once = code_stats(rows, indices, size=41)
@@ -118,17 +108,39 @@ def test_ties_go_to_the_lowest_index(impl):
     assert nearest_code(torch.tensor([[0.0], [1.5], [1.0]]), codebook, impl=impl).tolist() == [1, 0, 1]
 
 
-def test_rows_that_are_not_finite_get_zero_and_codes_that_are_not_finite_are_passed_over(impl):
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_rows_that_are_not_finite_get_zero_and_codes_that_are_not_finite_are_passed_over(impl, mode):
     generator = torch.Generator().manual_seed(2)
     rows, codebook = torch.randn(6, 8, generator=generator), torch.randn(40, 8, generator=generator)
     rows[1, 3], rows[2, 0], rows[3, 5] = torch.nan, torch.inf, -torch.inf
     clean = truth(rows, codebook)
-    for spoiled in (torch.nan, torch.inf):
-        codebook[int(clean[0]), 2] = spoiled
-        found = nearest_code(rows, codebook, impl=impl)
+    for spoiled in (None, torch.nan, torch.inf):
+        if spoiled is not None:
+            codebook[int(clean[0]), 2] = spoiled
+        found = lookup(rows, codebook, impl=impl, mode=mode)
+        assert torch.equal(found.indices, nearest_code(rows, codebook, impl=impl, mode=mode))
         distances = (rows.double()[:, None] - codebook.double()).square().sum(-1).nan_to_num(torch.inf, torch.inf)
-        assert found[1:4].tolist() == [0, 0, 0]
-        assert torch.equal(found[[0, 4, 5]], distances.argmin(1)[[0, 4, 5]])
+        assert found.indices[1:4].tolist() == [0, 0, 0]
+        assert torch.equal(found.indices[[0, 4, 5]], distances.argmin(1)[[0, 4, 5]])
+        assert found.codes[1:4].isnan().all() and found.distances[1:4].isnan().all()
+        assert torch.equal(found.codes[[0, 4, 5]], codebook[found.indices[[0, 4, 5]]])
+        assert found.distances[[0, 4, 5]].isfinite().all()
+        assert torch.equal(found.counts, torch.bincount(found.indices, minlength=40))
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_where_no_code_is_finite_every_row_gets_zero_and_nan(impl, mode):
+    codebook = torch.randn(5, 8)
+    codebook[:, 1] = torch.tensor([torch.inf, torch.nan, -torch.inf, torch.inf, torch.nan])
+    found = lookup(torch.randn(2, 8, 3, 3), codebook, impl=impl, mode=mode)
+    assert found.indices.eq(0).all() and found.codes.isnan().all() and found.distances.isnan().all()
+
+
+def test_a_distance_that_overflows_float32_is_infinite_and_its_code_is_kept(impl):
+    rows, codebook = torch.tensor([[3e38, 0.0], [1.0, 1.0]]), torch.tensor([[-3e38, 0.0], [-2e38, 0.0]])
+    found = lookup(rows, codebook, impl=impl)
+    assert torch.equal(found.indices, truth(rows, codebook)) and torch.equal(found.codes, codebook[found.indices])
+    assert found.distances.isinf().all()
 
 
 @given(

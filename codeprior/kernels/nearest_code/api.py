@@ -18,9 +18,9 @@ class Lookup(NamedTuple):
     indices: Tensor
     """int64, on the latent's grid."""
     codes: Tensor
-    """The chosen rows, in the latent's shape, type and memory layout."""
+    """The chosen rows, in the latent's shape, type and memory layout; NaN for a vector that is not finite."""
     distances: Tensor
-    """|x − c|² of each vector, float32 (float64 for float64), on the latent's grid."""
+    """|x − c|² of each vector, float32 (float64 for float64), on the latent's grid; NaN for one that is not finite."""
     counts: Tensor
     """How often each code was chosen, `(k,)`, int64."""
 
@@ -36,7 +36,8 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
             code that is farther by no more than float32 rounding on the CPU, 1 in 1000 by float16 rounding on a GPU.
 
     Returns:
-        int64 indices in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`. A vector that is not finite gets 0.
+        int64 indices in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`. A vector that is not finite gets 0, and a code
+            that is not finite is never chosen before another.
 
     Raises:
         ValueError: The shapes do not fit, the codebook is empty, or the mode is unknown.
@@ -61,6 +62,8 @@ def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: s
         indices: int64 in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`.
         codes: As the latent; their gradient goes to the codebook alone.
         distances: |x − c|², on the grid of the indices; their gradient goes to latent and codebook.
+            A vector that holds a NaN or an infinity gets index 0, and its codes and distance are NaN; so do all where
+            no code is finite.
         counts: `(k,)`, int64.
 
     Raises:

@@ -23,7 +23,7 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     Args:
         rows: `(b, s, d)`, any floating type, any strides.
         codebook: `(k, d)`.
-        exact: Settle near ties in float64.
+        exact: Settle near ties in float64; without it only rows whose scores are not finite are settled.
 
     Returns:
         `(b, s)`, int64.
@@ -36,9 +36,8 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     step = max(_ROWS, _PANEL // rows.shape[2])
     for image in range(len(rows)):
         for start in range(0, rows.shape[1], step):
-            _search(*(tensor[image, start : start + step] for tensor in (rows, indices, doubtful)), table=table)
-    if exact:
-        settle(rows, codebook, indices, doubtful=doubtful)
+            _search(*(tensor[image, start : start + step] for tensor in (rows, indices, doubtful)), table, exact)
+    settle(rows, codebook, indices, doubtful=doubtful)
     return indices
 
 
@@ -59,7 +58,7 @@ class _Table:
         return (self.codebook[first : first + _CODES] - self.centre).float()
 
 
-def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table) -> None:
+def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, table: _Table, exact: bool) -> None:
     centred = (panel - table.centre).float()
     low = torch.full((len(panel),), torch.inf, device=panel.device)
     after = low.clone()
@@ -80,7 +79,7 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table) 
             low[span] = torch.minimum(least, low[span])
             indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]
     reach = margin(torch.linalg.vector_norm(centred, dim=1), table.longest, width=panel.shape[1])
-    doubtful.copy_(~(after - low > reach))
+    doubtful.copy_(~(after - low > reach) if exact else ~reach.isfinite())
 
 
 def _argmin(scores: Tensor) -> Tensor:

@@ -102,14 +102,10 @@ static int64_t find(const Rows &rows, int64_t n, const float *codes, int64_t k, 
         for (int64_t row = start; row < stop; ++row) {
             float reach = margin(norm[row - start], longest, d), least = low[row - start];
             bool certain = is_finite(reach);
-            if (!exact) {
-                // what a sum that is not finite has chosen may be no code at all
-                index[row] = !is_finite(norm[row - start]) ? 0 : index[row] < k ? index[row] : k - 1;
-                continue;
-            }
+            // what a sum that is not finite has chosen may be no code at all
             lost[row] = !certain;
             losses += !certain;
-            if (certain && next[row - start] - least <= reach) doubts.push_back({row, least + reach, DBL_MAX});
+            if (exact && certain && next[row - start] - least <= reach) doubts.push_back({row, least + reach, DBL_MAX});
         }
         std::atomic<bool> crowded{false};
         for (int64_t first = 0; first < k && !doubts.empty(); first += step) {

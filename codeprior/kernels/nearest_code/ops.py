@@ -9,6 +9,7 @@ from torch import Tensor
 
 from codeprior.kernels.code_stats import code_stats
 from codeprior.kernels.nearest_code import blocked, compiled, reference
+from codeprior.kernels.nearest_code.reference import squared_distance
 
 _PANEL = 2**18  # elements of codes that are written at a time
 
@@ -32,6 +33,7 @@ def lookup_op(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> tuple[T
         codes, distances = compiled.exchange(rows, codebook, indices)
     else:
         codes, distances = _exchange(rows, codebook, indices)
+    _mark_undefined(rows, codebook, indices, codes=codes, distances=distances)
     counts = torch.zeros(len(codebook), dtype=torch.int64, device=rows.device)
     flat = indices.reshape(-1)
     return codes, distances, indices, counts.scatter_add_(0, flat, torch.ones_like(flat))
@@ -100,3 +102,14 @@ def _exchange(rows: Tensor, codebook: Tensor, indices: Tensor) -> tuple[Tensor, 
             codes[span] = chosen
             distances[span] = (rows[span] - chosen).to(distances.dtype).square_().sum(-1)
     return codes, distances
+
+
+def _mark_undefined(rows: Tensor, codebook: Tensor, indices: Tensor, *, codes: Tensor, distances: Tensor) -> None:
+    # a finite distance may overflow float32: float64 decides which rows have none
+    suspects = (~distances.isfinite()).nonzero()
+    for part in suspects.split(max(1, _PANEL // rows.shape[2])):
+        image, row = part.unbind(1)
+        exact = squared_distance(rows[image, row], codebook[indices[image, row]])
+        image, row = part[~exact.isfinite()].unbind(1)
+        codes[image, row] = torch.nan
+        distances[image, row] = torch.nan

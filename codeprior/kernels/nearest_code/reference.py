@@ -1,4 +1,10 @@
-"""The meaning of the lookup in plain PyTorch: the float64 argmin of the squared distance, lowest index on ties."""
+"""The meaning of the lookup in plain PyTorch: the float64 argmin of the squared distance, lowest index on ties.
+
+What is not finite: a float64 distance that is NaN counts as infinite, so a code that holds a NaN or an infinity is
+never chosen before another. A vector without a finite distance to any code, because it holds a NaN or an infinity
+itself or because no code is finite, gets index 0; its codes and its distance are NaN, so that the fault shows in what
+follows. It is counted like any other vector. The rule is the same in every implementation and in both modes.
+"""
 
 import torch
 from einops import rearrange
@@ -17,7 +23,7 @@ def nearest_rows(rows: Tensor, codebook: Tensor) -> Tensor:
         codebook: `(k, d)`, any floating type.
 
     Returns:
-        `(b, s)`, int64. A distance that is NaN counts as infinite.
+        `(b, s)`, int64; 0 for a row without a finite distance.
     """
     flat = rearrange(rows, "b s d -> (b s) d")
     found = []
