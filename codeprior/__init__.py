@@ -31,13 +31,14 @@ _PUBLIC = {
     "association_loss": "losses",
     "PerceptualLoss": "losses",
     "PatchGAN": "discriminators",
-    # weights
+    # restorers and weights
+    "Restorer": "restorers",
     "save": "weights",
     "load": "weights",
 }
 _ROOMS = (
     "codebooks", "decoders", "degradations", "discriminators", "distributed", "encoders", "fusion", "images", "kernels",
-    "layers", "losses", "metrics", "photos", "predictors", "prior", "shapes", "training", "weights",
+    "layers", "losses", "metrics", "photos", "predictors", "prior", "restorers", "shapes", "training", "weights",
 )  # fmt: skip
 
 __all__ = [*_PUBLIC, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

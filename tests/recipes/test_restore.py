@@ -11,7 +11,7 @@ from codeprior.images import to_signed, to_unit
 from codeprior.photos.faces import from_landmarks, template
 from codeprior.photos.restoration import Choices
 from codeprior.recipes.daefr import load
-from codeprior.recipes.daefr.restore import Restorer
+from codeprior.restorers import Restorer
 from codeprior.weights import save
 from tests.photos.corpus import scene
 
@@ -70,8 +70,12 @@ def test_many_are_the_same_as_one_by_one(small):
     [
         ("a.png", TypeError, "expected PIL images, arrays or tensors, got str"),
         (np.zeros((8, 8)), ValueError, "expected an array H W 3"),
-        (torch.zeros(1, 8, 8), ValueError, r"expected unit floats b 3 H W, got torch.float32 of shape \(1, 1, 8, 8\)"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), ValueError, "expected unit floats"),
+        (torch.zeros(1, 8, 8), ValueError, r"unit floats or uint8, b 3 H W, got torch.float32 of shape \(1, 1, 8, 8\)"),
+        (
+            torch.zeros(3, 8, 8, dtype=torch.int64),
+            ValueError,
+            "expected unit floats or uint8, b 3 H W, got torch.int64",
+        ),
         (torch.full((3, 8, 8), -1.0), ValueError, "pass signed images through codeprior.to_unit"),
         (np.full((8, 8, 3), 200.0), ValueError, "divide 8-bit levels by 255"),
     ],
