@@ -12,7 +12,7 @@ LEVELS = (
     {"kernels", "layers", "degradations"},
     {"encoders", "codebooks", "fusion", "predictors", "decoders"},
     {"prior", "losses", "discriminators"},
-    {"training", "metrics", "photos", "restorers", "weights", "commands", "__main__"},
+    {"training", "metrics", "evaluation", "photos", "restorers", "weights", "commands", "__main__"},
 )
 ALONE = LEVELS[0] | LEVELS[2]
 """Rooms that never import a room of their own level: one type, `Latent`, is all that they share."""

@@ -4,7 +4,8 @@ from codeprior.metrics.arcface import ArcFace
 from codeprior.metrics.codes import CodebookUsage, code_accuracy, codebook_usage
 from codeprior.metrics.columns import Columns, column_names, columns
 from codeprior.metrics.dlib_face import DlibFace
-from codeprior.metrics.fidelity import eight_bit, psnr, ssim
+from codeprior.metrics.efficientnet import EfficientNetLiteTrunk
+from codeprior.metrics.fidelity import colour_error, eight_bit, psnr, ssim
 from codeprior.metrics.folders import Folders, Measured, measure_folders, pair_folders
 from codeprior.metrics.frechet import (
     FeatureStatistics,
@@ -22,6 +23,7 @@ from codeprior.metrics.journal import Entry, Journal
 from codeprior.metrics.landmarks import DlibLandmarks, HeatmapLandmarks, Landmarks, landmark_distance
 from codeprior.metrics.measures import (
     Measure,
+    colour_measure,
     identity_measure,
     landmark_measure,
     niqe_measure,
@@ -55,6 +57,7 @@ __all__ = [
     "Comparison",
     "DlibFace",
     "DlibLandmarks",
+    "EfficientNetLiteTrunk",
     "Entry",
     "FIDInception",
     "FaceEmbedding",
@@ -81,6 +84,8 @@ __all__ = [
     "all_features",
     "code_accuracy",
     "codebook_usage",
+    "colour_error",
+    "colour_measure",
     "column_names",
     "columns",
     "compare",

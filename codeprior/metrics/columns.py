@@ -14,6 +14,7 @@ from torch import nn
 from codeprior.metrics import measures
 from codeprior.metrics.arcface import ArcFace
 from codeprior.metrics.dlib_face import DlibFace
+from codeprior.metrics.efficientnet import EfficientNetLiteTrunk
 from codeprior.metrics.landmarks import DlibLandmarks
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.official import OfficialTrunk
@@ -115,8 +116,12 @@ _MAKERS: dict[str, Callable[[Path | None, bool], list[Measure]]] = {
     "ssim": lambda folder, official: [measures.ssim_measure()],
     "lpips": _lpips,
     "perceptual": lambda folder, official: [measures.perceptual_measure(MobileNetTrunk())],
+    "perceptual-lite0": lambda folder, official: [
+        measures.perceptual_measure(EfficientNetLiteTrunk(), name="perceptual, Lite0")
+    ],
     "arcface": _arcface,
     "identity": lambda folder, official: [measures.identity_measure(DlibFace())],
     "lmd": lambda folder, official: [measures.landmark_measure(DlibLandmarks())],
+    "colour": lambda folder, official: [measures.colour_measure()],
     "niqe": lambda folder, official: [measures.niqe_measure()],
 }

