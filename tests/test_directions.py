@@ -10,7 +10,7 @@ LIBRARY = ROOT / "codeprior"
 LEVELS = (
     {"shapes", "images", "distributed"},
     {"kernels", "layers", "degradations"},
-    {"encoders", "codebooks", "fusion", "predictors", "decoders"},
+    {"encoders", "codebooks", "fusion", "predictors", "decoders", "estimators"},
     {"prior", "losses", "discriminators"},
     {"training", "metrics", "evaluation", "photos", "restorers", "weights", "commands", "__main__"},
 )

@@ -26,7 +26,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from codeprior.layers.configured import build
 
 # rooms whose configured classes a file may name; recipes join by being imported before `load`
-_ROOMS = ("encoders", "codebooks", "fusion", "predictors", "decoders", "prior", "discriminators")
+_ROOMS = ("encoders", "codebooks", "fusion", "predictors", "decoders", "estimators", "prior", "discriminators")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

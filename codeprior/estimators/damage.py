@@ -1,0 +1,222 @@
+"""A small network that says how a face was damaged and what is left of it, from the statistics of its pixels.
+
+It gives three quantiles of five figures: the middle is the estimate, the outer two say how sure it is. Trained on faces
+that were damaged by `codeprior.degradations` (`codeprior.recipes.damage`), whose records are the truth.
+"""
+
+import json
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codeprior.estimators.statistics import COUNT, TILE, face_statistics
+from codeprior.layers import configured
+from codeprior.shapes import Image
+
+LARGEST = 4096
+"""Longest side of a face, pixels."""
+
+
+class Damage(NamedTuple):
+    """What was done to each face of a batch, each `(b,)`.
+
+    Attributes:
+        blur: Standard deviation of a Gaussian that blurs as much, pixels of the face as given.
+        reduction: Factor by which it looks reduced and enlarged again, at least 1.
+        noise: Standard deviation, 8-bit levels, where it was added.
+        quality: JPEG quality; 100 where no compression shows.
+        limit: Highest spatial frequency that is still trustworthy, cycles per pixel of the face as given, in (0, 0.5];
+            `measured_limit` says exactly what that is.
+    """
+
+    blur: Float[Tensor, " b"]
+    reduction: Float[Tensor, " b"]
+    noise: Float[Tensor, " b"]
+    quality: Float[Tensor, " b"]
+    limit: Float[Tensor, " b"]
+
+
+class Examined(NamedTuple):
+    """An estimate and how sure it is.
+
+    Attributes:
+        damage: The middle of what is likely.
+        low: One face in ten has less.
+        high: One face in ten has more.
+    """
+
+    damage: Damage
+    low: Damage
+    high: Damage
+
+
+@configured
+class DamageEstimator(nn.Module):
+    """Estimates blur, reduction, noise, JPEG quality and the trustworthy limit of faces of any size.
+
+    Args:
+        width: Channels of the two hidden layers.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int = 256):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(COUNT))
+        self.register_buffer("spread", torch.ones(COUNT))
+        self.layers = nn.Sequential(
+            nn.Linear(COUNT, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 15)
+        )
+
+    def forward(self, statistics: Float[Tensor, "b n"]) -> Float[Tensor, "b 5 3"]:
+        """Gives the quantiles 0.1, 0.5 and 0.9 of the five figures, in the coordinates of `to_coordinates`.
+
+        Args:
+            statistics: Rows of `face_statistics`.
+        """
+        # numbers far outside what was seen in training count as the most extreme seen
+        rows = ((statistics - self.mean) / self.spread).clamp(-4, 4)
+        middle, below, above = rearrange(self.layers(rows), "b (q k) -> q b k", q=3)
+        return torch.stack([middle - F.softplus(below), middle, middle + F.softplus(above)], dim=-1)
+
+    def estimate(self, faces: Image) -> Damage:
+        """Gives the damage of faces at the photograph's own resolution.
+
+        Args:
+            faces: Unit, [0, 1]; sides from 32 to 4096 pixels. Do not resize them: resizing destroys the traces.
+
+        Returns:
+            The estimate, each part `(b,)`.
+
+        Raises:
+            TypeError: The faces are not floating-point.
+            ValueError: Another shape, size or range.
+        """
+        return self.examine(faces).damage
+
+    @torch.no_grad()
+    def examine(self, faces: Image) -> Examined:
+        """Gives the damage of faces with the range in which it lies for four faces in five.
+
+        Args:
+            faces: As for `estimate`.
+
+        Raises:
+            TypeError: The faces are not floating-point.
+            ValueError: Another shape, size or range.
+        """
+        _check(faces)
+        # one face at a time: memory stays that of one, and a batch gives what its faces give alone
+        rows = torch.stack([face_statistics(face.cpu()) for face in faces]) if len(faces) else torch.zeros(0, COUNT)
+        answer = self(rows.to(self.mean)).float().cpu()
+        low, middle, high = (from_coordinates(answer[..., quantile]) for quantile in range(3))
+        return Examined(middle, low, high)
+
+
+def load_estimator(path: str | Path | None = None) -> DamageEstimator:
+    """Gives a trained estimator, in evaluation mode and single precision.
+
+    Args:
+        path: A file that `codeprior.save` wrote; None takes the one that comes with the library.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not the file of a damage estimator, or does not fit.
+    """
+    if path is not None:
+        return _read(Path(path))
+    with resources.as_file(resources.files("codeprior.estimators") / "weights" / "damage.safetensors") as own:
+        return _read(own)
+
+
+def to_coordinates(damage: Damage) -> Float[Tensor, "b 5"]:
+    """Gives damage in coordinates in which equal steps look about equally large: logarithms to base 2.
+
+    Args:
+        damage: Each part `(b,)`.
+    """
+    return torch.stack(
+        [
+            (1 + damage.blur).log2(),
+            damage.reduction.clamp_min(1).log2(),
+            (1 + damage.noise).log2(),
+            (101 - damage.quality).log2(),
+            damage.limit.log2(),
+        ],
+        dim=-1,
+    )
+
+
+def from_coordinates(coordinates: Float[Tensor, "b 5"]) -> Damage:
+    """Gives the damage of coordinates, within the ranges that it can have.
+
+    Args:
+        coordinates: Rows as `to_coordinates` gives them.
+    """
+    blur, reduction, noise, quality, limit = (column.clamp(-12, 12) for column in coordinates.unbind(-1))
+    return Damage(
+        blur=(blur.exp2() - 1).clamp_min(0),
+        reduction=reduction.exp2().clamp_min(1),
+        noise=(noise.exp2() - 1).clamp_min(0),
+        quality=(101 - quality.exp2()).clamp(1, 100),
+        limit=limit.exp2().clamp(1 / LARGEST, 0.5),
+    )
+
+
+def _read(path: Path) -> DamageEstimator:
+    # the store's file, read without the store: that room stands above this one
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"load_estimator: {path} does not exist.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no dict
+        config: dict[str, Any] = json.loads(header.get("codeprior.config", "{}"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"load_estimator: {path} is not a whole safetensors file ({error}).") from error
+    width = config.get("width")
+    if config.get("class") != DamageEstimator.__name__ or not isinstance(width, int) or not 0 < width <= 4096:
+        raise ValueError(
+            f"load_estimator: {path} does not describe a DamageEstimator; give a file that codeprior.save wrote."
+        )
+    with torch.random.fork_rng(devices=[]):
+        estimator = DamageEstimator(width)
+    try:
+        estimator.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"load_estimator: {path} does not fit: {error}") from error
+    return estimator.eval()
+
+
+def _check(faces: Tensor) -> None:
+    who = "DamageEstimator"
+    if not faces.is_floating_point():
+        raise TypeError(
+            f"{who}: expected floating-point faces in [0, 1], got {faces.dtype}; divide 8-bit levels by 255."
+        )
+    if faces.ndim != 4 or faces.shape[1] != 3:
+        raise ValueError(
+            f"{who}: expected faces `b 3 H W`, got {tuple(faces.shape)}; give RGB, and a batch of one for one."
+        )
+    height, width = faces.shape[2:]
+    if not (TILE <= height <= LARGEST and TILE <= width <= LARGEST):
+        raise ValueError(
+            f"{who}: expected sides of {TILE} to {LARGEST} pixels, got {width}×{height}; "
+            "cut the face out of a larger photograph, and leave smaller ones unjudged: they hold too few pixels."
+        )
+    if faces.numel():
+        low, high = (float(value) for value in faces.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)) or low < -1e-3 or high > 1 + 1e-3:
+            raise ValueError(
+                f"{who}: expected unit faces, [0, 1], got {low:g} to {high:g}; codeprior.to_unit gives them."
+            )
