@@ -7,6 +7,9 @@ checked before memory is asked for.
 import struct
 import zlib
 
+from codeprior.photos import formats
+from codeprior.photos.formats import Refused
+
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 32_768
@@ -15,30 +18,6 @@ _MAX_SCANS = 500
 _MAX_WORK = 4_000_000_000  # pixels times scans of a progressive JPEG
 _PIECE = 2**20
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_BMP_HEADERS = tuple(bytes([size]) for size in (12, 40, 52, 56, 64, 108, 124))
-
-
-class Refused(ValueError):
-    """The content is no picture that is read here; the text says why, without the path."""
-
-
-def kind(content: bytes) -> str | None:
-    """Gives the format that the first bytes show: `JPEG`, `PNG`, `WEBP`, `BMP`, `TIFF` or None.
-
-    Args:
-        content: At least the first 16 bytes.
-    """
-    if content.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "WEBP"
-    if content.startswith(b"BM") and content[14:15] in _BMP_HEADERS and content[15:18] == bytes(3):
-        return "BMP"
-    if content[:4] in (b"II*\0", b"MM\0*"):
-        return "TIFF"
-    return None
 
 
 def check(content: bytes) -> str:
@@ -50,15 +29,21 @@ def check(content: bytes) -> str:
     Raises:
         Refused: It is no supported picture, or its structure is cut short or damaged.
     """
-    found = kind(content)
+    kind = formats.kind(content)
+    found = kind.format
     if found is None:
-        raise Refused(f"is not a supported image (JPEG, PNG, WEBP, BMP, TIFF): {_guess(content)}")
+        raise Refused(f"is not a supported image ({formats.NAMES}): {kind.name}")
     if found == "JPEG":
         _check_jpeg(content)
     elif found == "PNG":
         _check_png(content)
     elif found == "WEBP" and struct.unpack("<I", content[4:8])[0] + 8 > len(content) + 1:
         raise Refused("is truncated: the WEBP container promises more bytes")
+    elif found == "JXL":
+        formats.check(content, found)
+        check_size(*formats.jxl_size(content), content, found)
+    else:
+        formats.check(content, found)
     return found
 
 
@@ -141,25 +126,3 @@ def _check_rows(data: list[memoryview], expected: int) -> None:
         raise Refused(f"is damaged: {error}") from None
     if given < expected:
         raise Refused(f"is damaged: the PNG holds {given:,} of {expected:,} bytes of its rows")
-
-
-def _guess(content: bytes) -> str:
-    start = content[:512].lstrip().lower()
-    known = (
-        (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself"),
-        (b"<!doctype html", "a web page"),
-        (b"<html", "a web page"),
-        (b"<svg", "an SVG drawing"),
-        (b"<?xml", "an XML document"),
-        (b"%!ps", "a PostScript document"),
-        (b"%pdf", "a PDF document"),
-        (b"gif8", "a GIF"),
-        (b"8bps", "a Photoshop document"),
-        (b"pk\x03\x04", "a ZIP archive"),
-    )
-    for magic, name in known:
-        if start.startswith(magic):
-            return name
-    if content[4:8] == b"ftyp":
-        return "an HEIC, AVIF or video file; convert it first"
-    return "the first bytes are " + content[:8].hex(" ")

@@ -1,7 +1,7 @@
 """Photographs in and out: whole pictures or a reason, never half of one, never over an existing one.
 
-Reading takes regular files only, offers five decoders chosen by content, checks every size before decoding and refuses
-what is damaged. Writing goes to a temporary file that is linked into place. First and last step of a restored photo.
+Reading takes regular files only, chooses one decoder by content, checks every size before decoding and refuses what is
+damaged. Writing goes to a temporary file that is linked into place. First and last step of a restored photo.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from codeprior.photos import containers
+from codeprior.photos import containers, formats
 from codeprior.photos.colours import is_profile, to_rgb
 from codeprior.photos.containers import MAX_BYTES
 
@@ -30,6 +30,7 @@ _SUFFIXES = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+_ONLY_READ = (".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl")
 _OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {"compress_level": 4},
@@ -59,7 +60,7 @@ class Photo(NamedTuple):
         pixels: `H W 3`, RGB, 8-bit levels, upright.
         alpha: `H W`, 8-bit levels, where it was asked for and is there.
         profile: ICC profile of the RGB pixels, as it stood in the file.
-        format: `JPEG`, `PNG`, `WEBP`, `BMP` or `TIFF`, by content.
+        format: `JPEG`, `PNG`, `WEBP`, `BMP`, `TIFF`, `GIF`, `AVIF`, `HEIF` or `JXL`, by content.
         notes: What was converted on the way, a sentence each.
     """
 
@@ -74,7 +75,8 @@ def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
     """Reads a photograph completely.
 
     Args:
-        path: A regular file of at most 256 MiB: JPEG, PNG, WEBP, BMP or TIFF by content, whatever its name.
+        path: A regular file of at most 256 MiB: JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIC (with `codeprior[heic]`) or
+            JPEG XL (with `codeprior[jxl]`) by content, whatever its name.
         keep_alpha: Keep transparency beside the colours, instead of laying the picture over white.
 
     Returns:
@@ -227,23 +229,23 @@ def sweep(folder: Path) -> int:
 
 
 def looks_like_photo(path: Path) -> bool:
-    """Says whether a file is a photograph by its name or by its first bytes.
+    """Says whether a file is a picture by its name or by its first bytes, read here or not.
 
     Args:
-        path: A file found in a folder; unreadable ones count as photographs, so that they are reported.
+        path: A file found in a folder; unreadable ones count as pictures, so that they are reported.
     """
-    if path.suffix.lower() in _SUFFIXES or not path.is_file():
+    if path.suffix.lower() in (*_SUFFIXES, *_ONLY_READ) or not path.is_file():
         return True
     try:
         with path.open("rb") as file:
-            return containers.kind(file.read(64)) is not None
+            return formats.kind(file.read(512)).picture
     except OSError:
         return True
 
 
 def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
     notes: list[str] = []
-    image = Image.open(BytesIO(content), formats=[kind])
+    image = formats.open_as(content, kind)
     containers.check_size(image.width, image.height, content, kind)
     if getattr(image, "n_frames", 1) > 1:
         notes.append(f"the first of {getattr(image, 'n_frames', 1)} frames was taken")

@@ -19,12 +19,13 @@ from PIL import Image, ImageCms
 from codeprior.photos import PhotoError, read, write
 from codeprior.photos.files import sweep
 from tests.photos.corpus import bad, encoded, good, png, scene, tiff
+from tests.photos.corpus_formats import bad_formats, good_formats
 
-_GOOD, _BAD = good(), bad()
+_GOOD, _BAD = good() + good_formats(), bad() + bad_formats()
 
 
 def test_the_corpus_is_large_enough():
-    assert len(_GOOD) + len(_BAD) >= 120
+    assert len(_GOOD) + len(_BAD) >= 240
     assert len({case.name for case in _GOOD}) == len(_GOOD)
     assert len({case.name for case in _BAD}) == len(_BAD)
 

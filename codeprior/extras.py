@@ -1,0 +1,55 @@
+"""Packages that not every installation has: one way to import them, and one sentence that says which extra brings them.
+
+Rooms call `needed` inside the function that uses the package, so that importing a room never asks for it.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+_EXTRAS = {
+    "accelerate": ("accelerate", "dev"),
+    "cv2": ("opencv-python-headless", ""),
+    "dlib": ("dlib-bin", "eval"),
+    "lightning_fabric": ("lightning-fabric", "dev"),
+    "lpips": ("lpips", "eval"),
+    "matplotlib": ("matplotlib", "eval"),
+    "numba": ("numba", ""),
+    "pillow_heif": ("pillow-heif", "heic"),
+    "pillow_jxl": ("pillow-jxl-plugin", "jxl"),
+    "skimage": ("scikit-image", "photos"),
+    "tensorboard": ("tensorboard", "train"),
+    "timm": ("timm", ""),
+}
+"""Module -> the distribution that brings it, and the extra of codeprior that asks for it: empty for a plain install."""
+
+
+def needed(name: str, *, who: str) -> ModuleType:
+    """Imports a package that may be missing.
+
+    Args:
+        name: The module, such as `cv2` or `matplotlib.figure`.
+        who: What needs it, as the user knows it.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: The package is not installed, or breaks while it is imported; the text names the command that
+            installs it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        root = name.split(".")[0]
+        distribution, extra = _EXTRAS.get(root, (root, ""))
+        if root in _EXTRAS:
+            command = (
+                f"pip install 'codeprior[{extra}]'" if extra else f"pip install codeprior, or {distribution} alone"
+            )
+        else:
+            command = f"pip install {distribution}"
+        if isinstance(error, ModuleNotFoundError) and error.name in (root, name):
+            what = f"needs the package {distribution}, which is not installed"
+        else:
+            what = f"needs the package {distribution}, which cannot be imported here ({error})"
+        raise ImportError(f"{who} {what}: {command}.", name=root) from error
