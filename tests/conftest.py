@@ -26,8 +26,10 @@ torch.ones(1, requires_grad=True).sum().backward()
 def pytest_configure(config: pytest.Config) -> None:
     # compiled code stays out of the home folder; workers and later runs share it
     os.environ.setdefault("CODEPRIOR_CACHE", str(config.rootpath / ".pytest_cache" / "compiled"))
-    # workers share two cores; more threads than cores makes small tensors slower, not faster
-    torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else min(2, os.cpu_count() or 1))
+    # workers share two cores; more threads than cores makes small tensors slower, not faster. OMP_NUM_THREADS decides
+    # where it is set: on a busy machine two threads that wait for each other cost ten times the time of one
+    alone = int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count() or 1))
+    torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else alone)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
