@@ -1,5 +1,6 @@
 """Decoders: values of code space in, signed images out."""
 
-from codeprior.decoders.vqgan import Taps, VQGANDecoder
+from codeprior.decoders.vqgan import VQGANDecoder
+from codeprior.layers import Taps
 
 __all__ = ["Taps", "VQGANDecoder"]

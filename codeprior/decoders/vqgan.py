@@ -1,22 +1,24 @@
 """The convolutional decoder of VQGAN, with taps at every stride."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional as F
 
 from codeprior.layers import (
     AttentionBlock,
     ResidualBlock,
+    Taps,
     Upsample,
     attentive_levels,
     configured,
     group_norm,
+    level_steps,
     normed_convolution,
+    placed_taps,
+    walk_level,
 )
 from codeprior.shapes import Image, Latent
-
-Taps = Mapping[int, Callable[[Tensor], Tensor]]
-"""What is done with the feature finished at a stride: feature in, feature of the same shape out."""
 
 
 @configured
@@ -32,10 +34,12 @@ class VQGANDecoder(nn.Module):
         heads: Heads of that attention.
         latent_channels: Channels after the first 1×1 convolution; `dim` unless given.
         groups: Groups of every normalisation.
+        unshuffle: Side of the squares of pixels that the last convolution gives as channels, see `VQGANEncoder`.
 
     Attributes:
         dim: Code dimension.
         stride: Pixels a grid step.
+        tap_channels: Channels of the feature at each stride that taps are given.
         last_layer: The convolution that gives the image; adversarial weights are balanced on it.
 
     Raises:
@@ -56,13 +60,15 @@ class VQGANDecoder(nn.Module):
         heads: int = 1,
         latent_channels: int | None = None,
         groups: int = 32,
+        unshuffle: int = 1,
     ):
         super().__init__()
-        self.dim = dim
-        self.stride = 2 ** (len(multipliers) - 1)
+        self.dim, self.unshuffle, self.blocks = dim, unshuffle, blocks
+        self.stride = unshuffle * 2 ** (len(multipliers) - 1)
         attentive = attentive_levels("VQGANDecoder", attention, len(multipliers))
         widths = [channels * multiplier for multiplier in multipliers]
         deepest = widths[-1]
+        self.tap_channels = {unshuffle * 2**index: width for index, width in enumerate(widths)}
         self.from_code = nn.Conv2d(dim, latent_channels or dim, 1)
         self.conv_in = nn.Conv2d(latent_channels or dim, deepest, 3, padding=1)
         self.middle = nn.Sequential(
@@ -76,7 +82,7 @@ class VQGANDecoder(nn.Module):
             for index, (before, width) in enumerate(zip([*widths[1:], deepest], widths, strict=True))
         )
         self.norm_out = group_norm(widths[0], groups=groups)
-        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[0], 3 * unshuffle**2, 3, padding=1)
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -87,37 +93,28 @@ class VQGANDecoder(nn.Module):
 
         Args:
             values: `b d h w`; any grid.
-            taps: For a stride, what to do with the feature finished there: `{32: f, 16: g}` gives `f` the feature of
-                stride 32 and goes on with what it returns.
+            taps: For a place, what to do with the feature there: `{Tap(32, block=0): f, 16: g}` gives `f` the feature
+                of stride 32 after the level's first residual block, `g` that at the end of the level of stride 16, and
+                goes on with what they return.
 
         Returns:
             `b 3 H W` with `H = h · stride`; signed, not clamped.
 
         Raises:
-            ValueError: A tap names a stride that the decoder does not pass.
+            ValueError: A tap names a place that the decoder does not pass.
         """
-        taps = taps or {}
-        strides = [2**index for index in range(len(self.levels))]
-        unknown = set(taps) - set(strides)
-        if unknown:
-            raise ValueError(f"VQGANDecoder: no feature has stride {min(unknown)}; taps go at strides {strides}.")
+        placed = placed_taps("VQGANDecoder", taps, strides=list(self.tap_channels), blocks=self.blocks)
         feature = self.middle(self.conv_in(self.from_code(values)))
-        for stride, level in zip(reversed(strides), reversed(self.levels), strict=True):
+        for stride, level in zip(reversed(self.tap_channels), reversed(self.levels), strict=True):
             assert isinstance(level, _Level)
-            feature = level.steps(feature)
-            if stride in taps:
-                feature = taps[stride](feature)
-            feature = level.resample(feature)
-        return normed_convolution(self.norm_out, self.conv_out, feature=feature)
+            feature = level.resample(walk_level(level.steps, feature, each=level.each, taps=placed.get(stride)))
+        image = normed_convolution(self.norm_out, self.conv_out, feature=feature)
+        return F.pixel_shuffle(image, self.unshuffle) if self.unshuffle > 1 else image
 
 
 class _Level(nn.Module):
     def __init__(self, before: int, width: int, blocks: int, heads: int, groups: int, *, double: bool):
         super().__init__()
-        steps: list[nn.Module] = []
-        for index in range(blocks):
-            steps.append(ResidualBlock(width if index else before, width, groups=groups))
-            if heads:
-                steps.append(AttentionBlock(width, heads=heads, groups=groups))
-        self.steps = nn.Sequential(*steps)
+        self.steps = level_steps(before, width, blocks=blocks, heads=heads, groups=groups)
+        self.each = 2 if heads else 1
         self.resample = Upsample(width) if double else nn.Identity()

@@ -1,17 +1,23 @@
 """The convolutional encoder of VQGAN: image in, latent out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codeprior.layers import (
     AttentionBlock,
     Downsample,
     ResidualBlock,
+    Tapped,
+    Taps,
     attentive_levels,
     configured,
     group_norm,
+    level_steps,
     normed_convolution,
+    placed_taps,
+    walk_level,
 )
 from codeprior.shapes import Image, Latent
 
@@ -21,7 +27,8 @@ class VQGANEncoder(nn.Module):
     """Walks an image down a pyramid of residual blocks into code space.
 
     One level a multiplier; each but the last ends by halving the grid, so the stride is `2 ** (levels − 1)`: with the
-    defaults 32, a 512×512 image gives a 16×16 grid.
+    defaults 32, a 512×512 image gives a 16×16 grid. With `unshuffle` above 1 the first convolution sees squares of
+    pixels as channels, and the stride is that many times as large.
 
     Args:
         dim: Code dimension that the last 1×1 convolution gives.
@@ -32,16 +39,20 @@ class VQGANEncoder(nn.Module):
         heads: Heads of that attention.
         latent_channels: Channels before the last 1×1 convolution; `dim` unless given.
         groups: Groups of every normalisation.
+        unshuffle: Side of the squares of pixels that become channels before the first convolution, in pixels. At 2 the
+            costly full resolution is never convolved; at 1 nothing is moved.
 
     Attributes:
         dim: Code dimension.
         stride: Pixels a grid step.
+        tap_channels: Channels of the feature at each stride that taps can read.
 
     Raises:
         ValueError: Channels do not divide into groups or heads, or `attention` names a level that is not there.
 
     Source: Esser et al. 2021; the defaults are those of CodeFormer and DAEFR at 512 px. The 1×1 convolution
-        (`quant_conv`) belongs to the encoder here, so that encoders end in code space.
+        (`quant_conv`) belongs to the encoder here, so that encoders end in code space. Pixel unshuffling: Shi et al.
+        2016, turned round.
     """
 
     def __init__(
@@ -55,14 +66,17 @@ class VQGANEncoder(nn.Module):
         heads: int = 1,
         latent_channels: int | None = None,
         groups: int = 32,
+        unshuffle: int = 1,
     ):
         super().__init__()
-        self.dim = dim
-        self.stride = 2 ** (len(multipliers) - 1)
+        self.dim, self.unshuffle = dim, unshuffle
+        self.stride = unshuffle * 2 ** (len(multipliers) - 1)
         attentive = attentive_levels("VQGANEncoder", attention, len(multipliers))
         widths = [channels * multiplier for multiplier in multipliers]
         latent_channels = latent_channels or dim
-        self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
+        self.blocks = blocks
+        self.tap_channels = {unshuffle * 2**index: width for index, width in enumerate(widths)}
+        self.conv_in = nn.Conv2d(3 * unshuffle**2, channels, 3, padding=1)
         self.levels = nn.ModuleList(
             _Level(before, width, blocks, heads if index in attentive else 0, groups, halve=index < len(widths) - 1)
             for index, (before, width) in enumerate(zip([channels, *widths[:-1]], widths, strict=True))
@@ -76,26 +90,31 @@ class VQGANEncoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
         self.to_code = nn.Conv2d(latent_channels, dim, 1)
 
-    def forward(self, image: Image) -> Latent:
+    def forward(self, image: Image, taps: Taps | None = None) -> Latent:
         """Gives the latent of an image.
 
         Args:
             image: `b 3 H W`, signed; `H` and `W` multiples of `stride`.
+            taps: For a place, what to do with the feature there: `{Tap(8, block=0): f}` gives `f` the feature of
+                stride 8 after the level's first residual block, `{8: f}` the one at the level's end, and goes on with
+                what it returns. To read a feature, return it as it came; see `Recorder`.
 
         Returns:
             `b d h w` with `h = H / stride`.
 
         Raises:
-            ValueError: A side is not a multiple of `stride`.
+            ValueError: A side is not a multiple of `stride`, or a tap names a place that is not there.
         """
         if image.shape[-2] % self.stride or image.shape[-1] % self.stride:
             raise ValueError(
                 f"VQGANEncoder: expected sides that are multiples of {self.stride}, got "
                 f"{image.shape[-2]}×{image.shape[-1]}; resize or pad the image."
             )
-        feature = self.conv_in(image)
-        for level in self.levels:
-            feature = level(feature)
+        placed = placed_taps("VQGANEncoder", taps, strides=list(self.tap_channels), blocks=self.blocks)
+        feature = self.conv_in(F.pixel_unshuffle(image, self.unshuffle) if self.unshuffle > 1 else image)
+        for stride, level in zip(self.tap_channels, self.levels, strict=True):
+            assert isinstance(level, _Level)
+            feature = level(feature, placed.get(stride))
         feature = self.middle(feature)
         return self.to_code(normed_convolution(self.norm_out, self.conv_out, feature=feature))
 
@@ -103,14 +122,14 @@ class VQGANEncoder(nn.Module):
 class _Level(nn.Module):
     def __init__(self, before: int, width: int, blocks: int, heads: int, groups: int, *, halve: bool):
         super().__init__()
-        steps: list[nn.Module] = []
-        for index in range(blocks):
-            steps.append(ResidualBlock(width if index else before, width, groups=groups))
-            if heads:
-                steps.append(AttentionBlock(width, heads=heads, groups=groups))
+        self.steps = level_steps(before, width, blocks=blocks, heads=heads, groups=groups)
+        self.each = 2 if heads else 1
         if halve:
-            steps.append(Downsample(width))
-        self.steps = nn.Sequential(*steps)
+            self.steps.append(Downsample(width))
+        self.halve = halve
 
-    def forward(self, feature):
-        return self.steps(feature)
+    def forward(self, feature: Tensor, taps: Mapping[int, Tapped] | None = None) -> Tensor:
+        *blocks, last = self.steps
+        if not self.halve:
+            return walk_level([*blocks, last], feature, each=self.each, taps=taps)
+        return last(walk_level(blocks, feature, each=self.each, taps=taps))

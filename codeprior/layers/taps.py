@@ -1,0 +1,124 @@
+"""Taps: places of an encoder or a decoder where somebody else's callable is given the feature.
+
+A place is a stride and a residual block of the level of that stride. Models that read an encoder on the way, or change
+a decoder's features, need no subclass then.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from codeprior.layers.attention import AttentionBlock
+from codeprior.layers.residual import ResidualBlock
+
+
+class Tap(NamedTuple):
+    """A place of an encoder or a decoder.
+
+    Attributes:
+        stride: Pixels a grid step of the level.
+        block: After which residual block of the level, and its attention where it has some; negative numbers count
+            from the level's end.
+    """
+
+    stride: int
+    block: int = -1
+
+
+Tapped = Callable[[Tensor], Tensor]
+"""Feature in, feature of the same shape out."""
+
+Taps = Mapping[Tap, Tapped] | Mapping[int, Tapped]
+"""What is done with the feature at each place; a bare stride is the end of its level."""
+
+
+class Recorder:
+    """Keeps the features at some places; for reading an encoder on the way.
+
+    Args:
+        places: Where.
+
+    Attributes:
+        features: The feature of each place after the forward pass.
+
+    Example:
+        ```python
+        recorder = Recorder([Tap(4), Tap(8)])
+        latent = encoder(image, taps=recorder.taps)
+        recorder.features[Tap(4)].shape  # b c H/4 W/4
+        ```
+    """
+
+    def __init__(self, places: Sequence[Tap]):
+        self.features: dict[Tap, Tensor] = {}
+        self.taps: dict[Tap, Tapped] = {place: self._keep(place) for place in places}
+
+    def _keep(self, place: Tap) -> Tapped:
+        def keep(feature: Tensor) -> Tensor:
+            self.features[place] = feature
+            return feature
+
+        return keep
+
+
+def placed_taps(
+    who: str, taps: Taps | None, *, strides: Sequence[int], blocks: int
+) -> Mapping[int, Mapping[int, Tapped]]:
+    """Gives the callables of each stride by the number of their block.
+
+    Args:
+        who: The module that asks, for the error.
+        taps: As its caller gave them.
+        strides: Of its levels.
+        blocks: Residual blocks a level.
+
+    Raises:
+        ValueError: A place is not there, or is named twice.
+    """
+    placed: dict[int, dict[int, Tapped]] = {}
+    for key, tapped in (taps or {}).items():
+        place = key if isinstance(key, Tap) else Tap(int(key))
+        if place.stride not in strides:
+            raise ValueError(f"{who}: no feature has stride {place.stride}; taps go at strides {sorted(strides)}.")
+        if not -blocks <= place.block < blocks:
+            raise ValueError(f"{who}: a tap asks for block {place.block} of a level, which has {blocks} blocks.")
+        level = placed.setdefault(place.stride, {})
+        if level.setdefault(place.block % blocks, tapped) is not tapped:
+            raise ValueError(f"{who}: two taps at stride {place.stride}, block {place.block % blocks}.")
+    return placed
+
+
+def level_steps(before: int, width: int, *, blocks: int, heads: int, groups: int) -> nn.Sequential:
+    """Gives the residual blocks of a level, each followed by attention where `heads` is not zero.
+
+    Args:
+        before: Channels that come in.
+        width: Channels that go out.
+        blocks: Residual blocks.
+        heads: Heads of the attention; 0 for none.
+        groups: Groups of every normalisation.
+    """
+    steps: list[nn.Module] = []
+    for index in range(blocks):
+        steps.append(ResidualBlock(width if index else before, width, groups=groups))
+        if heads:
+            steps.append(AttentionBlock(width, heads=heads, groups=groups))
+    return nn.Sequential(*steps)
+
+
+def walk_level(steps: Iterable[nn.Module], feature: Tensor, *, each: int, taps: Mapping[int, Tapped] | None) -> Tensor:
+    """Gives the feature after a level's blocks, with taps on the way.
+
+    Args:
+        steps: As `level_steps` gives them.
+        feature: `b c h w`.
+        each: Modules a block: 2 with attention, else 1.
+        taps: By the number of the block.
+    """
+    for index, step in enumerate(steps):
+        feature = step(feature)
+        block, rest = divmod(index + 1, each)
+        if taps and not rest and block - 1 in taps:
+            feature = taps[block - 1](feature)
+    return feature
