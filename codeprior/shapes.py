@@ -18,3 +18,9 @@ Indices = Int[Tensor, "b h w"]
 
 Logits = Float[Tensor, "b h w k"]
 """Scores of every code at each place of the grid."""
+
+ManyIndices = Int[Tensor, "b m h w"]
+"""Which row of each of `m` tables stands at each place, for residual and grouped codebooks."""
+
+ManyLogits = Float[Tensor, "b m h w k"]
+"""Scores of every code of each of `m` tables."""

@@ -5,20 +5,24 @@ from codeprior.codebooks.composed import GroupedCodebook, ResidualCodebook, Stag
 from codeprior.codebooks.cosine import CosineCodebook
 from codeprior.codebooks.ema import MovingAverageCodebook
 from codeprior.codebooks.gradients import rotate, straight_through
-from codeprior.codebooks.usage import perplexity, usage
+from codeprior.codebooks.start import LatentReservoir, kmeans
+from codeprior.codebooks.usage import UsageMeter, perplexity, usage
 from codeprior.codebooks.vqp import QuantizedWithLoss, VQPCodebook, accelerate
 
 __all__ = [
     "Codebook",
     "CosineCodebook",
     "GroupedCodebook",
+    "LatentReservoir",
     "MovingAverageCodebook",
     "Quantized",
     "QuantizedWithLoss",
     "ResidualCodebook",
     "Stages",
+    "UsageMeter",
     "VQPCodebook",
     "accelerate",
+    "kmeans",
     "perplexity",
     "rotate",
     "straight_through",

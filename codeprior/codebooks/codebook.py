@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from codeprior.codebooks.gradients import Passage, pass_gradient
+from codeprior.codebooks.start import Vectors, kmeans
 from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
@@ -72,6 +73,19 @@ class Codebook(nn.Module):
             `b d h w`, in the table's type.
         """
         return rearrange(F.embedding(indices, self.weight), "b h w d -> b d h w").contiguous()
+
+    @torch.no_grad()
+    def start(self, vectors: Vectors, *, seed: int = 0) -> None:
+        """Sets the codes to the centres that k-means finds among these vectors.
+
+        Args:
+            vectors: `(n, d)`, as the encoder gives them; several for each code.
+            seed: Of the draws.
+
+        Raises:
+            ValueError: There is no vector, or a value is not finite.
+        """
+        self.weight.copy_(kmeans(vectors, self.size, seed=seed))
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}"

@@ -4,18 +4,17 @@ from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from codeprior.codebooks.codebook import Codebook, Quantized
 from codeprior.codebooks.gradients import straight_through
+from codeprior.codebooks.start import Vectors
 from codeprior.kernels._choose import wanted
 from codeprior.kernels._device import why_not_triton
-from codeprior.kernels.nearest_code import residual_code
+from codeprior.kernels.nearest_code import lookup, residual_code
 from codeprior.layers.configured import build, configured
-from codeprior.shapes import Latent
-
-ManyIndices = Int[Tensor, "b m h w"]
+from codeprior.shapes import Latent, ManyIndices
 
 
 class Stages(NamedTuple):
@@ -83,6 +82,12 @@ class GroupedCodebook(nn.Module):
         """Gives the codes of these indices, `b m h w` to `b d h w`."""
         tables: list[Any] = [self.codebooks[0 if self.shared else group] for group in range(self.groups)]
         return torch.cat([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)], 1)
+
+    def start(self, vectors: Vectors, *, seed: int = 0) -> None:
+        """Starts each group's table from its part of the vectors `(n, d)`; a shared one from all parts."""
+        parts = list(vectors.chunk(self.groups, 1))
+        for table, part in zip(_startable(self.codebooks), [torch.cat(parts)] if self.shared else parts, strict=True):
+            table.start(part, seed=seed)
 
 
 @configured
@@ -152,6 +157,19 @@ class ResidualCodebook(nn.Module):
         tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
         return torch.stack([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)]).sum(0)
 
+    @property
+    def tables(self) -> Float[Tensor, "m k d"]:
+        """The rows of every stage's table."""
+        tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(self.count)]
+        return torch.stack([table.weight for table in tables])
+
+    def start(self, vectors: Vectors, *, seed: int = 0) -> None:
+        """Starts each stage's table from what the tables before it leave of the vectors `(n, d)`; a shared one once."""
+        rest = vectors
+        for table in _startable(self.codebooks):
+            table.start(rest, seed=seed)
+            rest = rest - lookup(rest, table.weight).codes.detach()
+
     def _depth(self, depth: int | None) -> int:
         depth = self.count if depth is None else depth
         if not 1 <= depth <= self.count:
@@ -169,6 +187,13 @@ class ResidualCodebook(nn.Module):
 
 def _family(first: Any, count: int) -> nn.ModuleList:
     return nn.ModuleList([first, *(build(first.config) for _ in range(count - 1))])
+
+
+def _startable(codebooks: nn.ModuleList) -> list[Any]:
+    for codebook in codebooks:
+        if not hasattr(codebook, "start"):
+            raise TypeError(f"start: {type(codebook).__name__} cannot be started from vectors; it has no start().")
+    return list(codebooks)
 
 
 def _check(name: str, latent: Tensor, dim: int) -> None:

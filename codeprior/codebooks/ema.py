@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from codeprior import distributed
 from codeprior.codebooks.codebook import Quantized
 from codeprior.codebooks.gradients import Passage, pass_gradient
+from codeprior.codebooks.start import Vectors, kmeans
 from codeprior.kernels.code_stats import code_stats
 from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
@@ -113,6 +114,25 @@ class MovingAverageCodebook(nn.Module):
             `b d h w`, float32.
         """
         return rearrange(F.embedding(indices, self.weight), "b h w d -> b d h w").contiguous()
+
+    @torch.no_grad()
+    def start(self, vectors: Vectors, *, seed: int = 0) -> None:
+        """Sets the codes to the centres that k-means finds among these vectors, and their averages with them.
+
+        Args:
+            vectors: `(n, d)`, as the encoder gives them; several for each code. The same on every rank.
+            seed: Of the draws.
+
+        Raises:
+            ValueError: There is no vector, or a value is not finite.
+        """
+        centres = kmeans(vectors, self.size, seed=seed)
+        counts = code_stats(vectors.float(), lookup(vectors.float(), centres).indices, size=self.size).counts
+        # a mean count of one; the next batches bring it to theirs, and only ratios are asked for until then
+        self.counts.copy_(counts * (self.size / counts.sum()))
+        self.weight.copy_(centres)
+        self.sums.copy_(centres * self.counts[:, None])
+        self.step.clamp_(min=1)  # the first batch replaces nothing any more
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}, decay={self.decay}, revive_below={self.revive_below}"

@@ -1,7 +1,7 @@
 """How a codebook is used: counts by code, and the perplexity of those counts."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def usage(indices: Tensor, size: int) -> Tensor:
@@ -32,3 +32,38 @@ def perplexity(counts: Tensor) -> Tensor:
     """
     share = counts.double() / counts.sum().clamp(min=1)
     return torch.exp(-torch.special.xlogy(share, share).sum()).float()
+
+
+class UsageMeter(nn.Module):
+    """Counts the use of codes over many batches: one batch has too few vectors to say which codes are in use.
+
+    Args:
+        size: Count of codes of a table.
+        tables: Count of tables, for residual or grouped codebooks.
+        memory: How many batches the counts remember: each update keeps `1 − 1/memory` of them.
+
+    Attributes:
+        counts: `(tables, size)` buffer, float32; the mean count of each code in a batch, times what is remembered.
+    """
+
+    counts: Tensor
+    begins_anew = True  # a statistic: a checkpoint that lacks it can be resumed from
+
+    def __init__(self, size: int, *, tables: int = 1, memory: int = 200):
+        super().__init__()
+        self.size, self.tables, self.memory = size, tables, memory
+        self.register_buffer("counts", torch.zeros(tables, size))
+
+    @torch.no_grad()
+    def add(self, counts: Tensor) -> None:
+        """Adds the counts of one batch, `(tables, size)`, as `usage` gives them for each table."""
+        self.counts.mul_(1 - 1 / self.memory).add_(counts)
+
+    def figures(self) -> dict[str, Tensor]:
+        """Gives `perplexity` and `codes_used`, the share of codes chosen lately; of several tables, the least of each.
+
+        A code is in use while it was chosen at least once in the last `memory` batches or so.
+        """
+        # one choice fades to 1/e within the memory
+        used = (self.counts > 0.36).double().mean(1)
+        return {"perplexity": torch.stack([perplexity(one) for one in self.counts]).amin(), "codes_used": used.amin()}
