@@ -5,9 +5,12 @@ from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from codeprior.layers.configured import configured
 from codeprior.shapes import Image
+
+DiscriminatorNorm = Literal["batch", "sync", "group", "none", "spectral"]
 
 
 @configured
@@ -23,6 +26,7 @@ class PatchGAN(nn.Module):
         norm: What stands after all but the first and last convolution. `"batch"`: BatchNorm, as released. `"sync"`:
             BatchNorm over all ranks (GPU only when distributed). `"group"`: GroupNorm, which knows neither batch nor
             ranks. `"none"`: nothing, and those convolutions have a bias.
+            `"spectral"`: as `"none"`, with the largest singular value of every convolution held at one.
 
     Raises:
         ValueError: Unknown `norm`, or counts below 1.
@@ -33,15 +37,15 @@ class PatchGAN(nn.Module):
         one call on both together gives the same scores.
 
     Source:
-        Isola et al. 2017 (pix2pix); keys `main.<i>` as in taming-transformers and DAEFR.
+        Isola et al. 2017 (pix2pix); keys `main.<i>` as in taming-transformers and DAEFR. Spectral norm: Miyato et al.
+        2018.
     """
 
-    def __init__(
-        self, channels: int = 64, layers: int = 3, *, norm: Literal["batch", "sync", "group", "none"] = "batch"
-    ):
+    def __init__(self, channels: int = 64, layers: int = 3, *, norm: DiscriminatorNorm = "batch"):
         super().__init__()
-        if norm not in ("batch", "sync", "group", "none"):
-            raise ValueError(f"PatchGAN: norm is 'batch', 'sync', 'group' or 'none', got {norm!r}.")
+        if norm not in ("batch", "sync", "group", "none", "spectral"):
+            raise ValueError(f"PatchGAN: norm is 'batch', 'sync', 'group', 'none' or 'spectral', got {norm!r}.")
+        bare = norm in ("none", "spectral")
         if channels < 1 or layers < 1:
             raise ValueError(f"PatchGAN: expected at least 1 channel and 1 layer, got {channels} and {layers}.")
         parts: list[nn.Module] = [nn.Conv2d(3, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
@@ -49,14 +53,18 @@ class PatchGAN(nn.Module):
         for number in range(1, layers + 1):
             wider = channels * min(2**number, 8)
             stride = 2 if number < layers else 1
-            parts.append(nn.Conv2d(width, wider, 4, stride, 1, bias=norm == "none"))
-            if norm != "none":
+            parts.append(nn.Conv2d(width, wider, 4, stride, 1, bias=bare))
+            if not bare:
                 parts.append(_norm(norm, wider))
             parts.append(nn.LeakyReLU(0.2))
             width = wider
         parts.append(nn.Conv2d(width, 1, 4, 1, 1))
         self.main = nn.Sequential(*parts)
         self.main.apply(_start)
+        if norm == "spectral":
+            for part in self.main:
+                if isinstance(part, nn.Conv2d):
+                    spectral_norm(part)
 
     def forward(self, image: Image) -> Float[Tensor, "b 1 h w"]:
         """Gives the scores, one a patch; above 0 for what looks real.

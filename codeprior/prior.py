@@ -1,14 +1,15 @@
 """The codebook prior: a VQGAN learns it, restorers are built on its frozen half."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codeprior.codebooks import Quantized
 from codeprior.decoders import Taps
 from codeprior.layers import configured
-from codeprior.shapes import Image, Indices, Latent
+from codeprior.shapes import Image, Indices, Latent, Logits, ManyIndices, ManyLogits
 
 
 class Reconstruction(NamedTuple):
@@ -70,14 +71,21 @@ class VQGAN(nn.Module):
         """Gives the signed image of values `b d h w`."""
         return self.decoder(values, taps)
 
-    def forward(self, image: Image) -> Reconstruction:
+    def decode_indices(self, indices: Indices | ManyIndices, taps: Taps | None = None) -> Image:
+        """Gives the signed image that indices `b h w`, of several tables `b m h w`, stand for."""
+        return self.decoder(self.codebook.lookup(indices), taps)
+
+    def forward(self, image: Image, *, coded: bool = True) -> Reconstruction:
         """Gives the image back, with everything on the way that losses need.
 
         Args:
             image: `b 3 H W`, signed.
+            coded: Whether the latent is exchanged for codes. Without, the decoder gets the latent itself, the codes
+                are equal to it, and there are no indices (`b 0 h w`): how training may begin, before there is a
+                distribution that codes could describe.
         """
         latent = self._latent(image)
-        quantized = self.codebook(latent)
+        quantized = self.codebook(latent) if coded else _uncoded(latent)
         return Reconstruction(self.decoder(quantized.values), latent, quantized)
 
     def prior(self) -> "CodePrior":
@@ -88,6 +96,11 @@ class VQGAN(nn.Module):
         # distances to codes want the weights' precision, also where autocast ran the encoder in half of it
         latent = self.encoder(image)
         return latent.to(next((parameter.dtype for parameter in self.encoder.parameters()), latent.dtype))
+
+
+def _uncoded(latent: Latent) -> Quantized:
+    none = torch.zeros(len(latent), 0, *latent.shape[2:], dtype=torch.int64, device=latent.device)
+    return Quantized(latent, latent.detach(), none)
 
 
 @configured
@@ -136,21 +149,66 @@ class CodePrior(nn.Module):
         """Stays in evaluation mode, whatever `mode` is: a prior does not learn."""
         return super().train(False)
 
-    def lookup(self, indices: Indices) -> Latent:
-        """Gives the codes `b d h w` of indices `b h w`."""
+    def lookup(self, indices: Indices | ManyIndices) -> Latent:
+        """Gives the codes `b d h w` of indices `b h w`; of several tables `b m h w`."""
         return self.codebook.lookup(indices)
 
-    def decode(self, indices: Indices, taps: Taps | None = None) -> Image:
+    def expected(self, logits: Logits | ManyLogits) -> Latent:
+        """Gives the mean code at each place under the predicted shares: what is wrong least where codes are unsure.
+
+        It keeps more of the person and less texture than the likeliest code does.
+
+        Args:
+            logits: `b h w k`; of residual tables `b m h w k`, whose means are summed.
+
+        Returns:
+            `b d h w`, in the codes' type.
+
+        Raises:
+            ValueError: The codebook is not a table, nor residual tables, of rows that are summed.
+        """
+        tables = self._tables()
+        logits = logits if logits.ndim == 5 else logits[:, None]
+        return torch.einsum("b m h w k, m k d -> b d h w", logits.to(tables.dtype).softmax(-1), tables)
+
+    def decode(self, values: Latent, taps: Taps | None = None) -> Image:
+        """Gives the image of values of code space.
+
+        Args:
+            values: `b d h w`.
+            taps: Passed to the decoder.
+
+        Returns:
+            `b 3 H W`, signed, not clamped.
+
+        Note:
+            Integers are taken as indices, as they were before 0.2, with a warning; use `decode_indices`.
+        """
+        if not values.is_floating_point():
+            warnings.warn(
+                "CodePrior.decode takes values; decode_indices takes indices.", DeprecationWarning, stacklevel=2
+            )
+            return self.decode_indices(values, taps)
+        return self.decoder(values, taps)
+
+    def decode_indices(self, indices: Indices | ManyIndices, taps: Taps | None = None) -> Image:
         """Gives the image that indices stand for.
 
         Args:
-            indices: `b h w`, each in `[0, size)`.
+            indices: `b h w`, each in `[0, size)`; of several tables `b m h w`.
             taps: Passed to the decoder.
 
         Returns:
             `b 3 H W`, signed, not clamped.
         """
         return self.decoder(self.lookup(indices), taps)
+
+    def _tables(self) -> Tensor:
+        rows = getattr(self.codebook, "tables", None)
+        rows = getattr(self.codebook, "weight", None) if rows is None else rows
+        if not isinstance(rows, Tensor) or rows.shape[-1] != self.dim:
+            raise ValueError(f"CodePrior: a {type(self.codebook).__name__} has no rows to take the mean of.")
+        return rows if rows.ndim == 3 else rows[None]
 
     @torch.no_grad()
     def quantize(self, latent: Latent) -> Quantized:

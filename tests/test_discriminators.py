@@ -85,7 +85,7 @@ def test_it_remembers_how_it_was_built():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="norm is 'batch', 'sync', 'group' or 'none', got 'layer'"):
+    with pytest.raises(ValueError, match="norm is 'batch', 'sync', 'group', 'none' or 'spectral', got 'layer'"):
         PatchGAN(norm="layer")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="at least 1 channel and 1 layer, got 4 and 0"):
         PatchGAN(4, 0)

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 import codeprior as cp
+from codeprior.codebooks import ResidualCodebook
+
+SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "groups": 4}
 
 
 def _vqgan(book=None):
@@ -33,7 +36,7 @@ def test_a_prior_decodes_the_codes_that_its_teacher_chose():
     prior = model.prior()
     indices = model.encode(image).indices
     assert (prior.dim, prior.size, prior.stride) == (8, 16, 2)
-    torch.testing.assert_close(prior.decode(indices), model(image).image)
+    torch.testing.assert_close(prior.decode_indices(indices), model(image).image)
 
 
 @pytest.mark.parametrize("book", [None, cp.MovingAverageCodebook(16, 8)])
@@ -57,3 +60,37 @@ def test_parts_that_do_not_fit_are_refused():
         cp.VQGAN(encoder, cp.Codebook(16, 8), decoder)
     with pytest.raises(ValueError, match="the codebook has dimension 6, the decoder 8"):
         cp.CodePrior(cp.Codebook(16, 6), decoder)
+
+
+def test_the_expectation_of_certain_codes_is_their_row_and_of_even_ones_the_mean():
+    prior = cp.CodePrior(cp.Codebook(5, 4), cp.VQGANDecoder(4, **SMALL))
+    indices = torch.randint(0, 5, (2, 3, 3))
+    certain = torch.nn.functional.one_hot(indices, 5) * 1e4
+    torch.testing.assert_close(prior.expected(certain.float()), prior.lookup(indices))
+    even = prior.expected(torch.zeros(1, 2, 2, 5))
+    torch.testing.assert_close(even[0, :, 0, 0], prior.codebook.weight.mean(0))
+
+
+def test_expectations_of_residual_tables_are_summed():
+    codebook = ResidualCodebook(cp.Codebook(5, 4), stages=3)
+    prior = cp.CodePrior(codebook, cp.VQGANDecoder(4, **SMALL))
+    indices = torch.randint(0, 5, (2, 3, 2, 2))
+    certain = torch.nn.functional.one_hot(indices, 5).float() * 1e4
+    torch.testing.assert_close(prior.expected(certain), prior.lookup(indices))
+    assert prior.decode_indices(indices).shape[:2] == (2, 3)
+
+
+def test_indices_given_to_decode_are_decoded_with_a_warning():
+    prior = cp.CodePrior(cp.Codebook(5, 4), cp.VQGANDecoder(4, **SMALL))
+    indices = torch.randint(0, 5, (1, 2, 2))
+    with pytest.warns(DeprecationWarning, match="decode_indices takes indices"):
+        image = prior.decode(indices)
+    assert torch.equal(image, prior.decode_indices(indices)) and torch.equal(image, prior.decode(prior.lookup(indices)))
+
+
+def test_without_codes_the_decoder_gets_the_latent():
+    model = cp.VQGAN(cp.VQGANEncoder(4, **SMALL), cp.Codebook(5, 4), cp.VQGANDecoder(4, **SMALL))
+    image = torch.rand(2, 3, 8, 8)
+    found = model(image, coded=False)
+    assert torch.equal(found.image, model.decode(model.encoder(image)))
+    assert found.quantized.indices.shape[:2] == (2, 0) and not found.quantized.codes.requires_grad

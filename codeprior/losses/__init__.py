@@ -16,6 +16,7 @@ from codeprior.losses.codes import code_accuracy, code_loss
 from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFeatures, VGGFeatures, feature_network
 from codeprior.losses.identity import IdentityLoss
 from codeprior.losses.perceptual import PerceptualLoss
+from codeprior.losses.pixels import chroma_loss, pyramid_loss
 from codeprior.losses.style import gram, style_loss
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "VGGFeatures",
     "adaptive_weight",
     "association_loss",
+    "chroma_loss",
     "code_accuracy",
     "code_loss",
     "codebook_loss",
@@ -38,6 +40,7 @@ __all__ = [
     "hinge_discriminator_loss",
     "last_layer_pulls",
     "loss_at_image",
+    "pyramid_loss",
     "style_loss",
     "watch_input",
     "weight_of_pulls",

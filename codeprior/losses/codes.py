@@ -5,19 +5,21 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from codeprior.shapes import Indices, Logits
+from codeprior.shapes import Indices, Logits, ManyIndices, ManyLogits
 
 
-def code_loss(logits: Logits, indices: Indices, *, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+def code_loss(
+    logits: Logits | ManyLogits, indices: Indices | ManyIndices, *, label_smoothing: float = 0.0
+) -> Float[Tensor, ""]:
     """Gives the mean cross-entropy of the logits against the true codes, in nats a token.
 
     Args:
-        logits: Scores of every code, `b h w k`.
-        indices: The true codes, `b h w`, integers in [0, k).
+        logits: Scores of every code, `b h w k`; of several tables `b m h w k`.
+        indices: The true codes, `b h w` or `b m h w`, integers in [0, k).
         label_smoothing: Share of the target that is spread evenly over all codes, in [0, 1].
 
     Returns:
-        The loss, a mean over all `b · h · w` tokens.
+        The loss, a mean over all tokens, and over the tables where there are several.
 
     Raises:
         ValueError: The grids differ.
@@ -27,18 +29,18 @@ def code_loss(logits: Logits, indices: Indices, *, label_smoothing: float = 0.0)
     """
     _same_grid("code_loss", logits, indices)
     return F.cross_entropy(
-        rearrange(logits, "b h w k -> (b h w) k"),
-        rearrange(indices, "b h w -> (b h w)").long(),
+        rearrange(logits, "... k -> (...) k"),
+        rearrange(indices, "... -> (...)").long(),
         label_smoothing=label_smoothing,
     )
 
 
-def code_accuracy(logits: Logits, indices: Indices) -> Float[Tensor, ""]:
+def code_accuracy(logits: Logits | ManyLogits, indices: Indices | ManyIndices) -> Float[Tensor, ""]:
     """Gives the share of tokens whose largest logit stands at the true code, in [0, 1], without a gradient.
 
     Args:
-        logits: Scores of every code, `b h w k`.
-        indices: The true codes, `b h w`.
+        logits: Scores of every code, `b h w k`; of several tables `b m h w k`.
+        indices: The true codes, `b h w` or `b m h w`.
 
     Raises:
         ValueError: The grids differ.
@@ -50,6 +52,6 @@ def code_accuracy(logits: Logits, indices: Indices) -> Float[Tensor, ""]:
 def _same_grid(who: str, logits: Tensor, indices: Tensor) -> None:
     if logits.shape[:-1] != indices.shape:
         raise ValueError(
-            f"{who}: expected logits b h w k and indices b h w on one grid, got {tuple(logits.shape)} and "
-            f"{tuple(indices.shape)}."
+            f"{who}: expected logits b h w k and indices b h w on one grid, or b m h w k and b m h w, got "
+            f"{tuple(logits.shape)} and {tuple(indices.shape)}."
         )

@@ -38,7 +38,7 @@ def test_positions_begin_at_zero_and_break_the_symmetry_once_learned():
 
 def test_another_grid_or_dimension_is_refused_with_the_way_out():
     predict = cp.CodePredictor(6, 10, width=16, layers=1, heads=4, hidden=32)
-    expected = r"expected a 16×16 grid of codes, got 8×8; at stride 32 give it 512×512 images or set grid=\(8, 8\)\."
+    expected = r"expected a 16×16 grid of codes, got 8×8; give .* of 16×16 times its stride, or set grid=\(8, 8\)\."
     with pytest.raises(ValueError, match=expected):
         predict(torch.zeros(1, 6, 8, 8))
     with pytest.raises(ValueError, match="expected latents of dimension 6, got 5"):
@@ -52,3 +52,33 @@ def test_a_linear_predictor_looks_at_one_place_alone():
     other[..., 0, 0] = 9
     assert torch.equal(predict(latent)[:, 1:], predict(other)[:, 1:])
     torch.testing.assert_close(predict(latent)[0, 1, 2], predict.to_logits(latent[0, :, 1, 2]))
+
+
+def _two_tables(**changes):
+    torch.manual_seed(0)
+    return cp.CodePredictor(6, 10, grid=(2, 3), width=16, layers=1, heads=4, hidden=32, tables=2, **changes).double()
+
+
+def test_a_later_table_is_told_the_codes_of_the_one_before():
+    predict, latent = _two_tables(), torch.randn(2, 6, 2, 3, dtype=torch.float64)
+    known = torch.randint(0, 10, (2, 2, 2, 3))
+    logits = predict(latent, known)
+    assert logits.shape == (2, 2, 2, 3, 10)
+    changed = predict(latent, known.clone().index_put_((torch.tensor(0), torch.tensor(0)), torch.tensor(3)))
+    assert torch.equal(logits[:, 0], changed[:, 0])  # the first table sees no code
+    assert not torch.allclose(logits[0, 1], changed[0, 1]) and torch.equal(logits[1], changed[1])
+    # the second table's own codes are never an input
+    assert torch.equal(logits, predict(latent, torch.stack((known[:, 0], 9 - known[:, 1]), 1)))
+
+
+def test_without_known_codes_the_likeliest_are_told():
+    predict, latent = _two_tables(), torch.randn(2, 6, 2, 3, dtype=torch.float64)
+    free = predict(latent)
+    assert torch.equal(free, predict(latent, free.argmax(-1)))
+
+
+def test_known_codes_of_another_grid_are_refused():
+    with pytest.raises(ValueError, match=r"expected known codes \(1, 2, 2, 3\), got \(1, 2, 2, 2\)"):
+        _two_tables()(torch.zeros(1, 6, 2, 3).double(), torch.zeros(1, 2, 2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="expected at least 1 table, got 0"):
+        cp.CodePredictor(6, 10, tables=0)

@@ -1,0 +1,65 @@
+"""Differences of pixels: at several scales, so that coarse shapes and colours count like detail, and in chroma."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from codeprior.shapes import Image
+
+
+def pyramid_loss(candidate: Image, image: Image, *, scales: int = 3) -> Float[Tensor, ""]:
+    """Gives the mean over scales of the mean absolute difference; each scale halves the one before by averaging.
+
+    Args:
+        candidate: `b 3 H W`, any range.
+        image: The same shape and range.
+        scales: How many, the full size counted in.
+
+    Returns:
+        Scalar, in units of the images.
+
+    Raises:
+        ValueError: The shapes differ, or a side cannot be halved so often.
+
+    Source: the multi-scale L1 of Laplacian-pyramid losses (Bojanowski et al. 2018, GLO), here on the averaged images
+        themselves, so that the coarse ones also hold the mean colour.
+    """
+    _same("pyramid_loss", candidate, image)
+    if min(image.shape[-2:]) < 2 ** (scales - 1):
+        raise ValueError(f"pyramid_loss: {scales} scales need sides of {2 ** (scales - 1)} pixels, got {image.shape}.")
+    # differences first: averaging is linear, so one pyramid serves both images
+    difference, parts = candidate - image, []
+    for scale in range(scales):
+        difference = F.avg_pool2d(difference, 2) if scale else difference
+        parts.append(difference.abs().mean())
+    return torch.stack(parts).mean()
+
+
+def chroma_loss(candidate: Image, image: Image) -> Float[Tensor, ""]:
+    """Gives the mean absolute difference of both chroma channels: what a brightness error leaves alone.
+
+    Cb and Cr of BT.601 in full range, as JPEG has them.
+
+    Args:
+        candidate: `b 3 H W`, any range.
+        image: The same shape and range.
+
+    Returns:
+        Scalar, in units of the images.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _same("chroma_loss", candidate, image)
+    # Cb = (B − Y) / 1.772, Cr = (R − Y) / 1.402
+    red, green, blue = (candidate - image).unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return ((blue - luma).abs().mean() / 1.772 + (red - luma).abs().mean() / 1.402) / 2
+
+
+def _same(who: str, candidate: Tensor, image: Tensor) -> None:
+    if candidate.shape != image.shape or image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(
+            f"{who}: expected two images b 3 H W of one shape, got {tuple(candidate.shape)} and {tuple(image.shape)}."
+        )
