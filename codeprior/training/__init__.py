@@ -1,6 +1,7 @@
 """What the recipes share: the stage protocol, the loop, the order of the data, checkpoints, and what a run shows."""
 
 from codeprior.training.adapters import AccelerateEngine, FabricEngine
+from codeprior.training.averages import WeightAverage
 from codeprior.training.checkpoint import Checkpoints, DamagedCheckpoint
 from codeprior.training.code_cache import CodeCache, Made, weights_sha256, write_codes
 from codeprior.training.data import Batch, Source, Stream, UnreadableImages
@@ -19,7 +20,7 @@ __all__ = [
     "AccelerateEngine", "Batch", "Checked", "Checkpoints", "CodeCache", "DamagedCheckpoint", "Engine", "Entry",
     "FabricEngine", "Finished", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member", "NotFinite",
     "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine", "TrackioLogger",
-    "UnreadableImages", "check_images", "checkpoint_activations", "full", "index_shards", "open_images",
-    "read_index", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
+    "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations", "full", "index_shards",
+    "open_images", "read_index", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
     "write_pixels", "write_report", "write_shards",
 ]  # fmt: skip

@@ -150,12 +150,16 @@ class Checkpoints:
     def _restore(self, place: Path, manifest: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
         parts = parts_of(saved)
         held = {name for name in manifest["skeletons"] if not name.startswith("random-")}
-        if held != set(parts):
+        # statistics that only inform begin anew where an older checkpoint lacks them
+        anew = {name for name, part in parts.items() if name not in held and getattr(part, "begins_anew", False)}
+        if held != set(parts) - anew:
             raise ValueError(
                 f"{place}: expected the parts {', '.join(sorted(parts))}, it holds {', '.join(sorted(held))}; "
                 "resume with the stage that wrote it, or train into another folder."
             )
         for name, part in parts.items():
+            if name in anew:
+                continue
             try:
                 part.load_state_dict(_read_part(place, manifest, name))
             except (RuntimeError, ValueError) as error:

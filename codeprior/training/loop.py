@@ -6,7 +6,7 @@ folder it goes on where the newest sound checkpoint was written, and ends with t
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,8 @@ def train(
     best: int = 0,
     best_by: str | None = None,
     background: bool = False,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    validate_every: int = 0,
     resume: bool = True,
     minutes: float | None = None,
     device: torch.device | str = "cpu",
@@ -82,8 +84,12 @@ def train(
         keep: How many of the newest checkpoints stay.
         keep_every: Checkpoints at multiples of this many steps stay for good; 0 for none.
         best: How many checkpoints with the lowest `best_by` stay too.
-        best_by: Name of a metric; its mean in the last line of the log is a checkpoint's score.
+        best_by: Name of a metric; its mean in the last line of the log is a checkpoint's score. With `validate`, one of
+            its figures; a checkpoint has a score then if it is written at a step that was validated.
         background: Whether checkpoints are written while training goes on.
+        validate: Gives figures of held-out images; every rank calls it, and it must change nothing that training uses.
+            They are logged as `validation_` and their names.
+        validate_every: Steps between its calls, and one at the end; 0 for none.
         resume: Go on from the newest sound checkpoint in the folder.
         minutes: Stop cleanly, with a checkpoint, when this call has taken so long.
         device: Where batches are sent; the stage's modules are there already. An engine's own device goes before it.
@@ -134,13 +140,22 @@ def train(
             if step % log_every == 0 or step == steps:
                 values = _over_ranks(means.values(), engine)
                 means.reset()
-                score = values.get(best_by) if best_by else None
+                score = values.get(best_by) if best_by and validate is None else score
                 if first:
                     rates = {"steps_per_second": line.rate(step), "elapsed": line.elapsed}
                     log.write(step, **values, **{key: round(value, 3) for key, value in rates.items()})
                     for logger in loggers:
                         logger.write(step, values | rates)
                 line.show(step, name=name, values=values, force=step == steps)
+            if validate is not None and validate_every and (step % validate_every == 0 or step == steps):
+                figures = _validation(validate)
+                score = figures.get(best_by) if best_by else None
+                if first:
+                    log.write(step, event="validation", **{f"validation_{name}": one for name, one in figures.items()})
+                    for logger in loggers:
+                        logger.write(step, {f"validation_{name}": one for name, one in figures.items()})
+            elif validate is not None:
+                score = None
             if first and preview_every and (step % preview_every == 0 or step == steps):
                 looked_at = preview or data.share(0, rank=0, world=engine.world).first(4)
                 path = _preview(stage, looked_at.to(engine.device), folder / "previews" / f"step-{step:08d}.png")
@@ -208,6 +223,12 @@ def _over_ranks(values: dict[str, float], engine: Engine) -> dict[str, float]:
         return values
     together = torch.tensor(list(values.values()), dtype=torch.float64, device=engine.device)
     return dict(zip(values, engine.mean(together).tolist(), strict=True))
+
+
+def _validation(validate: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices), torch.no_grad():
+        return {name: float(value) for name, value in validate().items()}
 
 
 def _preview(stage: Stage, batch: Batch, path: Path) -> Path:

@@ -13,13 +13,15 @@ class NotFinite(RuntimeError):
     """Too many updates were left out because gradients were not finite."""
 
 
-def step_if_finite(*optimizers: Optimizer) -> Tensor:
+def step_if_finite(*optimizers: Optimizer, clip: float | None = None) -> Tensor:
     """Steps all the optimisers if all their gradients are finite, and else none.
 
     Gradients have been averaged over ranks by then, so every rank decides alike without asking the others.
 
     Args:
         *optimizers: With their gradients in place. Fused ones decide on the device; others cost a synchronisation.
+        clip: Largest Euclidean norm of all the gradients together; longer ones are scaled down to it. None leaves
+            them as they are.
 
     Returns:
         How many updates were left out, 0.0 or 1.0, a scalar on the gradients' device; report it as `skipped`.
@@ -30,6 +32,9 @@ def step_if_finite(*optimizers: Optimizer) -> Tensor:
     # the largest magnitude is not finite exactly when some element is not
     norms = torch.stack(torch._foreach_norm(gradients, ord=float("inf")))
     skipped = (~norms.isfinite().all()).float()
+    if clip is not None:
+        length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (clip / length.clamp(min=clip)).to(gradients[0].dtype))
     if all(group.get("fused") for optimizer in optimizers for group in optimizer.param_groups):
         for optimizer in optimizers:
             optimizer.grad_scale, optimizer.found_inf = None, skipped  # pyright: ignore[reportAttributeAccessIssue]

@@ -15,15 +15,15 @@ from tests.training.ranks import on_ranks
 
 RUN = {"log_every": 1, "save_every": 100, "preview_every": 0, "progress": False}
 TERMS = {
-    "hq": ("l1", "perceptual", "adversarial", "codebook"),
-    "association": ("l1", "perceptual", "adversarial", "codebook", "association"),
+    "hq": ("pyramid", "perceptual", "adversarial", "codebook"),
+    "association": ("pyramid", "perceptual", "adversarial", "codebook", "association"),
     "restoration": ("code", "feature"),
 }
 
 
 def poisoned(name, term, where, steps):
     """A stage in which a loss term is not a number, at some steps and on one rank."""
-    options = {} if name == "restoration" else {"adversarial_start": 0}
+    options = {} if name == "restoration" else {"adversarial_start": 0, "perceptual_from": 0.0, "codes_from": 0.0}
     made = stages.stage(name, engine=TorchEngine(), **options)
     update, weights = made.update, dict(made.recipe.weights)
     object.__setattr__(made.recipe, "weights", weights)
@@ -65,7 +65,7 @@ def test_a_term_that_is_not_finite_on_one_rank_is_skipped_by_all(tmp_path, name)
 
 
 def _five_in_a_row(folder):
-    made = poisoned("hq", "l1", 1, {2, 3, 4, 5, 6, 7})
+    made = poisoned("hq", "pyramid", 1, {2, 3, 4, 5, 6, 7})
     data = stages.stream(folder / "faces")
     try:
         train(made, data, folder=folder / "run", steps=20, **RUN)

@@ -1,0 +1,73 @@
+"""Exponential averages of weights: what training hands on is a mean over many steps, not the last one."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """A copy of a module whose weights follow the module's by an exponential average.
+
+    average ← d · average + (1 − d) · weight, with `d = min(decay, (1 + t) / (10 + t))` after `t` updates, so that an
+    early average does not remember the random beginning. Floating buffers (moving-average codes, running statistics)
+    are averaged alike; whole numbers are copied.
+
+    Args:
+        module: What is trained; the copy is made of it as it is now.
+        decay: Share of the average that an update keeps, in [0, 1).
+
+    Attributes:
+        module: The copy, in evaluation mode, without gradients.
+
+    Raises:
+        ValueError: `decay` is out of range.
+
+    Note:
+        It has `state_dict` and `load_state_dict`, so a stage lists it in `saved` and a resumed run goes on with it.
+
+    Source: Polyak & Juditsky 1992; the warm-up is that of TensorFlow's `ExponentialMovingAverage`.
+    """
+
+    def __init__(self, module: nn.Module, *, decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"WeightAverage: expected decay in [0, 1), got {decay}.")
+        self.decay, self.updates = decay, 0
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self._source = module
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes the module's weights of now into the average."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        mine, theirs = self._tensors(self.module), self._tensors(self._source)
+        torch._foreach_lerp_([one for one in mine if one.is_floating_point()],
+                             [one for one in theirs if one.is_floating_point()], 1 - decay)  # fmt: skip
+        for one, other in zip(mine, theirs, strict=True):
+            if not one.is_floating_point():
+                one.copy_(other)
+        self.updates += 1
+
+    @torch.no_grad()
+    def copy(self, name: str) -> None:
+        """Takes a part of the module as it is, without averaging: for parts that were just set anew.
+
+        Args:
+            name: Of a submodule, such as `codebook`.
+        """
+        self.module.get_submodule(name).load_state_dict(self._source.get_submodule(name).state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Gives the averaged weights and the count of updates."""
+        return {"module": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` gave."""
+        self.module.load_state_dict(state["module"])
+        self.updates = int(state["updates"])
+
+    @staticmethod
+    def _tensors(module: nn.Module) -> list[torch.Tensor]:
+        return [*module.parameters(), *module.buffers()]
