@@ -86,7 +86,7 @@ def forward_rows(model: DAEFR, size: int, *, batches: tuple[int, ...], half: boo
 def _providers(model: DAEFR, device: str, half: bool) -> dict[str, Forward]:
     def ours(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         indices = model(image).logits.argmax(-1)
-        return model.prior.decode(indices), indices
+        return model.prior.decode_indices(indices), indices
 
     def in_half(forward: Forward) -> Forward:
         def run(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -121,7 +121,7 @@ class Exam:
         rows = []
         for pair, target in zip(self.pairs, self.targets, strict=True):
             logits = stage.model(pair.degraded).logits
-            restored = to_unit(stage.prior.decode(logits.argmax(-1)))
+            restored = to_unit(stage.prior.decode_indices(logits.argmax(-1)))
             rows.append(
                 {"accuracy": float(code_accuracy(logits, target.indices)),
                  "code": float(code_loss(logits, target.indices)),

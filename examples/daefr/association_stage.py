@@ -73,17 +73,20 @@ class AssociationStage:
     @property
     def results(self) -> Mapping[str, nn.Module]:
         """What the next stage starts from."""
-        return {"hq_vqgan": self.hq, "lq_vqgan": self.lq}
+        return {"hq_vqgan": self.hq_objective.result, "lq_vqgan": self.lq_objective.result}
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains both VQGANs on one batch of pairs."""
         parts = batch.parts(self.recipe.accumulate)
         pairs = [seen(self.recipe, self.faces(part), part.keys, step) for part in parts]
         for objective in self.objectives.values():
-            objective.begin()
+            objective.begin(step)
             objective.set_rate(rate_at(self.recipe, step))
         images = {"hq": [pair.clean for pair in pairs], "lq": [pair.degraded for pair in pairs]}
-        return (self._sequential if self.recipe.generator_pass == "sequential" else self._shared)(images, step)
+        metrics = (self._sequential if self.recipe.generator_pass == "sequential" else self._shared)(images, step)
+        for objective in self.objectives.values():
+            objective.follow_average()
+        return metrics
 
     def association(self, hq: Latent, lq: Latent) -> Tensor:
         """Gives the association loss of both latents, before they are exchanged for codes."""
@@ -92,14 +95,12 @@ class AssociationStage:
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
         """Gives both images, and what each VQGAN gives back."""
-        self.hq.eval()
-        self.lq.eval()
         pair = self.faces(batch)
         return {
             "clean": to_unit(pair.clean),
-            "clean reconstruction": to_unit(self.hq(pair.clean).image),
+            "clean reconstruction": to_unit(self.hq_objective.reconstruct(pair.clean)),
             "degraded": to_unit(pair.degraded),
-            "degraded reconstruction": to_unit(self.lq(pair.degraded).image),
+            "degraded reconstruction": to_unit(self.lq_objective.reconstruct(pair.degraded)),
         }
 
     def _shared(self, images: Mapping[str, Sequence[Image]], step: int) -> Mapping[str, Tensor]:
@@ -126,7 +127,7 @@ class AssociationStage:
                 self.engine.backward([*roots, *more], [*gradients, *given])
             for side, pull in pulls.items():
                 passed[side].append(sides[side].passed(pull))
-        skipped = step_if_finite(*(one.generator_optimizer for one in sides.values()))
+        skipped = step_if_finite(*(one.generator_optimizer for one in sides.values()), clip=self.recipe.clip)
         metrics = {side: one.finish(passed[side]) for side, one in sides.items()}
         for side, one in sides.items():
             metrics[side] |= one.step_discriminator(images[side], [kept.fake for kept in passed[side]], step)
@@ -169,9 +170,9 @@ class AssociationStage:
                     self.engine.backward(mine.roots, mine.gradients)
                 for name, pull in pulls.items():
                     passed[name].append(self.objectives[name].passed(pull))
-            skips.append(step_if_finite(objective.generator_optimizer))
+            skips.append(step_if_finite(objective.generator_optimizer, clip=self.recipe.clip))
             found = {name: one.finish(passed[name]) for name, one in self.objectives.items()}
-            fakes = {name: one.again(images[name]) for name, one in self.objectives.items()}
+            fakes = {name: one.again(images[name], step) for name, one in self.objectives.items()}
             judged = objective.step_discriminator(images[side], fakes[side], step)
             metrics = {name: metrics.get(name, {}) | found[name] for name in found}
             metrics[side] |= judged

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from codeprior import to_unit
+from codeprior import distributed, to_unit
+from codeprior.prior import VQGAN
 from codeprior.shapes import Image
 from codeprior.training import Batch, Engine, TorchEngine
 
@@ -23,6 +24,7 @@ class CodebookStage:
     Args:
         recipe: The configuration.
         perceptual: Distance of two signed images.
+        start: A VQGAN of the recipe's sizes whose weights training goes on from; without it they are drawn.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
     """
@@ -32,6 +34,7 @@ class CodebookStage:
         recipe: CodebookRecipe,
         *,
         perceptual: nn.Module,
+        start: VQGAN | None = None,
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
@@ -43,6 +46,8 @@ class CodebookStage:
             size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
         )
         self.model = vqgan(network).to(device)
+        if start is not None:
+            self.model.load_state_dict(start.state_dict())
         self.objective = Objective(self.model, perceptual.to(device), recipe, engine=engine)
 
     @property
@@ -53,30 +58,34 @@ class CodebookStage:
     @property
     def results(self) -> Mapping[str, nn.Module]:
         """What the next stage starts from."""
-        return {"vqgan": self.model}
+        return {"vqgan": self.objective.result}
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch; see `Objective` for the terms."""
         parts = batch.parts(self.recipe.accumulate)
         images = [seen(self.recipe, self.faces(part), part.keys, step).degraded for part in parts]
-        self.objective.begin()
+        self.objective.begin(step)
         self.objective.set_rate(rate_at(self.recipe, step))
         passed, skipped = self.objective.step_generator(images, step)
         metrics = self.objective.finish(passed)
         sequential = self.recipe.generator_pass == "sequential"
-        fakes = self.objective.again(images) if sequential else [one.fake for one in passed]
-        return with_skipped(metrics | self.objective.step_discriminator(images, fakes, step), skipped)
+        fakes = self.objective.again(images, step) if sequential else [one.fake for one in passed]
+        metrics |= self.objective.step_discriminator(images, fakes, step)
+        self.objective.follow_average()
+        return with_skipped(metrics, skipped)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
         """Gives what it sees and what it gives back."""
-        self.model.eval()
         image = self.faces(batch).degraded
-        return {"input": to_unit(image), "reconstruction": to_unit(self.model(image).image)}
+        return {"input": to_unit(image), "reconstruction": to_unit(self.objective.reconstruct(image))}
 
 
 def seen(recipe: CodebookRecipe, pair: Pair, keys: Tensor, step: int) -> Pair:
-    """Gives what a step trains on: windows of the pair while the recipe asks for them, then the whole."""
+    """Gives what a step trains on: windows of the pair while the recipe asks for them, then whole images."""
     if recipe.crop is None or step >= recipe.crop_until * recipe.steps:
-        return pair
+        if recipe.whole_batch is None:
+            return pair
+        count = max(1, recipe.whole_batch // (recipe.accumulate * distributed.world()))
+        return Pair(*(images[:count] for images in pair))
     return windows(pair, recipe.crop, keys)

@@ -4,6 +4,9 @@ A network smaller than 512 px still sees the published degradations: the face is
 there, and then resized to the network's size by area averaging. Training, tables and demonstration keep this one rule.
 """
 
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple, cast
 
 import torch
@@ -14,6 +17,8 @@ from codeprior import degradations, to_signed
 from codeprior.degradations import concatenate
 from codeprior.shapes import Image
 from codeprior.training import Batch
+
+from .recipes import Degradation
 
 
 class Pair(NamedTuple):
@@ -33,16 +38,19 @@ class Faces:
 
     Args:
         size: Side of the network's images, pixels.
-        degradation: Name of a preset, or None: then `degraded` is the clean face itself.
+        degradation: Name of a preset, or the share of samples of each of several; None: then `degraded` is the clean
+            face itself, as it is for the samples of the name `clean`.
         degradation_size: Side at which faces are degraded, pixels.
         device: Where the pairs are wanted.
     """
 
     def __init__(
-        self, *, size: int, degradation: str | None, degradation_size: int, device: torch.device | str = "cpu"
+        self, *, size: int, degradation: Degradation | None, degradation_size: int, device: torch.device | str = "cpu"
     ):
         self.size = size
-        self.degradation = None if degradation is None else degradations.preset(degradation)
+        shares = {degradation: 1.0} if isinstance(degradation, str) else dict(degradation or {})
+        self.presets = {name: None if name == "clean" else degradations.preset(name) for name in shares}
+        self.bounds = list(accumulate(share / sum(shares.values()) for share in shares.values()))
         self.degradation_size = degradation_size
         self.device = device
 
@@ -52,26 +60,45 @@ class Faces:
 
     def degraded(self, batch: Batch) -> Image:
         """Gives the damaged faces of a batch, signed; each damage is drawn from the sample's own key."""
-        if self.degradation is None:
+        if not self.presets:
             return self.clean(batch.clean)
-        large = resize(batch.clean.float() / 255, self.degradation_size)
-        side = (self.degradation_size, self.degradation_size)
-        drawn = [self.degradation.sample(side, torch.Generator().manual_seed(key)) for key in batch.keys.tolist()]
-        # each sample's values come from its own key; then the whole batch is degraded at once, where it lies
-        damaged = cast(Tensor, self.degradation.apply(large, concatenate(drawn)))
-        return to_signed(resize(damaged, self.size))
+        answer = self.clean(batch.clean)
+        for name, places in self._by_preset(batch.keys.tolist()).items():
+            preset = self.presets[name]
+            if preset is not None:
+                answer[places] = self._damaged(preset, batch.clean[places], batch.keys[places].tolist())
+        return answer
 
     def on_workers(self, batch: Batch) -> Batch:
         """Gives a batch with its damaged faces, computed where it lies; for `Stream(prepare=…)`."""
-        return batch if self.degradation is None else batch._replace(degraded=self.degraded(batch))
+        return batch if not self.presets else batch._replace(degraded=self.degraded(batch))
 
     def __call__(self, batch: Batch) -> Pair:
         """Gives the pairs of a batch; faces that were damaged as they were read are taken as they are."""
         batch = batch.to(self.device)
         clean = self.clean(batch.clean)
-        if self.degradation is None:
+        if not self.presets:
             return Pair(clean, clean)
         return Pair(clean, self.degraded(batch) if batch.degraded is None else batch.degraded)
+
+    def _by_preset(self, keys: Sequence[int]) -> dict[str, list[int]]:
+        """Gives which samples get which damage; each sample's key alone decides."""
+        places: dict[str, list[int]] = {}
+        names = list(self.presets)
+        for place, key in enumerate(keys):
+            # other bits than those that begin a generator or place a window
+            draw = ((key * 0x9E3779B97F4A7C15) % 2**64 >> 11) / 2**53
+            number = min(bisect(self.bounds, draw), len(names) - 1)
+            places.setdefault(names[number], []).append(place)
+        return places
+
+    def _damaged(self, preset: degradations.Op, levels: Tensor, keys: Sequence[int]) -> Image:
+        large = resize(levels.float() / 255, self.degradation_size)
+        side = (self.degradation_size, self.degradation_size)
+        drawn = [preset.sample(side, torch.Generator().manual_seed(key)) for key in keys]
+        # each sample's values come from its own key; then all are degraded at once, where they lie
+        damaged = cast(Tensor, preset.apply(large, concatenate(drawn)))
+        return to_signed(resize(damaged, self.size))
 
 
 def resize(image: Image, size: int) -> Image:

@@ -128,7 +128,7 @@ class _Codes:
         logits = self.model(to_signed(degraded)).logits
         self.right.append(metrics.code_accuracy(logits, truth))
         self.indices.append(logits.argmax(-1))
-        return to_unit(self.model.prior.decode(self.indices[-1]))
+        return to_unit(self.model.prior.decode_indices(self.indices[-1]))
 
     def summary(self) -> dict[str, float]:
         usage = metrics.codebook_usage(torch.cat(self.indices), self.model.prior.size)

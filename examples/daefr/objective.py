@@ -2,27 +2,30 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.nn import functional as F
 
-from codeprior.codebooks import perplexity, usage
+from codeprior import distributed
+from codeprior.codebooks import LatentReservoir, UsageMeter, usage
 from codeprior.discriminators import PatchGAN
 from codeprior.losses import (
     LossAtImage,
+    chroma_loss,
     codebook_loss,
     generator_adversarial_loss,
     hinge_discriminator_loss,
     last_layer_pulls,
     loss_at_image,
+    pyramid_loss,
     watch_input,
     weight_of_pulls,
 )
 from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image, Latent
-from codeprior.training import Engine, TorchEngine, full, step_if_finite
+from codeprior.training import Engine, TorchEngine, WeightAverage, full, step_if_finite
 
 from .recipes import CodebookRecipe
 from .updates import adam, apart, means, unrecorded
@@ -52,7 +55,7 @@ class Passed(NamedTuple):
     Attributes:
         fake: `b 3 H W`, signed; what the VQGAN gave.
         latent: What its encoder gave.
-        counts: `(k,)`, how often each code was chosen.
+        counts: `(m, k)`, how often each code of each table was chosen; `(0, k)` while latents are not exchanged.
         metrics: Scalars by name.
     """
 
@@ -86,6 +89,35 @@ class Pull(NamedTuple):
         return self._replace(gradients=shares)
 
 
+_DISTANCES = {
+    "l1": lambda candidate, image: (candidate - image).abs().mean(),
+    "pyramid": pyramid_loss,
+    "chroma": chroma_loss,
+}
+"""Distances of pixels by the name of their weight."""
+
+
+class Health(nn.Module):
+    """How a discriminator fares: the moving mean of its loss, which falls to zero where it has won.
+
+    Attributes:
+        loss: Scalar buffer; the mean over some 20 updates, 1 at first.
+    """
+
+    loss: Tensor
+    begins_anew = True
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("loss", torch.ones(()))
+
+    def rests(self, loss: Tensor, *, below: float) -> bool:
+        """Takes a loss into the mean, and gives whether the mean is below a threshold."""
+        if loss.isfinite():
+            self.loss.lerp_(loss.to(self.loss.dtype), 0.05)
+        return bool(self.loss < below)
+
+
 class Objective:
     """A VQGAN, its discriminator, both optimisers, and the losses between them.
 
@@ -112,6 +144,7 @@ class Objective:
                 "Objective: discriminator_norm='sync' averages over ranks and cannot average over the parts of an "
                 "accumulated batch; use accumulate=1, or discriminator_norm='group'."
             )
+        self.perceptual_from = round(recipe.perceptual_from * recipe.steps)
         self.discriminator = PatchGAN(
             recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
         )
@@ -119,20 +152,44 @@ class Objective:
         self.network, self.judge = self.engine.wrap(model), self.engine.wrap(self.discriminator)
         self.generator_optimizer = adam(model, recipe)
         self.discriminator_optimizer = adam(self.discriminator, recipe)
+        self.use = UsageMeter(recipe.network.codes, tables=recipe.network.tables)
+        self.health = Health()
+        self.average = None if recipe.average is None else WeightAverage(model, decay=recipe.average)
+        self.reservoir = LatentReservoir(recipe.network.dim).to(self.engine.device) if recipe.first_coded else None
+        self.use.to(self.engine.device)
+        self.health.to(self.engine.device)
 
     @property
-    def saved(self) -> dict[str, nn.Module | Optimizer]:
+    def saved(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {
+        parts = {
             "vqgan": self.model,
             "discriminator": self.discriminator,
             "vqgan_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
+            "use": self.use,
+            "health": self.health,
+            "average": self.average,
+            "reservoir": self.reservoir,
         }
+        return {name: part for name, part in parts.items() if part is not None}
 
-    def begin(self) -> None:
-        """Puts the VQGAN in training mode; codes that follow their vectors wait until a whole batch has passed."""
+    @property
+    def result(self) -> VQGAN:
+        """What training hands on: the average of the weights where there is one."""
+        return self.model if self.average is None else cast(VQGAN, self.average.module)
+
+    def begin(self, step: int) -> None:
+        """Puts the VQGAN in training mode; codes that follow their vectors wait until a whole batch has passed.
+
+        At the step from which codes are used, k-means starts them on the latents seen before.
+        """
         self.model.train()
+        if self.reservoir is not None and step == self.recipe.first_coded:
+            held = distributed.gather(self.reservoir.held())
+            self.model.codebook.start(torch.cat(list(held)), seed=self.recipe.seed)
+            if self.average is not None:
+                self.average.copy("codebook")
         if self.recipe.accumulate > 1:
             self.model.codebook.eval()
 
@@ -153,7 +210,7 @@ class Objective:
             return [None] * len(images)
         found = []
         for image in images:
-            found.append(self._judge(*self._run(image, recorded=False), image, step))
+            found.append(self._judge(*self._run(image, step, recorded=False), image, step))
         pulls = [one.pulls for one in found if one.pulls is not None]
         if joint:
             found = [one._replace(pulls=torch.stack(pulls).mean(0)) for one in found]
@@ -172,14 +229,14 @@ class Objective:
             recorded: Whether anything will walk back; without a graph the scalars are the same.
         """
         recipe = self.recipe
-        result, entering = self._run(image, recorded=recorded)
+        result, entering = self._run(image, step, recorded=recorded)
         if judged is None:
             judged = self._judge(result, entering, image, step)
         parts = dict(judged.metrics)
         gradient, total = judged.wanted.gradient, judged.wanted.value
         if judged.fooling is not None and judged.pulls is not None:
             adaptive = recipe.weights["adversarial"] * weight_of_pulls(judged.pulls, mode=recipe.adaptive)
-            counted = adaptive * float(step >= recipe.adversarial_start)
+            counted = adaptive * float(step >= recipe.first_adversarial)
             gradient = gradient + counted * judged.fooling.gradient
             total = total + counted * judged.fooling.value
             parts |= {"adversarial": judged.fooling.value, "adaptive_weight": adaptive}
@@ -193,15 +250,35 @@ class Objective:
     def passed(self, pull: Pull) -> Passed:
         """Gives what is kept of a pull."""
         image, latent, quantized = pull.reconstruction
-        counts = usage(quantized.indices, self.model.codebook.size)
+        size = self.model.codebook.size
+        tables = [quantized.indices] if quantized.indices.ndim == 3 else quantized.indices.unbind(1)
+        counts = torch.stack([usage(table, size) for table in tables]) if tables else torch.zeros(0, size)
         return Passed(image.detach(), latent.detach(), counts, pull.metrics)
 
     def finish(self, passed: Sequence[Passed]) -> dict[str, Tensor]:
         """Lets the codes follow the vectors of a whole batch, once, and gives its scalars."""
-        self._follow([one.latent for one in passed])
         counts = torch.stack([one.counts for one in passed]).sum(0)
-        codes = {"perplexity": perplexity(counts), "codes_used": (counts > 0).double().mean()}
+        codes = {}
+        if len(counts):
+            self._follow([one.latent for one in passed])
+            self.use.add(distributed.sum_over_ranks(counts))
+            codes = self.use.figures()
+        elif self.reservoir is not None:
+            for one in passed:
+                self.reservoir.add(one.latent)
         return means([one.metrics for one in passed]) | codes
+
+    @torch.no_grad()
+    def reconstruct(self, image: Image) -> Image:
+        """Gives what the VQGAN that is handed on makes of signed images; in codes once all of its codes are started."""
+        result = self.result.eval()
+        coded = self.reservoir is None or bool(self.use.counts.any())
+        return result(image, coded=coded).image
+
+    def follow_average(self) -> None:
+        """Takes the weights of a finished step into their average."""
+        if self.average is not None:
+            self.average.update()
 
     def step_generator(self, images: Sequence[Image], step: int) -> tuple[list[Passed], Tensor]:
         """Moves the VQGAN by the mean over the parts of a batch.
@@ -220,13 +297,14 @@ class Objective:
                 pull = self.pull(images[part], step, judged).over(len(images))
                 self.engine.backward(pull.roots, pull.gradients)
             passed.append(self.passed(pull))
-        return passed, step_if_finite(self.generator_optimizer)
+        return passed, step_if_finite(self.generator_optimizer, clip=self.recipe.clip)
 
     @torch.no_grad()
-    def again(self, images: Sequence[Image]) -> list[Image]:
+    def again(self, images: Sequence[Image], step: int) -> list[Image]:
         """Gives reconstructions by the VQGAN as it is now, from a whole forward pass in training mode."""
-        found = [self.model(image) for image in images]
-        self._follow([one.latent for one in found])
+        found = [self.model(image, coded=self._coded(step)) for image in images]
+        if self._coded(step):
+            self._follow([one.latent for one in found])
         return [one.image for one in found]
 
     def step_discriminator(self, real: Sequence[Image], fake: Sequence[Image], step: int) -> dict[str, Tensor]:
@@ -239,17 +317,25 @@ class Objective:
         """
         if not self._fools(step):
             return {}
-        gate = float(step >= self.recipe.adversarial_start)
+        gate = float(step >= self.recipe.first_adversarial)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         losses = []
         for part, (mine, made) in enumerate(zip(real, fake, strict=True)):
             with apart(self.engine, part + 1 == len(real), self.judge):
                 with self.engine.autocast():
                     maps = self.judge(mine), self.judge(made.detach())
-                loss = hinge_discriminator_loss(*(full(one) for one in maps))
+                true, false = (full(one) for one in maps)
+                loss = hinge_discriminator_loss(true, false)
                 self.engine.backward([gate / len(real) * loss])
-            losses.append({"discriminator": loss.detach()})
-        return means(losses) | {"skipped": step_if_finite(self.discriminator_optimizer)}
+            right = ((true > 0).double().mean() + (false < 0).double().mean()) / 2
+            losses.append({"discriminator": loss.detach(), "discriminator_right": right.detach()})
+        found = means(losses)
+        if self.recipe.discriminator_rest:
+            resting = self.health.rests(self.engine.mean(found["discriminator"]), below=self.recipe.discriminator_rest)
+            found["discriminator_rests"] = torch.tensor(float(resting))
+            if resting:
+                return found | {"skipped": torch.zeros(())}
+        return found | {"skipped": step_if_finite(self.discriminator_optimizer)}
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of both optimisers."""
@@ -257,22 +343,29 @@ class Objective:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-    def _fools(self, step: int) -> bool:
-        return step >= self.recipe.adversarial_start or self.recipe.generator_pass == "sequential"
+    def _coded(self, step: int) -> bool:
+        return step >= self.recipe.first_coded
 
-    def _run(self, image: Image, *, recorded: bool) -> tuple[Reconstruction, Tensor]:
+    def _fools(self, step: int) -> bool:
+        return step >= self.recipe.first_adversarial or self.recipe.generator_pass == "sequential"
+
+    def _run(self, image: Image, step: int, *, recorded: bool) -> tuple[Reconstruction, Tensor]:
         network, opened = (self.network, nullcontext()) if recorded else (self.model, unrecorded(self.model))
         with opened, self.engine.autocast(), watch_input(self.model.decoder.last_layer) as entering:
-            result = network(image)
+            result = network(image, coded=self._coded(step))
         return result._replace(image=full(result.image)), full(entering[-1])
 
     def _judge(self, result: Reconstruction, entering: Tensor, image: Image, step: int) -> Judged:
         weights, parts = self.recipe.weights, {}
 
         def faithful(candidate: Tensor) -> Tensor:
-            parts["l1"] = (candidate - image).abs().mean()
-            parts["perceptual"] = self.perceptual(candidate, image)
-            return weights["l1"] * parts["l1"] + weights["perceptual"] * parts["perceptual"]
+            for name, distance in _DISTANCES.items():
+                if weights.get(name):
+                    parts[name] = distance(candidate, image)
+            if weights.get("perceptual") and step >= self.perceptual_from:
+                parts["perceptual"] = self.perceptual(candidate, image)
+            first, *others = (weights[name] * part for name, part in parts.items())
+            return sum(others, first)
 
         wanted = loss_at_image(result.image, faithful)
         metrics = {name: value.detach() for name, value in parts.items()}
@@ -282,9 +375,12 @@ class Objective:
         self.discriminator.requires_grad_(False)
         fooling = loss_at_image(result.image, lambda fake: generator_adversarial_loss(self._look(fake)))
         self.discriminator.requires_grad_(True)
+        # the last layer gives squares of pixels as channels where the decoder shuffles them
+        side = getattr(self.model.decoder, "unshuffle", 1)
         pulls = last_layer_pulls(
-            wanted.gradient, fooling.gradient, entering=entering, last_layer=self.model.decoder.last_layer
-        )
+            *(F.pixel_unshuffle(one, side) for one in (wanted.gradient, fooling.gradient)),
+            entering=entering, last_layer=self.model.decoder.last_layer,
+        )  # fmt: skip
         return judged._replace(fooling=fooling, pulls=pulls)
 
     def _look(self, image: Image) -> Tensor:

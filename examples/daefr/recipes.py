@@ -9,9 +9,20 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+from codeprior.discriminators import DiscriminatorNorm
+
 
 def _weights(**weights: float) -> Mapping[str, float]:
     return MappingProxyType(weights)
+
+
+Degradation = str | Mapping[str, float]
+"""A preset, or the share of samples of each of several; `"clean"` damages nothing."""
+
+MIXED: Mapping[str, float] = MappingProxyType(
+    {"daefr": 0.55, "lcqs-mild": 0.12, "lcqs-moderate": 0.12, "lcqs-severe": 0.12, "clean": 0.09}
+)
+"""Mostly the paper's range, with milder damage and some faces that nothing is the matter with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +40,20 @@ class Network:
     groups: int = 32
     fusion_groups: int = 32
     fusion_heads: int = 8
+    unshuffle: int = 1  # side of the squares of pixels that the first convolution sees as channels
     codebook: Literal["gradient", "moving_average"] = "gradient"
+    tables: int = 1  # residual tables of codes, one after the other
+    revive_below: float = 0.05  # of the mean use; moving-average codes below it are set to a vector of the batch
     width: int = 512  # of the code predictor's tokens
     layers: int = 9
     heads: int = 8
     hidden: int = 1024
+    tap_channels: int = 128  # inside each fidelity tap
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of codes."""
-        side = self.size // 2 ** (len(self.multipliers) - 1)
+        side = self.size // (self.unshuffle * 2 ** (len(self.multipliers) - 1))
         return side, side
 
 
@@ -47,29 +62,51 @@ class CodebookRecipe:
     """Stages 1a and 1b: a VQGAN that gives its image back; stage 1b sees degraded images."""
 
     network: Network = field(default_factory=Network)
-    degradation: str | None = None  # preset; None: clean images
+    degradation: Degradation | None = None  # None: clean images
     degradation_size: int = 512  # pixels; images are degraded at this size, then resized to the network's
+    begins: Literal["fresh", "hq"] = "fresh"  # hq: with the weights of stage 1a
     batch: int = 32  # over all ranks
     accumulate: int = 1  # parts in which a rank works on its share of a batch, one after the other
     steps: int = 700_000
     learning_rate: float = 1.44e-4
     betas: tuple[float, float] = (0.5, 0.9)
-    decay_from: float = 1.0  # share of the steps after which the rate falls linearly to zero
+    warmup: int = 0  # steps in which the rate rises to its value
+    decay: Literal["linear", "cosine"] = "linear"  # how the rate falls
+    decay_from: float = 1.0  # share of the steps after which the rate falls to zero
+    clip: float | None = None  # largest norm of the gradients of a step
+    average: float | None = None  # share that the average of the weights keeps at a step; its weights are handed on
     weights: Mapping[str, float] = field(
         default_factory=lambda: _weights(l1=1.0, perceptual=1.0, adversarial=0.8, codebook=1.0)
     )
+    perceptual_from: float = 0.0  # share of the steps after which the perceptual distance counts
+    codes_from: float = 0.0  # share of the steps after which latents are exchanged for codes, which k-means starts
     commitment_term: float = 1.0  # moves the encoder
     codebook_term: float = 0.25  # moves the codes
     adversarial_start: int = 30_001  # step
+    adversarial_from: float | None = None  # share of the steps, in place of `adversarial_start`
+    discriminator_rest: float = 0.0  # the discriminator learns nothing while the mean of its loss is below this
     adaptive: Literal["local", "global"] = "local"
     generator_pass: Literal["shared", "sequential"] = "shared"  # one forward for all optimisers, or one for each
     perceptual: str = "vgg16"
     discriminator_channels: int = 64
     discriminator_layers: int = 3
-    discriminator_norm: Literal["batch", "sync", "group", "none"] = "batch"
+    discriminator_norm: DiscriminatorNorm = "batch"
     crop: int | None = None  # pixels; training on windows of this side
     crop_until: float = 1.0  # share of the steps after which whole images are used
+    whole_batch: int | None = None  # of each batch's samples, how many are used once images are whole; None: all
     seed: int = 23
+
+    @property
+    def first_adversarial(self) -> int:
+        """The step from which the adversarial term counts."""
+        if self.adversarial_from is None:
+            return self.adversarial_start
+        return round(self.adversarial_from * self.steps)
+
+    @property
+    def first_coded(self) -> int:
+        """The step from which latents are exchanged for codes."""
+        return round(self.codes_from * self.steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,21 +122,48 @@ class RestorationRecipe:
     """Stage 3: fusion and code prediction; the prior and the target encoder stay as stage 1a left them."""
 
     network: Network = field(default_factory=Network)
-    degradation: str = "daefr"
+    degradation: Degradation = "daefr"
     degradation_size: int = 512
     batch: int = 32
     accumulate: int = 1  # parts in which a rank works on its share of a batch, one after the other
     steps: int = 100_000
     learning_rate: float = 1.44e-4
     betas: tuple[float, float] = (0.5, 0.9)
+    warmup: int = 0
+    decay: Literal["linear", "cosine"] = "linear"
     decay_from: float = 1.0
+    clip: float | None = None
+    average: float | None = None
     weights: Mapping[str, float] = field(default_factory=lambda: _weights(code=1.0, feature=10.0))
     branches: Literal["dual", "single"] = "dual"  # single: the HQ encoder alone, no fusion
     fusion: Literal["attention", "linear"] = "attention"
+    decoding: Literal["argmax", "expectation"] = "argmax"  # what the decoder is given when a face is restored
     seed: int = 23
 
 
-Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FidelityRecipe:
+    """Stage 3b: taps between the encoder and the frozen decoder of the restorer of stage 3. Not in the paper."""
+
+    network: Network = field(default_factory=Network)
+    degradation: Degradation = field(default_factory=lambda: MIXED)
+    degradation_size: int = 512
+    batch: int = 32
+    accumulate: int = 1
+    steps: int = 20_000
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 500
+    decay: Literal["linear", "cosine"] = "cosine"
+    decay_from: float = 0.0
+    clip: float | None = 1.0
+    average: float | None = 0.999
+    weights: Mapping[str, float] = field(default_factory=lambda: _weights(pyramid=1.0, chroma=0.5, perceptual=0.1))
+    perceptual: str = "vgg16"
+    seed: int = 23
+
+
+Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe, FidelityRecipe)
 
 
 def hq_codebook() -> CodebookRecipe:
@@ -152,57 +216,57 @@ def restoration_released() -> RestorationRecipe:
 
 
 def small_network() -> Network:
-    """The network of the embedded prior: 128 px, 16×16 codes of stride 8, about 7 million parameters at inference."""
+    """The network of the embedded prior: 128 px, 16×16 places of stride 8 with two residual codes each."""
     return replace(
-        Network(), size=128, dim=32, codes=512, channels=16, multipliers=(1, 2, 4, 8), encoder_blocks=1,
-        decoder_blocks=2, attention=(), groups=16, fusion_groups=8, fusion_heads=4, codebook="moving_average",
-        width=256, layers=4, hidden=512,
+        Network(), size=128, dim=32, codes=512, tables=2, channels=32, multipliers=(1, 2, 4), unshuffle=2,
+        encoder_blocks=1, decoder_blocks=2, attention=(), groups=8, fusion_groups=8, fusion_heads=4,
+        codebook="moving_average", width=256, layers=3, hidden=512,
+        tap_channels=32,
     )  # fmt: skip
 
 
 def hq_codebook_small() -> CodebookRecipe:
     """Stage 1a of the embedded prior, sized for one CPU core and an hour.
 
-    `python -m examples.daefr.train hq_codebook_small --faces FACES --out runs/hq --perceptual-weights FILE`
+    `python -m codeprior.recipes.daefr.train hq_codebook_small --faces FACES --out runs/hq_codebook_small`
 
-    Unlike the paper's: moving-average codes with revival, MobileNetV2 for VGG-16, windows of 64 px for most of the
-    steps, a rate that falls to zero, and a smaller discriminator that starts at 60 % of the steps.
+    Unlike the paper's: two residual tables of moving-average codes that k-means starts after a first part without
+    codes, MobileNetV2 for VGG-16, pyramid and chroma losses for L1, windows of 64 px at first, a rate that warms up and
+    falls as a cosine, averaged weights, and a small discriminator with spectral norm at the end.
     """
     return replace(
-        hq_codebook(), network=small_network(), batch=4, steps=5400, learning_rate=5e-4, decay_from=0.6,
-        weights=_weights(l1=3.0, perceptual=0.15, adversarial=0.2, codebook=1.0), adversarial_start=3800,
-        perceptual="mobilenet_v2", discriminator_channels=32, crop=64, crop_until=0.97,
+        hq_codebook(), network=small_network(), degradation_size=256, batch=16, whole_batch=8, steps=2700,
+        learning_rate=1e-3, betas=(0.9, 0.99), warmup=200, decay="cosine", decay_from=0.0, clip=1.0, average=0.999,
+        weights=_weights(pyramid=1.0, chroma=0.5, perceptual=0.15, adversarial=0.1, codebook=1.0),
+        perceptual_from=0.25, codes_from=0.15, adversarial_from=0.85, discriminator_rest=0.2, perceptual="mobilenet_v2",
+        discriminator_channels=32, discriminator_norm="spectral", crop=64, crop_until=0.5,
     )  # fmt: skip
 
 
 def lq_codebook_small() -> CodebookRecipe:
-    """Stage 1b of the embedded prior: as 1a, on degraded faces, with the wide range of stage 3."""
+    """Stage 1b of the embedded prior: goes on from stage 1a, on degraded faces, with the wide range of stage 3."""
     return replace(
-        hq_codebook_small(),
-        degradation="daefr",
-        steps=2000,
-        decay_from=0.5,
-        adversarial_start=2_000_000,
-        crop_until=0.95,
-    )
+        hq_codebook_small(), begins="hq", degradation="daefr", degradation_size=512, steps=900, learning_rate=5e-4,
+        codes_from=0.0, perceptual_from=0.0, adversarial_from=2.0, crop_until=0.5,
+    )  # fmt: skip
 
 
 def association_small() -> AssociationRecipe:
-    """Stage 2 of the embedded prior."""
-    small = hq_codebook_small()
+    """Stage 2 of the embedded prior: short, with a small association weight that leaves the latents whole."""
+    small = lq_codebook_small()
     return replace(
-        association(), network=small.network, batch=4, steps=500, learning_rate=3e-4, decay_from=0.5,
-        weights=_weights(l1=3.0, perceptual=0.15, adversarial=0.2, codebook=1.0, association=1.0),
-        adversarial_start=2_000_000, perceptual=small.perceptual,
-        discriminator_channels=small.discriminator_channels, crop=64, crop_until=0.95,
+        association(), network=small.network, batch=8, whole_batch=8, steps=160, learning_rate=2e-4,
+        betas=small.betas, warmup=50, decay="cosine", decay_from=0.0, clip=1.0, average=0.99,
+        weights=_weights(pyramid=1.0, chroma=0.5, perceptual=0.15, adversarial=0.1, codebook=1.0, association=0.1),
+        adversarial_from=2.0, perceptual=small.perceptual, discriminator_channels=32, discriminator_norm="spectral",
     )  # fmt: skip
 
 
 def restoration_small() -> RestorationRecipe:
-    """Stage 3 of the embedded prior."""
+    """Stage 3 of the embedded prior; milder damage is mixed in, and faces are decoded from the expectation of codes."""
     return replace(
-        restoration(), network=small_network(), batch=8, steps=2000, learning_rate=8e-4, betas=(0.9, 0.98),
-        decay_from=0.5,
+        restoration(), network=small_network(), degradation=MIXED, batch=8, steps=2400, learning_rate=8e-4,
+        betas=(0.9, 0.98), warmup=100, decay="cosine", decay_from=0.0, clip=1.0, average=0.999, decoding="expectation",
     )  # fmt: skip
 
 
@@ -211,11 +275,24 @@ def single_encoder_small() -> RestorationRecipe:
     return replace(restoration_small(), branches="single")
 
 
+def fidelity() -> FidelityRecipe:
+    """Stage 3b at full size: 20,000 steps of 32 pairs on the restorer of stage 3."""
+    return FidelityRecipe()
+
+
+def fidelity_small() -> FidelityRecipe:
+    """Stage 3b of the embedded prior."""
+    return replace(
+        fidelity(), network=small_network(), batch=8, steps=900, learning_rate=1e-3, warmup=50, average=0.995,
+        perceptual="mobilenet_v2",
+    )  # fmt: skip
+
+
 def paper(recipe: Recipe) -> Recipe:
     """Gives the recipe as the released code computes it: whatever can be a rank's own is, and each optimiser's forward
     is run anew. The same batch on another number of ranks is then another computation.
     """
-    if isinstance(recipe, RestorationRecipe):
+    if isinstance(recipe, (RestorationRecipe, FidelityRecipe)):
         return recipe
     local = replace(recipe, adaptive="local", discriminator_norm="batch", generator_pass="sequential")
     return replace(local, negatives="local") if isinstance(local, AssociationRecipe) else local
@@ -226,7 +303,7 @@ def invariant(recipe: Recipe) -> Recipe:
 
     The adaptive weight is one over all ranks, so are the negatives, and the discriminator normalises each sample.
     """
-    if isinstance(recipe, RestorationRecipe):
+    if isinstance(recipe, (RestorationRecipe, FidelityRecipe)):
         return recipe
     everywhere = replace(recipe, adaptive="global", discriminator_norm="group", generator_pass="shared")
     return replace(everywhere, negatives="global") if isinstance(everywhere, AssociationRecipe) else everywhere
@@ -239,9 +316,10 @@ RECIPES = MappingProxyType(
     {
         function.__name__: function
         for function in (
-            hq_codebook, lq_codebook, association, restoration,
+            hq_codebook, lq_codebook, association, restoration, fidelity,
             hq_codebook_released, lq_codebook_released, association_released, restoration_released,
-            hq_codebook_small, lq_codebook_small, association_small, restoration_small, single_encoder_small,
+            hq_codebook_small, lq_codebook_small, association_small, restoration_small, fidelity_small,
+            single_encoder_small,
         )
     }
 )  # fmt: skip

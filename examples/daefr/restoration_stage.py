@@ -4,21 +4,21 @@ The targets come from the frozen VQGAN of stage 1a; the decoder never runs while
 """
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
 
 from codeprior import to_unit
 from codeprior.codebooks import Quantized
 from codeprior.losses import code_accuracy, code_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.training import Batch, CodeCache, Engine, TorchEngine, full, step_if_finite
+from codeprior.training import Batch, CodeCache, Engine, TorchEngine, WeightAverage, full, step_if_finite
 
 from .data import Faces
-from .model import DAEFR, restorer
+from .model import DAEFR, SingleEncoder, restorer
 from .recipes import RestorationRecipe
 from .updates import adam, apart, means, rate_at
 
@@ -69,16 +69,27 @@ class RestorationStage:
         # the frozen networks stay outside; the wrapped one trains every parameter that asks for a gradient
         self.network = self.engine.wrap(self.model)
         self.optimizer = adam(self.model, recipe)
+        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
 
     @property
-    def saved(self) -> Mapping[str, nn.Module | Optimizer]:
+    def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        return {"model": self.model, "optimizer": self.optimizer}
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        return parts if self.average is None else parts | {"average": self.average}
+
+    @property
+    def result(self) -> DAEFR | SingleEncoder:
+        """The model that is handed on: the average of the weights where there is one."""
+        return self.model if self.average is None else cast(DAEFR, self.average.module)
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
         """What restores faces."""
-        return {"restorer": self.model}
+        return {"restorer": self.result}
+
+    def restore(self, degraded: Image) -> Image:
+        """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed."""
+        return self.result.eval().restore(degraded)
 
     def losses(self, degraded: Image, target: Quantized) -> dict[str, Tensor]:
         """Gives the code loss, the feature loss, their weighted sum, and the share of codes that are right.
@@ -88,7 +99,7 @@ class RestorationStage:
             target: Codes of the clean faces.
         """
         with self.engine.autocast():
-            logits, fused = self.network(degraded)
+            logits, fused = self.network(degraded, target.indices)
         logits, fused = full(logits), full(fused)
         parts = {"code": code_loss(logits, target.indices), "feature": F.mse_loss(fused, target.codes.detach())}
         total = torch.stack([weight * parts[name] for name, weight in self.recipe.weights.items()]).sum()
@@ -122,16 +133,18 @@ class RestorationStage:
                 losses = self.losses(pair.degraded, target)
                 self.engine.backward([losses["total"] / len(parts)])
             found.append({name: value.detach() for name, value in losses.items()})
-        return means(found) | {"skipped": step_if_finite(self.optimizer)}
+        skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
+        if self.average is not None:
+            self.average.update()
+        return means(found) | {"skipped": skipped}
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
         """Gives the degraded face, the restored one, the best that the prior could do, and the truth."""
-        self.model.eval()
         pair = self.faces(batch)
         return {
             "degraded": to_unit(pair.degraded),
-            "restored": to_unit(self.model.restore(pair.degraded)),
+            "restored": to_unit(self.restore(pair.degraded)),
             "prior": to_unit(self.teacher(pair.clean).image),
             "clean": to_unit(pair.clean),
         }

@@ -1,7 +1,8 @@
-"""The command that runs any stage of DAEFR, or the small recipe from end to end.
+r"""The command that runs any stage of DAEFR, or the small recipe from end to end.
 
-`python -m examples.daefr.train small --faces FACES --out runs`
-`torchrun --nproc-per-node=8 -m examples.daefr.train hq_codebook --faces FFHQ --out runs/hq --perceptual-weights VGG`
+`python -m codeprior.recipes.daefr.train small --faces FACES --out runs`
+`torchrun --nproc-per-node=8 -m codeprior.recipes.daefr.train hq_codebook --faces FFHQ --out runs/hq_codebook \
+    --perceptual-weights VGG`
 
 Each stage is a folder: its log, previews, checkpoints, and the weights that the next stage starts from. Started again
 on the same folder, it goes on.
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -33,10 +35,14 @@ from codeprior.training import (
 from .association_stage import AssociationStage
 from .cached_codes import use_cached_codes
 from .codebook_stage import CodebookStage
-from .recipes import PRESETS, RECIPES, AssociationRecipe, CodebookRecipe, RestorationRecipe
+from .fidelity_stage import FidelityStage
+from .model import DAEFR, SingleEncoder
+from .recipes import PRESETS, RECIPES, AssociationRecipe, CodebookRecipe, FidelityRecipe, RestorationRecipe
 from .restoration_stage import RestorationStage
+from .validation import Validation
 
-_SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small")
+Module = TypeVar("Module", bound=torch.nn.Module)
+_SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,9 +85,12 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
         use_cached_codes(stage, arguments.code_cache, images)
     prepare = stage.faces.on_workers if arguments.degrade == "workers" else None
     stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers, prepare=prepare)
+    validation = Validation(stage, arguments.validation) if arguments.validation else None
     finished = train(
         stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, save_every=arguments.save_every,
-        log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name, keep=2,
+        log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name,
+        keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best, background=arguments.background,
+        best_by="score" if validation else None, validate=validation, validate_every=arguments.validate_every,
         engine=engine, loggers=_loggers(arguments, out, name),
     )  # fmt: skip
     if distributed.rank() == 0:
@@ -90,7 +99,12 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     return finished.complete
 
 
-def build(recipe: CodebookRecipe | RestorationRecipe, arguments: argparse.Namespace, runs: Path, engine: TorchEngine):
+def build(
+    recipe: CodebookRecipe | RestorationRecipe | FidelityRecipe,
+    arguments: argparse.Namespace,
+    runs: Path,
+    engine: TorchEngine,
+):
     """Gives the stage of a recipe, started from the weights of the stages before it.
 
     Args:
@@ -105,23 +119,34 @@ def build(recipe: CodebookRecipe | RestorationRecipe, arguments: argparse.Namesp
     kind = "_small" if recipe.network != RECIPES["hq_codebook"]().network else ""
     hq = arguments.hq or runs / f"hq_codebook{kind}"
     if isinstance(recipe, RestorationRecipe):
-        teacher = _result(hq, "vqgan")
+        teacher = _vqgan(hq)
         if recipe.branches == "single":
-            return RestorationStage(recipe, teacher=teacher, hq=_result(hq, "vqgan"), engine=engine)
+            return RestorationStage(recipe, teacher=teacher, hq=_vqgan(hq), engine=engine)
         associated = arguments.associated or runs / f"association{kind}"
         return RestorationStage(
-            recipe, teacher=teacher, hq=_result(associated, "hq_vqgan"), lq=_result(associated, "lq_vqgan"),
+            recipe, teacher=teacher, hq=_vqgan(associated, "hq_vqgan"), lq=_vqgan(associated, "lq_vqgan"),
             engine=engine,
         )  # fmt: skip
     perceptual = PerceptualLoss(
         recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
     )
+    if isinstance(recipe, FidelityRecipe):
+        restoration = arguments.restoration or runs / f"restoration{kind}"
+        model = _load(restoration / "restorer.safetensors", DAEFR, SingleEncoder)
+        return FidelityStage(recipe, model=model, perceptual=perceptual, engine=engine)
     if isinstance(recipe, AssociationRecipe):
         lq = arguments.lq or runs / f"lq_codebook{kind}"
         return AssociationStage(
-            recipe, hq=_result(hq, "vqgan"), lq=_result(lq, "vqgan"), perceptual=perceptual, engine=engine
+            recipe,
+            hq=_vqgan(hq),
+            lq=_vqgan(lq),
+            perceptual=perceptual,
+            engine=engine,
         )
-    return CodebookStage(recipe, perceptual=perceptual, engine=engine)
+    start = None
+    if arguments.start is not None or recipe.begins == "hq":
+        start = _load(arguments.start or hq / "vqgan.safetensors", VQGAN)
+    return CodebookStage(recipe, perceptual=perceptual, start=start, engine=engine)
 
 
 def _loggers(arguments: argparse.Namespace, out: Path, name: str) -> list[Logger]:
@@ -150,18 +175,24 @@ def perceptual_weights(backbone: str, given: str | None) -> str | Path:
         raise ValueError(f"{error}; or name the file with --perceptual-weights") from error
 
 
-def _result(folder: Path, part: str) -> VQGAN:
-    path = folder / f"{part}.safetensors"
+def _vqgan(folder: Path, part: str = "vqgan") -> VQGAN:
+    return _load(folder / f"{part}.safetensors", VQGAN)
+
+
+def _load(path: Path, *kinds: type[Module]) -> Module:
     if not path.exists():
         raise ValueError(f"{path} is missing; run the stage before this one, or name its folder")
     found = weights.load(path)
-    if not isinstance(found, VQGAN):
-        raise ValueError(f"{path} holds a {type(found).__name__}; expected the VQGAN of an earlier stage")
+    if not isinstance(found, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{path} holds a {type(found).__name__}; expected the {expected} of an earlier stage")
     return found
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples.daefr.train", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m codeprior.recipes.daefr.train", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("recipe", choices=["small", *RECIPES], help="a stage, or small: all four small stages in turn")
     parser.add_argument(
         "--faces", type=Path, nargs="+", required=True, help="folders of square faces, of shards, or of raw pixels"
@@ -170,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hq", type=Path, help="folder of stage 1a; without it, hq_codebook beside --out")
     parser.add_argument("--lq", type=Path, help="folder of stage 1b; without it, lq_codebook beside --out")
     parser.add_argument("--associated", type=Path, help="folder of stage 2; without it, association beside --out")
+    parser.add_argument("--restoration", type=Path, help="folder of stage 3; without it, restoration beside --out")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="stages 1: weights of a VQGAN to go on from")
     parser.add_argument("--perceptual-weights", help="weights file of the perceptual network, or random")
     parser.add_argument("--preset", choices=PRESETS, help="paper: as released; invariant: the same on any rank count")
     parser.add_argument("--tensorboard", action="store_true", help="also write event files, into OUT/tensorboard")
@@ -181,6 +214,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="stop cleanly after so long; the next call goes on")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--keep", type=int, default=2, help="how many of the newest checkpoints stay")
+    parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="those of every N-th step stay too")
+    parser.add_argument("--best", type=int, default=0, help="how many of the best by validation stay too")
+    parser.add_argument("--background", action="store_true", help="write checkpoints while training goes on")
+    parser.add_argument(
+        "--validation", type=Path, nargs="+", metavar="FACES", help="folders of faces to measure on, not trained on"
+    )
+    parser.add_argument("--validate-every", type=int, default=500, help="steps between measurements")
     parser.add_argument("--log-every", type=int, default=25, help="steps between lines of the log")
     parser.add_argument("--preview-every", type=int, default=500, help="steps between pictures")
     parser.add_argument("--device", help="without it, the GPU where there is one")

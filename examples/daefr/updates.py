@@ -1,5 +1,6 @@
 """What the stages' updates share: parts of a batch, the optimiser, its rate, and the names of scalars."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -55,11 +56,16 @@ def adam(module: nn.Module, recipe) -> Adam:
 
 
 def rate_at(recipe, step: int) -> float:
-    """Gives the learning rate of a step: constant, then a straight line to zero from `decay_from` on."""
+    """Gives the learning rate of a step: it rises in `warmup` steps, stays, and falls to zero from `decay_from` on.
+
+    It falls by a straight line, or as half a cosine where the recipe says so.
+    """
+    rate = recipe.learning_rate * min(1.0, (step + 1) / (recipe.warmup + 1))
     done = step / recipe.steps
     if done <= recipe.decay_from or recipe.decay_from >= 1:
-        return recipe.learning_rate
-    return recipe.learning_rate * max(0.0, (1 - done) / (1 - recipe.decay_from))
+        return rate
+    left = max(0.0, (1 - done) / (1 - recipe.decay_from))
+    return rate * (left if recipe.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
 
 
 def with_skipped(metrics: Mapping[str, Tensor], *skipped: Tensor) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ def final_arrays(setting: Setting) -> Arrays:
         logits, fused = model(degraded)
     with torch.no_grad():
         codes = logits.argmax(-1)
-        image = model.prior.decode(codes)
+        image = model.prior.decode_indices(codes)
         own, target = model.prior.quantize(seen["z_lq"]), stage.teacher.encode(clean)
         losses = stage.losses(degraded, target)
     last = seen[f"layer{setting.network.layers - 1}"]
@@ -119,7 +119,7 @@ def decode_arrays(setting: Setting) -> Arrays:
     codes = torch.as_tensor(draws).reshape(setting.batch, rows, columns)
     with torch.no_grad():
         prior = model.prior()
-        image = prior.decode(codes)
+        image = prior.decode_indices(codes)
     return {"given_codes": codes, "quant_stats": stats(prior.lookup(codes)), "dec": image, **_pictured(image)}
 
 

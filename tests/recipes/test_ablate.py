@@ -13,6 +13,7 @@ from codeprior.recipes.daefr.recipes import (
     RECIPES,
     AssociationRecipe,
     CodebookRecipe,
+    FidelityRecipe,
     RestorationRecipe,
     invariant,
     paper,
@@ -140,7 +141,7 @@ def test_bad_input_is_said_in_a_line(tmp_path, capsys):
 def test_presets_change_what_is_local_and_nothing_else(name):
     recipe = RECIPES[name]()
     local, everywhere = paper(recipe), invariant(recipe)
-    if isinstance(recipe, RestorationRecipe):
+    if isinstance(recipe, (RestorationRecipe, FidelityRecipe)):
         assert local == everywhere == recipe
         return
     assert isinstance(local, CodebookRecipe) and isinstance(everywhere, CodebookRecipe)

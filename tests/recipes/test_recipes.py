@@ -38,10 +38,15 @@ def test_released_values():
 def test_small_variants_differ_from_the_papers_only_where_they_say():
     changed = {
         "hq_codebook": {
-            "network", "batch", "steps", "learning_rate", "decay_from", "weights", "adversarial_start", "perceptual",
-            "discriminator_channels", "crop", "crop_until",
+            "network", "degradation_size", "batch", "whole_batch", "steps", "learning_rate", "betas", "warmup", "decay",
+            "decay_from", "clip", "average", "weights", "perceptual_from", "codes_from", "adversarial_from",
+            "discriminator_rest", "perceptual", "discriminator_channels", "discriminator_norm", "crop", "crop_until",
         },
-        "restoration": {"network", "batch", "steps", "learning_rate", "betas", "decay_from"},
+        "restoration": {
+            "network", "degradation", "batch", "steps", "learning_rate", "betas", "warmup", "decay", "decay_from",
+            "clip", "average", "decoding",
+        },
+        "fidelity": {"network", "batch", "steps", "learning_rate", "warmup", "average", "perceptual"},
     }  # fmt: skip
     for name, fields in changed.items():
         real, small = RECIPES[name](), RECIPES[f"{name}_small"]()
@@ -51,7 +56,7 @@ def test_small_variants_differ_from_the_papers_only_where_they_say():
 
 def test_every_small_stage_has_the_network_of_the_prior():
     small = [RECIPES[name]().network for name in RECIPES if name.endswith("_small")]
-    assert len(small) == 5 and set(small) == {recipes.small_network()}
+    assert len(small) == 6 and set(small) == {recipes.small_network()}
     assert recipes.small_network().grid == (16, 16) and recipes.Network().grid == (16, 16)
 
 

@@ -11,6 +11,7 @@ from codeprior.recipes.daefr import recipes
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.data import Faces, Pair, windows
+from codeprior.recipes.daefr.fidelity_stage import FidelityStage
 from codeprior.recipes.daefr.model import DAEFR, SingleEncoder, vqgan
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
 from codeprior.recipes.daefr.updates import rate_at
@@ -20,7 +21,8 @@ TINY = replace(
     recipes.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), groups=4, fusion_groups=4,
     fusion_heads=2, width=16, layers=1, heads=2, hidden=16, decoder_blocks=1,
 )  # fmt: skip
-SMALL = {"network": TINY, "degradation_size": 64, "batch": 2, "crop": None}
+SMALL = {"network": TINY, "degradation_size": 64, "batch": 2}
+CODEBOOK = SMALL | {"crop": None, "adversarial_from": None, "codes_from": 0.0, "perceptual_from": 0.0}
 
 
 class _Colours(nn.Module):
@@ -39,21 +41,24 @@ def _batch(count=2, seed=0):
     return Batch(clean, torch.arange(count) + 17, torch.arange(count), torch.zeros(count, dtype=torch.bool))
 
 
+PLAIN = {"weights": {"l1": 1.0, "perceptual": 1.0, "adversarial": 0.8, "codebook": 1.0}}
+
+
 def _codebook(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.hq_codebook_small(), **(SMALL | changes))
+    recipe = replace(recipes.hq_codebook_small(), **(CODEBOOK | changes))
     return CodebookStage(recipe, perceptual=PerceptualLoss(_Colours()))
 
 
 def _association(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.association_small(), **(SMALL | changes))
+    recipe = replace(recipes.association_small(), **(CODEBOOK | changes))
     return AssociationStage(recipe, hq=vqgan(TINY), lq=vqgan(TINY), perceptual=PerceptualLoss(_Colours()))
 
 
 def _restoration(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.restoration_small(), **({k: v for k, v in SMALL.items() if k != "crop"} | changes))
+    recipe = replace(recipes.restoration_small(), **(SMALL | changes))
     teacher = vqgan(TINY)
     lq = None if recipe.branches == "single" else vqgan(TINY)
     return RestorationStage(recipe, teacher=teacher, hq=vqgan(TINY), lq=lq)
@@ -114,7 +119,7 @@ def test_the_gate_keeps_the_discriminator_out_until_its_step():
 
 def test_the_cut_step_has_the_gradient_of_the_whole_objective():
     # written out: L1 + perceptual + 0.8 · w · (−D) + codebook terms, differentiated in one graph
-    stage = _codebook(adversarial_start=0, adaptive="local")
+    stage = _codebook(adversarial_start=0, adaptive="local", discriminator_norm="group", **PLAIN)
     stage.model.double(), stage.objective.discriminator.double(), stage.objective.perceptual.double()
     stage.model.eval(), stage.objective.discriminator.eval()  # no averages move between the two passes
     image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean.double()
@@ -232,6 +237,115 @@ def test_windows_cut_the_same_place_of_both_images():
 
 
 def test_the_rate_is_constant_then_a_straight_line_to_zero():
-    recipe = replace(recipes.restoration_small(), steps=100, decay_from=0.5, learning_rate=2.0)
+    recipe = replace(recipes.restoration(), steps=100, decay_from=0.5, learning_rate=2.0)
     assert [rate_at(recipe, step) for step in (0, 50, 75, 100)] == [2.0, 2.0, 1.0, 0.0]
+
+
+def test_the_rate_warms_up_and_falls_as_half_a_cosine():
+    recipe = replace(recipes.restoration(), steps=100, decay="cosine", decay_from=0.0, learning_rate=2.0)
+    found = [rate_at(recipe, step) for step in (0, 25, 50, 100)]
+    assert found == pytest.approx([2.0, 1 + 2**-0.5, 1.0, 0.0])
+    warm = replace(recipe, decay_from=1.0, warmup=3)
+    assert [rate_at(warm, step) for step in (0, 1, 2, 3, 99)] == [0.5, 1.0, 1.5, 2.0, 2.0]
     assert rate_at(replace(recipe, decay_from=1.0), 99) == 2.0
+
+
+def test_codes_start_by_k_means_where_the_recipe_lets_them_in():
+    stage = _codebook(codes_from=0.5, steps=8)
+    codebook = stage.model.codebook
+    before = _copy(codebook)
+    for step in range(4):
+        metrics = stage.update(_batch(seed=step), step)
+        assert "perplexity" not in metrics and float(metrics["codebook"]) == 0
+    assert not _moved(codebook, before) and len(stage.objective.reservoir.held()) == 4 * 2 * 8 * 8
+    held = stage.objective.reservoir.held().clone()
+    metrics = stage.update(_batch(seed=4), 4)
+    assert float(metrics["codes_used"]) > 0.5
+    # the first table stands among the vectors that were seen, not where it was drawn
+    first = codebook.codebooks[0]
+    started, drawn = (torch.cdist(rows, held).amin(1).max() for rows in (first.weight, before["codebooks.0.weight"]))
+    assert started < drawn
+    assert torch.equal(stage.objective.average.module.codebook.codebooks[0].counts > 0, first.counts > 0)
+
+
+@pytest.mark.parametrize(("below", "rests"), [(10.0, True), (1e-6, False)])
+def test_a_winning_discriminator_rests(below, rests):
+    stage = _codebook(adversarial_start=0, discriminator_rest=below)
+    before = _copy(stage.objective.discriminator)
+    metrics = stage.update(_batch(), 0)
+    # spectral norm's own vectors may follow; nothing that is trained moves
+    trained = {name for name, _ in stage.objective.discriminator.named_parameters()}
+    moved = _moved(stage.objective.discriminator, before) & trained
+    assert bool(metrics["discriminator_rests"]) is rests and bool(moved) is not rests
+    assert 0 <= float(metrics["discriminator_right"]) <= 1
+
+
+def test_what_is_handed_on_is_the_average_of_the_weights():
+    stage = _codebook(average=0.9)
+    for step in range(3):
+        stage.update(_batch(seed=step), step)
+    assert stage.results["vqgan"] is stage.objective.average.module
+    assert not torch.equal(stage.results["vqgan"].encoder.conv_in.weight, stage.model.encoder.conv_in.weight)
+    assert _codebook(average=None).results.keys() == {"vqgan"}
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_long_gradients_are_cut_to_their_largest_norm(clip):
+    stage, seen = _codebook(clip=clip, average=None), []
+
+    def look(optimizer, *_):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        seen.append(torch.stack([gradient.norm() for gradient in gradients]).norm())
+
+    stage.objective.generator_optimizer.register_step_pre_hook(look)
+    stage.update(_batch(), 0)
+    assert seen[0] > 1e-2 if clip is None else seen[0] == pytest.approx(1e-3, rel=1e-3)
+
+
+def _fidelity(**changes):
+    torch.manual_seed(0)
+    recipe = replace(recipes.fidelity_small(), **(SMALL | changes))
+    model = _restoration().model
+    return FidelityStage(recipe, model=model, perceptual=PerceptualLoss(_Colours()))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_fidelity_stage_moves_the_taps_alone(accumulate):
+    stage = _fidelity(accumulate=accumulate, batch=2)
+    before = _copy(stage.model)
+    metrics = stage.update(_batch(), 0)
+    moved = _moved(stage.model, before)
+    assert moved and all(name.startswith("taps.") for name in moved)
+    assert {"pyramid", "chroma", "perceptual", "total", "skipped"} == set(metrics)
+
+
+def test_fidelity_brings_faces_nearer_and_zero_is_the_restorer_of_stage_three():
+    stage = _fidelity(learning_rate=1e-2, warmup=0, steps=30, average=None, degradation="lcqs-mild")
+    batch = _batch()
+    pair = stage.faces(batch)
+    bare = stage.model.restore(pair.degraded, fidelity=0.0)
+    for step in range(30):
+        stage.update(batch, step)
+    near, zero = stage.restore(pair.degraded), stage.result.restore(pair.degraded, fidelity=0.0)
+    assert torch.equal(bare, zero)
+    assert (near - pair.clean).abs().mean() < 0.9 * (bare - pair.clean).abs().mean()
+    with pytest.raises(ValueError, match=r"restore: expected a fidelity in \[0, 1\], got 1.5"):
+        stage.model.restore(pair.degraded, fidelity=1.5)
+
+
+def test_a_mixture_gives_each_sample_one_damage_by_its_key():
+    mixed = Faces(size=32, degradation={"daefr": 0.5, "clean": 0.5}, degradation_size=64)
+    only = Faces(size=32, degradation="daefr", degradation_size=64)
+    batch = _batch(12)
+    found, clean, damaged = mixed(batch).degraded, mixed(batch).clean, only(batch).degraded
+    kinds = [(torch.equal(f, c), torch.equal(f, d)) for f, c, d in zip(found, clean, damaged, strict=True)]
+    assert set(kinds) == {(True, False), (False, True)}
+    assert torch.equal(mixed(batch.parts(6)[4]).degraded, found[8:10])
+
+
+def test_shares_of_a_mixture_are_kept():
+    mixed = Faces(size=32, degradation={"daefr": 0.25, "clean": 0.75}, degradation_size=64)
+    keys = torch.randint(0, 2**62, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
+    places = mixed._by_preset(keys)
+    # four standard deviations of a count of 4,000
+    assert abs(len(places["daefr"]) - 1000) < 4 * (4000 * 0.25 * 0.75) ** 0.5

@@ -37,22 +37,23 @@ def trained(faces, tmp_path_factory):
     return out
 
 
-def test_four_stages_end_in_a_restorer_that_loads(trained):
-    stages = ["association_small", "hq_codebook_small", "lq_codebook_small", "restoration_small"]
+def test_all_stages_end_in_a_restorer_that_loads(trained):
+    stages = ["association_small", "fidelity_small", "hq_codebook_small", "lq_codebook_small", "restoration_small"]
     assert sorted(path.name for path in trained.iterdir()) == stages
     for stage in stages:
         steps = [json.loads(line).get("step") for line in (trained / stage / "log.jsonl").read_text().splitlines()]
         assert steps[-1] == 2 and list((trained / stage / "previews").glob("*.png"))
-    restorer = load(str(trained / "restoration_small" / "restorer.safetensors"))
     image = torch.rand(1, 3, 128, 128)
-    assert restorer(image).shape == image.shape
+    for stage, tapped in (("restoration_small", False), ("fidelity_small", True)):
+        restorer = load(str(trained / stage / "restorer.safetensors"))
+        assert restorer(image).shape == image.shape and (restorer.model.taps is not None) is tapped
 
 
 def test_the_restorer_ends_with_the_prior_of_the_first_stage(trained):
     teacher = load_state(trained / "hq_codebook_small" / "vqgan.safetensors")
     restorer = load_state(trained / "restoration_small" / "restorer.safetensors")
     for name, value in teacher.items():
-        if name.startswith("decoder.") or name == "codebook.weight":
+        if name.startswith("decoder.") or (name.endswith(".weight") and name.startswith("codebook.")):
             assert torch.equal(restorer[f"prior.{name}"], value)
 
 

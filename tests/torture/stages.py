@@ -50,7 +50,8 @@ def recipe(name: str, **changes):
         return replace(tiny, **changes)
     source = {"hq": hq_codebook_small, "lq": lq_codebook_small, "association": association_small}[name]()
     tiny = replace(
-        source, network=TINY, degradation_size=SIZE, batch=4, steps=40, adversarial_start=10, crop=16, crop_until=0.5,
+        source, network=TINY, degradation_size=SIZE, batch=4, steps=40, adversarial_start=10, adversarial_from=None,
+        crop=16, crop_until=0.5, whole_batch=None,
         discriminator_channels=4, discriminator_layers=1,
     )  # fmt: skip
     return replace(tiny, **changes)
