@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from codeprior.photos.faces import Crop, Detector, Face, align, choose, match_colour, paste
+from codeprior.photos.faces import Crop, Detector, Face, align, choose, match_colour, paste, search
 from codeprior.photos.faces.geometry import resample
 from codeprior.shapes import Image
 
@@ -128,7 +128,7 @@ def prepare(
     if faces is None:
         if detector is None:
             raise ValueError("prepare: give a detector, the faces, or choices with aligned=True.")
-        faces = detector(pixels)
+        faces = search(detector, pixels, smallest=choices.smallest, score=choices.score)
     found = list(faces)
     if not found:
         raise ValueError("no face was found")

@@ -92,3 +92,39 @@ def test_faces_are_chosen_by_size_place_and_number():
         choose(faces, "3", width=300, height=80)
     with pytest.raises(ValueError, match="expected five points"):
         from_landmarks([[[1, 2]]])
+
+
+def _two_faces(distance: float, ratio: float, angle: float = 0.0):
+    """Two faces side by side, 100 pixels a crop and `ratio` of that, and where their face boxes lie."""
+    cosine, sine = np.cos(angle) * 100 / 512, np.sin(angle) * 100 / 512
+    first = np.array([[cosine, -sine, 60.0], [sine, cosine, 70.0]])
+    second = np.array([[ratio * 100 / 512, 0, 60.0 + distance], [0, ratio * 100 / 512, 90.0]])
+    return first, second
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(62, 120), st.floats(0.7, 1.2), st.floats(-0.3, 0.3))
+def test_a_neighbours_crop_leaves_the_other_face_alone(distance, ratio, angle):
+    photo = np.full((260, 320, 3), 120, np.uint8)
+    matrices = _two_faces(distance, ratio, angle)
+    bright, dark = torch.full((3, 512, 512), 0.9), torch.full((3, 512, 512), 0.1)
+    both = paste(photo, [Crop(bright, matrices[0]), Crop(dark, matrices[1])]).astype(int)
+    again = paste(photo, [Crop(dark, matrices[1]), Crop(bright, matrices[0])]).astype(int)
+    assert np.abs(both - again).max() <= 1  # the order does not matter, but for rounding
+    alone = [
+        paste(photo, [Crop(image, matrix)]).astype(int) for image, matrix in zip((bright, dark), matrices, strict=True)
+    ]
+    centres = [transform(np.array([[255.5, 255.5]]), matrix)[0] for matrix in matrices]
+    sides = [100, 100 * ratio]
+    y, x = np.mgrid[:260, :320]
+    away = [np.hypot(x - centre[0], y - centre[1]) / (side / 2) for centre, side in zip(centres, sides, strict=True)]
+    for mine, theirs, image in ((0, 1, alone[0]), (1, 0, alone[1])):
+        own = away[mine] + 0.06 < away[theirs]  # nearer by more than half the fade
+        assert np.abs(both - image)[own].max() <= 1
+
+
+def test_no_background_shows_between_two_faces_that_touch():
+    photo = np.zeros((260, 320, 3), np.uint8)
+    white = torch.ones(3, 512, 512)
+    pasted = paste(photo, [Crop(white, matrix) for matrix in _two_faces(50, 1.0)])
+    assert pasted[110:150, 80:190].min() >= 254

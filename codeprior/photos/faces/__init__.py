@@ -4,8 +4,10 @@ from codeprior.photos.faces.detect import Detector, Face, box_around, choose, de
 from codeprior.photos.faces.geometry import invert, resample, similarity, template, transform
 from codeprior.photos.faces.parse import FaceParser, Parser, parser
 from codeprior.photos.faces.paste import Crop, align, match_colour, paste, soft_mask
+from codeprior.photos.faces.search import search
 
 __all__ = [
     "Crop", "Detector", "Face", "FaceParser", "Parser", "align", "box_around", "choose", "detector", "from_landmarks",
-    "invert", "match_colour", "parser", "paste", "resample", "similarity", "soft_mask", "template", "transform",
+    "invert", "match_colour", "parser", "paste", "resample", "search", "similarity", "soft_mask", "template",
+    "transform",
 ]  # fmt: skip

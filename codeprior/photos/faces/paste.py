@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from codeprior.photos.faces.geometry import invert, resample, similarity, template, transform
 from codeprior.shapes import Image
 
+_SEAM = 0.1  # width of the fade between two faces that touch, half sides of a crop
+
 
 class Crop(NamedTuple):
     """An aligned face and where it came from.
@@ -66,17 +68,16 @@ def paste(
             multiplied with `soft_mask`, so that no mask can leave a square.
 
     Returns:
-        A new photograph of the same size. Pixels outside every mask are untouched.
+        A new photograph of the same size. Pixels outside every mask are untouched, and where crops overlap each pixel
+        belongs to the face that is nearer: a neighbour's crop shows that face too, restored with less care.
     """
     pasted = photo.copy()
-    for image, matrix in faces:
+    for number, (image, matrix) in enumerate(faces):
         size = image.shape[-1]
         weights = soft_mask(size)
         if mask is not None:
             weights = weights * mask(image).clamp(0, 1)
-        corners = transform(
-            np.array([(-0.5, -0.5), (size - 0.5, -0.5), (-0.5, size - 0.5), (size - 0.5, size - 0.5)]), matrix
-        )
+        corners = _corners(image, matrix)
         left, top = np.clip(np.floor(corners.min(0)), 0, (photo.shape[1], photo.shape[0])).astype(int)
         right, bottom = np.clip(np.ceil(corners.max(0)) + 1, 0, (photo.shape[1], photo.shape[0])).astype(int)
         if right <= left or bottom <= top:
@@ -85,10 +86,39 @@ def paste(
         window = {"height": int(bottom - top), "width": int(right - left)}
         colours = resample(image.float(), place, padding="border", **window)
         weights = resample(weights[None], place, padding="zeros", **window).clamp(0, 1)
-        below = _planes(pasted[top:bottom, left:right]).float()
-        mixed = below + weights * (colours.clamp(0, 1) * 255 - below)
-        pasted[top:bottom, left:right] = rearrange(mixed.round().to(torch.uint8), "c h w -> h w c").numpy()
+        for other, (neighbour, its_matrix) in enumerate(faces):
+            reach = _corners(neighbour, its_matrix)
+            if other != number and (reach.max(0) >= corners.min(0)).all() and (corners.max(0) >= reach.min(0)).all():
+                weights = weights * _share(faces[number], faces[other], left=left, top=top, **window)
+        below = _planes(photo[top:bottom, left:right]).float()
+        # shares of overlapping faces sum to one: what each adds is counted from the photograph, not from the last face
+        mixed = _planes(pasted[top:bottom, left:right]) + weights * (colours.clamp(0, 1) * 255 - below)
+        pasted[top:bottom, left:right] = rearrange(
+            mixed.round().clamp(0, 255).to(torch.uint8), "c h w -> h w c"
+        ).numpy()
     return pasted
+
+
+def _corners(image: Float[Tensor, "3 size size"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "4 2"]:
+    low, high = -0.5, image.shape[-1] - 0.5
+    return transform(np.array([(low, low), (high, low), (low, high), (high, high)]), matrix)
+
+
+def _share(crop: Crop, neighbour: Crop, *, left: int, top: int, height: int, width: int) -> Float[Tensor, "1 H W"]:
+    """Gives the share of a crop in pixels that a neighbour's crop reaches too: a place belongs to the nearer face.
+
+    Distances are from the middle of each crop, in half sides of it, so that a small face before a large one keeps its
+    own. Where both are as far, one fades into the other over `_SEAM`.
+    """
+    x = torch.arange(left, left + width, dtype=torch.float32)
+    y = torch.arange(top, top + height, dtype=torch.float32)[:, None]
+    distances = []
+    for image, matrix in (crop, neighbour):
+        back, middle = invert(matrix), (image.shape[-1] - 1) / 2
+        across, down = ((float(a) * x + float(b) * y + float(c) - middle) / (middle + 0.5) for a, b, c in back)
+        distances.append(torch.hypot(across, down))
+    ramp = ((distances[1] - distances[0]) / _SEAM + 0.5).clamp(0, 1)
+    return (ramp * ramp * (3 - 2 * ramp))[None]
 
 
 def soft_mask(size: int, *, margin: float = 0.03, feather: float = 0.14) -> Float[Tensor, "size size"]:

@@ -52,6 +52,8 @@ class RetinaFace:
         self.network = network.to(device).eval().requires_grad_(False)
         self.shorter, self.score, self.overlap = shorter, score, overlap
         self.device = torch.device(device)
+        # of a square tile both sides are the shorter one; the smallest anchor is the narrowest face
+        self.longest, self.smallest = shorter, _SIDES[0][0]
 
     @torch.no_grad()
     def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Face]:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from codeprior.photos.faces.detect import Face
 
 _LONGEST = 1280  # pixels
+_SMALLEST = 16  # narrowest face, pixels of the picture that is searched; the zoo's page says 10
 
 
 class YuNet:
@@ -26,6 +27,7 @@ class YuNet:
     def __init__(self, weights: Path, *, score: float = 0.5):
         import cv2
 
+        self.longest, self.smallest = _LONGEST, _SMALLEST
         self._lock = Lock()  # the network keeps the size of the picture that it was last told
         try:
             self._network: Any = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), score, 0.3)
