@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from codeprior.metrics.accepted import unit_images
 from codeprior.shapes import Image
 
 _WINDOW, _SIGMA = 11, 1.5
@@ -18,15 +19,16 @@ def psnr(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tenso
     """Gives the peak signal-to-noise ratio of each image, `−10 · log10(mean squared error)`.
 
     Args:
-        restored: RGB, unit, [0, 1].
-        clean: RGB, unit, [0, 1], of the same shape.
+        restored: RGB, unit, [0, 1]; or uint8.
+        clean: RGB, unit, [0, 1], or uint8; of the same shape.
         rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
 
     Returns:
         Decibels, float64, one an image; infinite where the images are identical.
 
     Raises:
-        ValueError: The shapes differ or are not `b 3 H W`.
+        TypeError: They are no tensors, or hold integers other than uint8.
+        ValueError: The shapes differ or are not `b 3 H W`, or a picture holds a NaN or values outside [0, 1].
 
     Source: BasicSR's `calculate_psnr` with `crop_border=0, test_y_channel=False`, the protocol of DAEFR's tables.
     """
@@ -38,15 +40,17 @@ def ssim(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tenso
     """Gives the structural similarity of each image: Gaussian window 11×11 of σ 1.5, only where it fits whole.
 
     Args:
-        restored: RGB, unit, [0, 1], at least 11×11 pixels.
-        clean: RGB, unit, [0, 1], of the same shape.
+        restored: RGB, unit, [0, 1], or uint8; at least 11×11 pixels.
+        clean: RGB, unit, [0, 1], or uint8; of the same shape.
         rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
 
     Returns:
         Float64 in [-1, 1], one an image: the mean over window positions and channels.
 
     Raises:
-        ValueError: The shapes differ, are not `b 3 H W`, or the images are smaller than the window.
+        TypeError: They are no tensors, or hold integers other than uint8.
+        ValueError: The shapes differ, are not `b 3 H W`, the images are smaller than the window, or a picture holds a
+            NaN or values outside [0, 1].
 
     Source: Wang et al. 2004 with the constants 0.01² and 0.03²; the same number as BasicSR's `calculate_ssim` and as
         scikit-image with `gaussian_weights=True, use_sample_covariance=False`.
@@ -69,15 +73,16 @@ def colour_error(restored: Image, clean: Image, *, rounding: bool = True) -> Flo
     """Gives how far the mean colour of each image has moved, `mean over channels of |mean(restored) − mean(clean)|`.
 
     Args:
-        restored: RGB, unit, [0, 1].
-        clean: RGB, unit, [0, 1], of the same shape.
+        restored: RGB, unit, [0, 1]; or uint8.
+        clean: RGB, unit, [0, 1], or uint8; of the same shape.
         rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
 
     Returns:
         8-bit levels, float64, one an image; 0 where the mean colours are the same.
 
     Raises:
-        ValueError: The shapes differ or are not `b 3 H W`.
+        TypeError: They are no tensors, or hold integers other than uint8.
+        ValueError: The shapes differ or are not `b 3 H W`, or a picture holds a NaN or values outside [0, 1].
     """
     restored, clean = _prepared("colour_error", restored, clean, rounding)
     return 255 * (restored.mean(dim=(2, 3)) - clean.mean(dim=(2, 3))).abs().mean(dim=1)
@@ -93,16 +98,19 @@ def eight_bit(image: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def _prepared(who: str, restored: Image, clean: Image, rounding: bool) -> tuple[Tensor, Tensor]:
-    if restored.shape != clean.shape or clean.ndim != 4 or clean.shape[1] != 3:
+    shapes = [tuple(getattr(image, "shape", ())) for image in (restored, clean)]
+    if shapes[0] != shapes[1] or len(shapes[1]) != 4 or shapes[1][1] != 3:
         raise ValueError(
-            f"{who}: expected two image batches of one shape b 3 H W, got {tuple(restored.shape)} and "
-            f"{tuple(clean.shape)}; resize the restored image, or add a batch axis with image[None]."
+            f"{who}: expected two image batches of one shape b 3 H W, got {shapes[0]} and {shapes[1]}; "
+            "resize the restored image, or add a batch axis with image[None]."
         )
+    restored = unit_images(who, restored, what="restored images").detach()
+    clean = unit_images(who, clean, what="clean images").detach()
     # rounded as they come, as a file is written: means of pixels often end in a half, which float64 misses
     if rounding:
-        restored, clean = ((image.detach().clamp(0, 1) * 255).round().double() / 255 for image in (restored, clean))
+        restored, clean = ((image.clamp(0, 1) * 255).round().double() / 255 for image in (restored, clean))
     # float64: the variances of SSIM are small differences of large numbers
-    return restored.detach().double(), clean.detach().double()
+    return restored.double(), clean.double()
 
 
 def _windowed(image: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c h w"]:

@@ -104,9 +104,9 @@ def measure_folders(
     waiting: dict[tuple, list[_Work]] = {}
 
     def take(method: str, name: str, entry: Entry) -> None:
-        results.add([name], {method: {column: [value] for column, value in entry.values.items()}})
         if entry.missing:
             results.missing.setdefault(method, {})[name] = entry.missing
+        results.add([name], {method: {column: [value] for column, value in entry.values.items()}})
         if entry.features is not None:
             features[method].append(entry.features)
 

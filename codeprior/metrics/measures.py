@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codeprior.metrics.accepted import unit_images
 from codeprior.metrics.fidelity import colour_error, psnr, ssim
 from codeprior.metrics.identity import FaceEmbedding, identity_angle
 from codeprior.metrics.landmarks import Landmarks, landmark_distance
@@ -31,6 +32,7 @@ class Measure:
     look: Callable[[Image], Any]  # unit images to whatever is compared
     compare: Callable[[Any, Any], Tensor] | None  # restored, clean to b values; None: look gives the values itself
     record: Provenance
+    undefined: str = "gave no number"  # why a value is not a number, for whoever reads the empty cell
 
 
 def psnr_measure() -> Measure:
@@ -65,8 +67,9 @@ def identity_measure(network: FaceEmbedding, *, name: str = "identity") -> Measu
         name: The column's heading.
     """
     return Measure(
-        name=name, unit="rad", higher_is_better=False, look=network, compare=identity_angle, record=network.record
-    )
+        name=name, unit="rad", higher_is_better=False, look=network, compare=identity_angle, record=network.record,
+        undefined="the network gave an embedding of zeros",
+    )  # fmt: skip
 
 
 def landmark_measure(network: Landmarks, *, name: str = "LMD") -> Measure:
@@ -97,7 +100,14 @@ def niqe_measure(statistics: Pristine | None = None) -> Measure:
     """
     statistics = pristine() if statistics is None else statistics
     look = partial(niqe, statistics=statistics)
-    return Measure(name="NIQE", higher_is_better=False, look=look, compare=None, record=statistics.record)
+    return Measure(
+        name="NIQE",
+        higher_is_better=False,
+        look=look,
+        compare=None,
+        record=statistics.record,
+        undefined="fewer than two blocks of the picture hold any detail",
+    )
 
 
 @torch.inference_mode()
@@ -114,6 +124,8 @@ def score(
     Returns:
         Method to column to values, float64, one an image.
     """
+    images = {method: unit_images("score", batch, what=f"images of {method}") for method, batch in images.items()}
+    clean = None if clean is None else unit_images("score", clean, what="clean images")
     found: dict[str, dict[str, Tensor]] = {method: {} for method in images}
     for measure in measures:
         if measure.compare is None:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.metrics.accepted import unit_images
 from codeprior.metrics.provenance import Provenance, checked, checksum
 from codeprior.shapes import Image
 
@@ -73,7 +74,7 @@ def niqe(
     """Gives the naturalness distance of each image; lower is more natural.
 
     Args:
-        images: RGB, unit, [0, 1], at least two blocks large; what exceeds whole blocks is cropped.
+        images: RGB, unit, [0, 1], or uint8; at least two blocks large; what exceeds whole blocks is cropped.
         statistics: Of pristine photographs; those that ship where nothing is given.
         rounding: Whether luma is rounded to 8-bit levels, as BasicSR does.
         block: Side of the blocks, pixels, even; another than 96 gives figures of another kind.
@@ -82,12 +83,15 @@ def niqe(
         Distances, float64, one an image; not a number where an image is constant.
 
     Raises:
-        ValueError: The images hold fewer than two blocks, or the block is odd.
+        TypeError: They are no tensors, or hold integers other than uint8.
+        ValueError: The images hold fewer than two blocks, the block is odd, or a picture holds a NaN or values outside
+            [0, 1].
 
     Source: Mittal et al. 2013, as BasicSR and VQFR compute it, without border cropping.
     """
     if block < 2 or block % 2:
         raise ValueError(f"niqe: expected an even block of at least 2 pixels, got {block}.")
+    images = unit_images("niqe", images)
     rows, columns = (side // block for side in images.shape[-2:])
     if rows * columns < 2:
         raise ValueError(

@@ -15,6 +15,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codeprior.metrics.accepted import unit_images
 from codeprior.metrics.provenance import Provenance, checked, checksum, distribution, packaged_file
 from codeprior.shapes import Image
 
@@ -160,7 +161,9 @@ def perceptual_distance(
         Distances, 0 for identical images.
 
     Raises:
-        ValueError: The shapes differ, or the heads do not fit the feature maps.
+        TypeError: They are no tensors, or hold integers other than uint8.
+        ValueError: The shapes differ, the heads do not fit the feature maps, or a picture holds a NaN or values
+            outside [0, 1].
 
     Source: Zhang et al. 2018; the same number as `lpips` 0.1.4 with its version 0.1 heads.
     """
@@ -169,7 +172,8 @@ def perceptual_distance(
             f"perceptual_distance: expected two image batches of one shape, got {tuple(restored.shape)} and "
             f"{tuple(clean.shape)}."
         )
-    return feature_distance(trunk(restored.float()), trunk(clean.float()), heads=heads)
+    restored, clean = (unit_images("perceptual_distance", images).float() for images in (restored, clean))
+    return feature_distance(trunk(restored), trunk(clean), heads=heads)
 
 
 def feature_distance(

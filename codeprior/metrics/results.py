@@ -55,17 +55,22 @@ class Results:
     truths: int | None = None  # clean images, which the reference divides by; None leaves its means out
 
     def add(self, names: Sequence[str], scores: Mapping[str, Mapping[str, Iterable[float] | Tensor]]) -> None:
-        """Adds what `score` gave for a batch.
+        """Adds what `score` gave for a batch; a value that is not a number is named as missing, with its reason.
 
         Args:
             names: The images of the batch.
             scores: Method to column to values.
         """
+        undefined = {measure.name: measure.undefined for measure in self.measures}
         for method, columns in scores.items():
             rows = self.values.setdefault(method, {})
             for column, values in columns.items():
                 for name, value in zip(names, values, strict=True):
                     rows.setdefault(name, {})[column] = float(value)
+                    if math.isnan(rows[name][column]):
+                        gone = self.missing.setdefault(method, {})
+                        reason = f"{column}: {undefined.get(column, 'gave no number')}"
+                        gone[name] = f"{gone[name]}; {reason}" if name in gone else reason
 
     def images(self) -> list[str]:
         """Gives the images that at least one method has, in order of appearance."""

@@ -63,7 +63,7 @@ def test_distance_is_the_formula_of_its_features():
         def __call__(self, images):
             return [images[:, :2], images[:, :1]]
 
-    first = torch.tensor([3.0, 4, 0]).view(1, 3, 1, 1)
+    first = torch.tensor([0.3, 0.4, 0]).view(1, 3, 1, 1)
     second = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)
     heads = [torch.tensor([2.0, 10]), torch.tensor([7.0])]
     found = perceptual_distance(first, second, trunk=Trunk(), heads=heads)
