@@ -1,6 +1,7 @@
 """The command line: `codeprior COMMAND …`. A command is a module of `codeprior.commands`, imported when it is used."""
 
 import argparse
+import io
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where all was done, 3 where some of it failed, 2 for a wrong call, 130 after an interrupt; other errors raise,
         which ends the process with 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal that cannot show a letter gets its number; a name that is no text must not end the run
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__) if module.name[0] != "_")
     parser = argparse.ArgumentParser(prog="codeprior", description="Codebook priors for image restoration.")
@@ -29,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = import_module(f"codeprior.commands.{name}")
         command.add_arguments(choices.add_parser(name, help=command.HELP, description=command.HELP))
     try:
-        parsed = parser.parse_args(words)
+        parsed, rest = parser.parse_known_args(words)
+        # argparse takes a list of names in one piece; those behind an option belong to it as well
+        if rest and (not hasattr(parsed, "paths") or any(word.startswith("-") for word in rest)):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        if rest:
+            parsed.paths = [*parsed.paths, *rest]
         return import_module(f"codeprior.commands.{parsed.command}").run(parsed)
     except SystemExit as ending:  # argparse has said what is wrong
         return ending.code if isinstance(ending.code, int) else 2

@@ -10,6 +10,7 @@ _EXTRAS = {
     "accelerate": ("accelerate", "dev"),
     "cv2": ("opencv-python-headless", ""),
     "dlib": ("dlib-bin", "eval"),
+    "face_recognition_models": ("face-recognition-models", "eval"),
     "lightning_fabric": ("lightning-fabric", "dev"),
     "lpips": ("lpips", "eval"),
     "matplotlib": ("matplotlib", "eval"),
@@ -41,15 +42,20 @@ def needed(name: str, *, who: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         root = name.split(".")[0]
-        distribution, extra = _EXTRAS.get(root, (root, ""))
-        if root in _EXTRAS:
-            command = (
-                f"pip install 'codeprior[{extra}]'" if extra else f"pip install codeprior, or {distribution} alone"
-            )
-        else:
-            command = f"pip install {distribution}"
+        distribution = _EXTRAS.get(root, (root, ""))[0]
         if isinstance(error, ModuleNotFoundError) and error.name in (root, name):
             what = f"needs the package {distribution}, which is not installed"
         else:
             what = f"needs the package {distribution}, which cannot be imported here ({error})"
-        raise ImportError(f"{who} {what}: {command}.", name=root) from error
+        raise ImportError(f"{who} {what}: {command_for(root, distribution)}.", name=root) from error
+
+
+def command_for(name: str, distribution: str) -> str:
+    """Gives the command that installs a package: through the extra that asks for it, where one does.
+
+    Args:
+        name: The module.
+        distribution: What pip calls it, for modules that no extra brings.
+    """
+    extra = _EXTRAS.get(name, ("", ""))[1]
+    return f"pip install 'codeprior[{extra}]'" if extra else f"pip install {distribution}"

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "codeprior"
 LEVELS = (
-    {"shapes", "images", "extras", "distributed"},
+    {"shapes", "images", "devices", "extras", "distributed"},
     {"kernels", "layers", "degradations"},
     {"encoders", "codebooks", "fusion", "predictors", "decoders", "estimators"},
     {"prior", "losses", "discriminators"},

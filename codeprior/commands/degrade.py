@@ -111,4 +111,4 @@ def _degrade(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]
 
 def _seed(seed: int, name: str) -> int:
     """Follows from the seed and the file's own name, so that other files beside it change nothing."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:7], "little")
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()[:7], "little")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeprior.commands._recipes import recipe
+from codeprior.extras import needed
 from codeprior.shapes import Image
 
 HELP = "Damage and restore a real portrait with the embedded prior, and write a picture and figures."
@@ -135,11 +136,7 @@ def _photo(path: Path | None) -> Any:
         from codeprior.photos import read
 
         return read(path).pixels
-    try:
-        from skimage.data import astronaut
-    except ImportError as error:
-        raise ImportError("the demo's portrait comes with scikit-image: pip install 'codeprior[photos]'.") from error
-    return astronaut()
+    return needed("skimage.data", who="the demo's portrait").astronaut()
 
 
 def _measured(image: Image, clean: Image) -> dict[str, float]:

@@ -86,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any:
     from codeprior.commands._restoring import Worker, bound_memory
+    from codeprior.devices import usable_device
     from codeprior.photos.faces import detector, parser
     from codeprior.photos.restoration import Choices
 
@@ -98,7 +99,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         score=arguments.score,
         smallest=arguments.smallest,
     )
-    _check_device(arguments.device)
+    usable_device("--device", arguments.device)
     if arguments.weights != "small" and not Path(arguments.weights).is_file():
         raise UsageError(
             f"--weights {arguments.weights}: there is no such file; give one that codeprior convert or codeprior.save "
@@ -125,20 +126,6 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         uncertainty=arguments.uncertainty,
         resume=arguments.resume,
     )
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        kind = ""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there:
-        raise UsageError(f"--device {name} is no device; give cpu, cuda, cuda:1 and so on, or mps.")
-    if not there[kind]:
-        raise UsageError(f"--device {name}: there is none here that torch can use; leave it out to run on the CPU.")
 
 
 def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:

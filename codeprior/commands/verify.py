@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codeprior.extras import needed
+
 if TYPE_CHECKING:
     from codeprior.metrics.pictures import FeatureRows
     from codeprior.metrics.verification import FacePair, Verification
@@ -158,8 +160,8 @@ def _write(
     (out / "verification.md").write_text(table, encoding="utf-8")
     try:
         _plot(out / "roc.png", judged)
-    except ImportError:
-        print("codeprior verify: no roc.png: pip install matplotlib", file=sys.stderr)
+    except ImportError as error:
+        print(f"codeprior verify: {error}", file=sys.stderr)
     if not arguments.quiet:
         print(table)
 
@@ -200,13 +202,11 @@ def _table(figures: dict[str, dict[str, float]], settings: dict[str, Any]) -> st
 
 
 def _plot(path: Path, judged: "dict[str, Verification]") -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    backend = needed("matplotlib.backends.backend_agg", who="the plot roc.png")
+    figure = needed("matplotlib.figure", who="the plot roc.png").Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     for label, found in judged.items():
         axes.plot(found.false_accepts, found.true_accepts, drawstyle="steps-post", label=f"{label} ({found.area:.4f})")
     axes.set(xlabel="false accepts", ylabel="true accepts", xlim=(0, 1), ylim=(0, 1.01), title="ROC (area)")
     axes.legend(loc="lower right")
-    FigureCanvasAgg(figure).print_png(path)
+    backend.FigureCanvasAgg(figure).print_png(path)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from codeprior.extras import needed
+
 from ._kernels import NEGLIGIBLE, gaussian_taps, is_separable, kernel_matrix
 from ._pixels import pixels_from_planes
 from ._resize import resize_pixels
@@ -33,7 +35,7 @@ def blurred_and_reduced(planes: np.ndarray, blur: Values, height: int, width: in
     if height * width * blocks * _DIRECT < planes.shape[1] * planes.shape[2] * _DENSE:
         image = _native.padded_planes(planes, scale, size // 2)
         return _native.reduce_directly(image, kernel, *between)
-    import cv2
+    cv2 = needed("cv2", who="a preset on the CPU")
 
     pixels = cv2.filter2D(pixels_from_planes(planes), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     return resize_pixels(pixels, height, width, "bilinear", "cv2")

@@ -9,14 +9,12 @@ nowhere else. The functions compile on first use and stay compiled on disk.
 # pyright: reportCallIssue=false
 
 import numpy as np
-from numba import njit
 
+from ._jit import exact
 from ._vector import fused_product, weighted_rows, window_pairs
 
-_exact = njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_exact
+@exact
 def _reflect(place, size):
     """Reflect-101, repeated until inside."""
     if size == 1:
@@ -26,7 +24,7 @@ def _reflect(place, size):
     return period - place if place >= size else place
 
 
-@_exact
+@exact
 def padded_planes(planes, scale, half):
     """Gives planes as unit floats with reflect-101 columns on both sides, and room for vectors to run over.
 
@@ -57,7 +55,7 @@ _row_pairs = weighted_rows(4)
 _ROWS = 8  # output rows done together, so that what is between the passes stays in the cache
 
 
-@_exact
+@exact
 def _starts(first, taps, half, size, pitch):
     """Gives where each row that a kernel reads begins: `taps` of them from each first row on."""
     starts = np.empty(first.size * taps, np.int64)
@@ -67,7 +65,7 @@ def _starts(first, taps, half, size, pitch):
     return starts
 
 
-@_exact
+@exact
 def reduce_separably(image, width, taps_y, taps_x, rows, part_y, columns, part_x):
     """Gives the blurred and reduced image for a kernel that is an outer product, rounded where OpenCV rounds.
 
@@ -112,13 +110,13 @@ def reduce_separably(image, width, taps_y, taps_x, rows, part_y, columns, part_x
     return result
 
 
-@_exact
+@exact
 def _between(a, b, way):
     """One fused multiply-add, as `cv2.resize` has it."""
     return fused_product(way, b - a, a)
 
 
-@_exact
+@exact
 def reduce_directly(image, kernel, rows, part_y, columns, part_x):
     """Gives the blurred and reduced image for any kernel, summing it where it is read.
 
@@ -175,7 +173,7 @@ def reduce_directly(image, kernel, rows, part_y, columns, part_x):
     return result
 
 
-@_exact
+@exact
 def place_between(source, target):
     """Gives, for each of `target` places, the first of the two source places around it and the way to the second.
 
@@ -197,7 +195,7 @@ def place_between(source, target):
     return first, part
 
 
-@_exact
+@exact
 def twice_rounded(source, target):
     """Gives the columns in which OpenCV rounds product and sum apart, in green and blue, when it enlarges.
 
@@ -218,7 +216,7 @@ def twice_rounded(source, target):
     return result
 
 
-@_exact
+@exact
 def enlarge_levels(pixels, height, width, rounded):
     """Gives pixels resized bilinearly, as planes of 8-bit levels.
 

@@ -1,8 +1,8 @@
 """Compiled noise for the CPU, the numbers of `_normal` and `_poisson` without the arrays between."""
 
 import numpy as np
-from numba import njit
 
+from ._jit import exact
 from ._normal import PIECES
 
 _SHIFT = np.uint32(23 - PIECES)
@@ -11,10 +11,8 @@ _REST = np.uint32((1 << (23 - PIECES)) - 1)
 _UNIT = np.float32(2.0 ** (PIECES - 23))
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-_exact = njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_exact
+@exact
 def add_normal(pixels, key, sigma, grey, values, slopes):
     """Gives noisy pixels clipped to [0, 1]: the same numbers as `_normal.normals`, without the arrays between."""
     height, width, channels = pixels.shape
@@ -41,14 +39,14 @@ def add_normal(pixels, key, sigma, grey, values, slopes):
     return result
 
 
-@_exact
+@exact
 def _mixed(state):
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
 
 
-@_exact
+@exact
 def poisson_counts(whole, key, table, counts):
     """Fills in the Poisson counts of 8-bit pixels, `h w c`: the smallest whose cumulative chance is above 32 bits."""
     height, width, channels = whole.shape

@@ -1,12 +1,11 @@
 """Compiled ways between planes and pixels, 8-bit levels and unit floats, in one pass each."""
 
 import numpy as np
-from numba import njit
 
-_exact = njit(cache=True, nogil=True, error_model="numpy")
+from ._jit import exact
 
 
-@_exact
+@exact
 def unit_planes(planes):
     """Gives 8-bit planes as unit floats."""
     result = np.empty(planes.shape, np.float32)
@@ -16,7 +15,7 @@ def unit_planes(planes):
     return result
 
 
-@_exact
+@exact
 def unit_pixels(planes):
     """Gives 8-bit planes, `3 H W`, as unit pixels, `H W 3`."""
     channels, height, width = planes.shape
@@ -30,7 +29,7 @@ def unit_pixels(planes):
     return result
 
 
-@_exact
+@exact
 def levels_reversed(pixels):
     """Gives unit pixels, `H W 3`, as 8-bit levels with the channels the other way round, rounded half to even."""
     height, width, channels = pixels.shape
@@ -43,7 +42,7 @@ def levels_reversed(pixels):
     return result
 
 
-@_exact
+@exact
 def unit_reversed(levels):
     """Gives 8-bit levels, `H W 3`, as unit floats with the channels the other way round."""
     height, width, channels = levels.shape

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codeprior.extras import needed
+
 from ._canvas import Canvas
 from ._draws import Draws
 from ._kernels import DEFOCUS, GAUSSIAN, GENERALISED, MOTION, PLATEAU, SINC, kernel_matrix
@@ -39,7 +41,7 @@ class Blur(Op):
         reject(self, (kind > PLATEAU) & ~(values["shape"] > 0), "expected a cut-off, length or radius above 0.")
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        import cv2
+        cv2 = needed("cv2", who="a strict blur on the CPU")
 
         return cv2.filter2D(image, -1, kernel_matrix(values), borderType=cv2.BORDER_REFLECT_101)
 

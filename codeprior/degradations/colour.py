@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from codeprior.extras import needed
+
 from . import _jitter
 from ._canvas import Canvas
 from ._draws import Draws
@@ -87,7 +89,7 @@ class Grey(Op):
         return {}
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        import cv2
+        cv2 = needed("cv2", who="Grey on the CPU")
 
         return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from codeprior.extras import needed
+
 from ._canvas import Canvas
 from ._draws import Draws
 from ._run import Mode
@@ -47,7 +49,7 @@ class Jpeg(Op):
         reject(self, (quality < 1) | (quality > 100), "expected a quality from 1 to 100.")
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        import cv2
+        cv2 = needed("cv2", who="Jpeg on the CPU")
 
         from ._native_pixels import levels_reversed, unit_reversed
 
@@ -62,13 +64,13 @@ class Jpeg(Op):
 
 def jpeg_levels(image: np.ndarray, quality: int) -> np.ndarray:
     """Gives 8-bit RGB pixels, `H W 3`, through libjpeg and back."""
-    import cv2
+    cv2 = needed("cv2", who="Jpeg on the CPU")
 
     code = _encoded(np.ascontiguousarray(image[..., ::-1]), quality)
     return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1]
 
 
 def _encoded(blue_first: np.ndarray, quality: int) -> np.ndarray:
-    import cv2
+    cv2 = needed("cv2", who="Jpeg on the CPU")
 
     return cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

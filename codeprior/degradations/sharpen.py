@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from codeprior.extras import needed
+
 from ._canvas import Canvas
 from ._draws import Draws
 from ._kernels import gaussian_taps
@@ -43,7 +45,7 @@ class Unsharp(Op):
         return gaussian_taps(self.size, 0.3 * ((self.size - 1) * 0.5 - 1) + 0.8)
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        import cv2
+        cv2 = needed("cv2", who="sharpening on the CPU")
 
         taps = self._taps()
         difference = image - cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
@@ -86,7 +88,7 @@ class BrushStrokes(Op):
 
     def _painted(self, key: int, height: int, width: int) -> np.ndarray:
         """Gives 1 under a stroke and 0 elsewhere, `height width`, float32."""
-        import cv2
+        cv2 = needed("cv2", who="sharpening on the CPU")
 
         draws = Draws(np.array([key], np.int64).view(np.uint64))
         side = min(height, width)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from codeprior.extras import needed
+from codeprior.images import check_image
 from codeprior.layers import configured
 from codeprior.shapes import Image, Latent
 
@@ -44,15 +46,23 @@ class TimmEncoder(nn.Module):
         image_size: int | None = None,
     ):
         super().__init__()
-        import timm
-
+        timm = needed("timm", who="TimmEncoder")
         self.dim = dim
         self.stride = stride
         if not timm.is_model(backbone.split(".")[0]):
             near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "timm.list_models() lists them"
             raise ValueError(f"TimmEncoder: timm {timm.__version__} has no model {backbone!r}; near it: {near}.")
         size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-        self.backbone = timm.create_model(backbone, pretrained=pretrained, features_only=True, **size)
+        try:
+            self.backbone = timm.create_model(backbone, pretrained=pretrained, features_only=True, **size)
+        except Exception as error:
+            if not pretrained:
+                raise
+            # whichever of its libraries failed to fetch them: they share no class of error
+            raise RuntimeError(
+                f"TimmEncoder: timm could not fetch the weights of {backbone} ({type(error).__name__}); set "
+                "pretrained=False and load a file afterwards, or fetch them once where there is a network."
+            ) from error
         strides = self.backbone.feature_info.reduction()
         if stride not in strides:
             raise ValueError(
@@ -79,8 +89,10 @@ class TimmEncoder(nn.Module):
             `b d h w` with `h = H / stride`.
 
         Raises:
-            ValueError: A side is not a multiple of `stride`.
+            TypeError: The image is of another type than the weights.
+            ValueError: A side is not a multiple of `stride`, or the image is not `b 3 H W`.
         """
+        check_image("TimmEncoder", image, self)
         if image.shape[-2] % self.stride or image.shape[-1] % self.stride:
             raise ValueError(
                 f"TimmEncoder: expected sides that are multiples of {self.stride}, got "

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.images import check_image
 from codeprior.layers import (
     AttentionBlock,
     Downsample,
@@ -103,8 +104,11 @@ class VQGANEncoder(nn.Module):
             `b d h w` with `h = H / stride`.
 
         Raises:
-            ValueError: A side is not a multiple of `stride`, or a tap names a place that is not there.
+            TypeError: The image is of another type than the weights.
+            ValueError: A side is not a multiple of `stride`, the image is not `b 3 H W`, or a tap names a place that is
+                not there.
         """
+        check_image("VQGANEncoder", image, self)
         if image.shape[-2] % self.stride or image.shape[-1] % self.stride:
             raise ValueError(
                 f"VQGANEncoder: expected sides that are multiples of {self.stride}, got "

@@ -33,3 +33,11 @@ def check_width(op: str, latent: Tensor, width: int) -> None:
             f"{op}: expected latent (n, {width}), (b, t, {width}) or (b, {width}, h, w) for codes of width {width}, "
             f"got {tuple(latent.shape)}."
         )
+
+
+def check_floating(op: str, **tensors: Tensor) -> None:
+    """Raises a TypeError where an argument is no tensor of floating-point numbers."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{op}: expected {name} as a tensor of floating-point numbers, got {found}.")

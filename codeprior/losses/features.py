@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codeprior.extras import needed
+
 MOBILENET_V2_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
 """The torchvision file `mobilenet_v2-b0353104.pth`."""
 
@@ -156,8 +158,7 @@ class TimmFeatures(nn.Module):
         self, name: str, *, layers: Sequence[int] | None = None, pretrained: bool = True, checkpoint: str = ""
     ):
         super().__init__()
-        import timm
-
+        timm = needed("timm", who=f"the features of timm:{name}")
         body: Any = timm.create_model(
             name, pretrained=pretrained and not checkpoint, checkpoint_path=checkpoint, features_only=True,
             out_indices=None if layers is None else tuple(layers),
@@ -191,21 +192,24 @@ def feature_network(
     Raises:
         ValueError: Unknown name, or a file that is not what it should be.
     """
+    check_network_name("feature_network", name)
     if name.startswith("timm:"):
         source = {"random": "", "pretrained": ""}.get(str(weights), str(weights))
         return TimmFeatures(name[5:], layers=layers, pretrained=str(weights) == "pretrained", checkpoint=source)
     if name in _CONVOLUTIONS:
         network = VGGFeatures(name, layers=layers)
-    elif name == "mobilenet_v2":
+    else:
         network = MobileNetFeatures() if layers is None else MobileNetFeatures(layers=layers)
         sha256 = sha256 or MOBILENET_V2_SHA256
-    else:
-        raise ValueError(
-            f"feature_network: expected {', '.join(_CONVOLUTIONS)}, mobilenet_v2 or timm:NAME, got {name!r}."
-        )
     if str(weights) != "random":
         network.load_torchvision(read_weights(weights, sha256=sha256))
     return network
+
+
+def check_network_name(who: str, name: str) -> None:
+    """Raises a ValueError where no feature network has this name."""
+    if name not in (*_CONVOLUTIONS, "mobilenet_v2") and not name.startswith("timm:"):
+        raise ValueError(f"{who}: expected {', '.join(_CONVOLUTIONS)}, mobilenet_v2 or timm:NAME, got {name!r}.")
 
 
 def read_weights(path: str | Path, *, sha256: str | None = None) -> dict[str, Tensor]:

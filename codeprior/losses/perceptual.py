@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from codeprior.losses.features import feature_network, read_weights
+from codeprior.losses.features import check_network_name, feature_network, read_weights
 from codeprior.shapes import Image
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -62,6 +62,7 @@ class PerceptualLoss(nn.Module):
     ):
         super().__init__()
         if isinstance(backbone, str):
+            check_network_name("PerceptualLoss", backbone)
             if weights is None:
                 raise ValueError(
                     f"PerceptualLoss: {backbone!r} needs weights=: the path of its file, 'pretrained' for timm, or "
@@ -89,7 +90,15 @@ class PerceptualLoss(nn.Module):
         Args:
             image: `b 3 H W`, RGB, signed; the gradient flows to it.
             target: `b 3 H W`, RGB, signed.
+
+        Raises:
+            ValueError: The shapes differ.
         """
+        if image.shape != target.shape:
+            raise ValueError(
+                f"PerceptualLoss: expected image and target of one shape, got {tuple(image.shape)} and "
+                f"{tuple(target.shape)}; resize one of them."
+            )
         return self.compare(self.features(image), self.features(target)).mean()
 
     def features(self, image: Image) -> list[Tensor]:

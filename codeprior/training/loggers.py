@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image as Pillow
 
+from codeprior.extras import needed
+
 
 class Logger(Protocol):
     """Somewhere figures and pictures go."""
@@ -35,6 +37,7 @@ class TensorBoardLogger:
     """
 
     def __init__(self, folder: str | Path):
+        needed("tensorboard", who="TensorBoardLogger")
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._writer = SummaryWriter(str(folder))
@@ -66,8 +69,7 @@ class TrackioLogger:
     """
 
     def __init__(self, project: str, *, name: str, config: Mapping[str, Any] | None = None):
-        import trackio  # pyright: ignore[reportMissingImports]
-
+        trackio = needed("trackio", who="TrackioLogger")
         self._trackio = trackio
         trackio.init(project=project, name=name, config=dict(config or {}), resume="allow")
 

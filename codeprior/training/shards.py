@@ -176,8 +176,8 @@ def index_shards(folder: str | Path, *, square: bool = True) -> dict[str, str]:
 
 
 def _members(path: Path, square: bool) -> Iterator[Member | tuple[str, str]]:
-    from codeprior.photos.containers import kind
     from codeprior.photos.files import PhotoError
+    from codeprior.photos.formats import kind
 
     try:
         with tarfile.open(path, mode="r:") as tar:
@@ -186,7 +186,7 @@ def _members(path: Path, square: bool) -> Iterator[Member | tuple[str, str]]:
                 if file is None:
                     continue
                 content = file.read()
-                if kind(content[:64]) is None:
+                if not kind(content[:512]).picture:
                     continue  # captions and labels travel beside the images
                 try:
                     one = described(header.name, content, square=square)

@@ -23,6 +23,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from codeprior.devices import usable_device
 from codeprior.layers.configured import build
 
 # rooms whose configured classes a file may name; recipes join by being imported before `load`
@@ -81,12 +82,13 @@ def load(
 
     Raises:
         FileNotFoundError: Nothing is there.
-        ValueError: It is not such a file, is damaged, names an unknown class, or does not fit the module it names.
+        ValueError: It is not such a file, is damaged, names an unknown class, or does not fit the module it names; or
+            the device is not there.
 
     Note:
         Classes of a recipe are known once that recipe is imported: `import codeprior.recipes.daefr`.
     """
-    path = Path(path)
+    path, device = Path(path), usable_device("load: device", device)
     header, tensors = _read(path)
     if "codeprior.config" not in header:
         raise ValueError(

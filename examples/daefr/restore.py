@@ -32,7 +32,14 @@ def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batc
 
     from .model import DAEFR, SingleEncoder
 
-    path = Path(__file__).parent / "weights" / f"daefr_{name}.safetensors" if name == "small" else Path(name)
+    folder = Path(__file__).parent / "weights"
+    path = folder / f"daefr_{name}.safetensors" if name == "small" else Path(name)
+    if not path.exists():
+        there = ", ".join(sorted(file.stem.removeprefix("daefr_") for file in folder.glob("daefr_*.safetensors")))
+        raise FileNotFoundError(
+            f"load: there is no file {path}, and no embedded prior of that name; embedded are: {there}. Weights are "
+            "not downloaded here."
+        )
     model = load_module(path, device=device)
     # not by class: the same files are two packages, `examples` and `codeprior.recipes`
     if type(model).__name__ not in (DAEFR.__name__, SingleEncoder.__name__):

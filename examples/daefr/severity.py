@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from codeprior import __version__, metrics
+from codeprior.extras import needed
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.provenance import distribution
 from codeprior.metrics.tables import Table, markdown, source
@@ -43,11 +44,10 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    backend = needed("matplotlib.backends.backend_agg", who="the plot of severities")
     measures = next(iter(results.values())).measures
-    figure = Figure(figsize=(3.4 * len(sweeps), 2.4 * len(measures)), layout="constrained")
+    figures = needed("matplotlib.figure", who="the plot of severities")
+    figure = figures.Figure(figsize=(3.4 * len(sweeps), 2.4 * len(measures)), layout="constrained")
     panels = figure.subplots(len(measures), len(sweeps), squeeze=False, sharex="col", sharey="row")
     found = {key: result.summaries() for key, result in results.items()}
     for row, measure in enumerate(measures):
@@ -70,7 +70,7 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
     for column, sweep in enumerate(sweeps):
         panels[-1][column].set_xlabel(f"{sweep.name} ({sweep.unit})")
     panels[0][0].legend(fontsize="small")
-    FigureCanvasAgg(figure).print_png(path)
+    backend.FigureCanvasAgg(figure).print_png(path)
 
 
 def _run(options: argparse.Namespace) -> int:

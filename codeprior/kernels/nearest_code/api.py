@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from codeprior.kernels._layout import as_rows, check_width, like_grid, like_latent
+from codeprior.kernels._layout import as_rows, check_floating, check_width, like_grid, like_latent
 from codeprior.kernels.nearest_code import fused, ops
 from codeprior.kernels.nearest_code.choices import choose_lookup
 
@@ -40,6 +40,7 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
             that is not finite is never chosen before another.
 
     Raises:
+        TypeError: Latent or codebook hold integers, or are no tensors.
         ValueError: The shapes do not fit, the codebook is empty, or the mode is unknown.
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
@@ -67,6 +68,7 @@ def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: s
         counts: `(k,)`, int64.
 
     Raises:
+        TypeError: Latent or codebook hold integers, or are no tensors.
         ValueError: The shapes do not fit, the codebook is empty, or the mode is unknown.
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
@@ -79,6 +81,7 @@ def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: s
 def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: str) -> str:
     if mode not in ("exact", "fast"):
         raise ValueError(f"{op}: expected mode 'exact' or 'fast', got {mode!r}.")
+    check_floating(op, latent=latent, codebook=codebook)
     if codebook.ndim != 2 or 0 in codebook.shape:
         raise ValueError(f"{op}: expected a codebook (k, d) that is not empty, got {tuple(codebook.shape)}.")
     check_width(op, latent, codebook.shape[1])

@@ -36,7 +36,8 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     step = max(_ROWS, _PANEL // rows.shape[2])
     for image in range(len(rows)):
         for start in range(0, rows.shape[1], step):
-            _search(*(tensor[image, start : start + step] for tensor in (rows, indices, doubtful)), table, exact)
+            panel, found, unsure = (tensor[image, start : start + step] for tensor in (rows, indices, doubtful))
+            _search(panel, found, unsure, table=table, exact=exact)
     settle(rows, codebook, indices, doubtful=doubtful)
     return indices
 
@@ -58,7 +59,7 @@ class _Table:
         return (self.codebook[first : first + _CODES] - self.centre).float()
 
 
-def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, table: _Table, exact: bool) -> None:
+def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, exact: bool) -> None:
     centred = (panel - table.centre).float()
     low = torch.full((len(panel),), torch.inf, device=panel.device)
     after = low.clone()

@@ -10,7 +10,7 @@ from torch.library import triton_op, wrap_triton
 
 from codeprior.kernels._choose import Reasons, choose, constant_while_tracing
 from codeprior.kernels._device import why_not_triton
-from codeprior.kernels._layout import as_rows, check_width
+from codeprior.kernels._layout import as_rows, check_floating, check_width
 from codeprior.kernels.nearest_code.api import nearest_code
 
 
@@ -29,11 +29,13 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
         int64 indices in [0, k), `(n, m)`, `(b, t, m)` or `(b, m, h, w)`.
 
     Raises:
+        TypeError: Latent or codebooks hold integers, or are no tensors.
         ValueError: The shapes do not fit.
         ImplUnavailable: The implementation asked for by name cannot run here.
 
     Source: Zeghidour et al. 2021 (SoundStream), algorithm 1.
     """
+    check_floating("residual_code", latent=latent, codebooks=codebooks)
     if codebooks.ndim != 3 or 0 in codebooks.shape:
         raise ValueError(f"residual_code: expected codebooks (m, k, d), not empty, got {tuple(codebooks.shape)}.")
     if mode not in ("exact", "fast"):

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.extras import needed
 from codeprior.photos.faces._bisenet import BiSeNet
 
 Parser = Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]]
@@ -100,10 +101,7 @@ def parser(weights: str | Path, *, device: str = "cpu") -> FaceParser:
 
 
 def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ImportError("parser: an ONNX file needs the package onnxruntime: pip install onnxruntime.") from error
+    onnxruntime = needed("onnxruntime", who="parser: an ONNX file")
     try:
         session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own types, by the kind of damage

@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from codeprior.extras import needed
 from codeprior.photos.faces._boxes import distinct
 from codeprior.photos.faces._retinaface import RetinaFaceNetwork
 from codeprior.photos.faces.detect import Face
@@ -65,7 +66,7 @@ class RetinaFace:
         Returns:
             Faces in the photograph's pixels, best score first; none is an empty list.
         """
-        import cv2
+        cv2 = needed("cv2", who="detector 'retinaface'")
 
         scale = max(1.0, min(photo.shape[:2]) / self.shorter)
         height, width = (max(1, int(side / scale)) for side in photo.shape[:2])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from codeprior.extras import needed
 from codeprior.photos.faces.detect import Face
 
 _LONGEST = 1280  # pixels
@@ -25,7 +26,7 @@ class YuNet:
     """
 
     def __init__(self, weights: Path, *, score: float = 0.5):
-        import cv2
+        cv2 = needed("cv2", who="detector 'yunet'")
 
         self.longest, self.smallest = _LONGEST, _SMALLEST
         self._lock = Lock()  # the network keeps the size of the picture that it was last told
@@ -43,7 +44,7 @@ class YuNet:
         Returns:
             Faces in the photograph's pixels, best score first; none is an empty list.
         """
-        import cv2
+        cv2 = needed("cv2", who="detector 'yunet'")
 
         height, width = photo.shape[:2]
         scale = min(1.0, _LONGEST / max(height, width))

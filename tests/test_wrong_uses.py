@@ -1,0 +1,182 @@
+"""What people try in a notebook and get wrong is answered in this library's words, with the way out."""
+
+import builtins
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import codeprior as cp
+from codeprior import extras
+from codeprior.__main__ import main
+from codeprior.devices import usable_device
+from codeprior.images import to_signed, to_unit
+from codeprior.kernels import lookup, nearest_code, residual_code
+from codeprior.losses import PerceptualLoss
+
+
+def test_crossing_twice_and_levels_are_refused():
+    unit = torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"to_signed: expected an image in \[0, 1\], got .* -.*signed already"):
+        to_signed(to_signed(unit))
+    with pytest.raises(ValueError, match="divide 8-bit levels by 255"):
+        to_signed(unit * 255)
+    # a resize overshoots, and decoders do; NaN is left for whoever looks for it
+    assert torch.equal(to_signed(unit * 1.4 - 0.2), (unit * 1.4 - 0.2) * 2 - 1)
+    assert to_signed(torch.full((1,), torch.nan)).isnan().all()
+
+
+def test_crossing_can_be_compiled_and_exported():
+    def forward(image):
+        return to_signed(image) + 1
+
+    class Crossing(torch.nn.Module):
+        def forward(self, image):
+            return to_signed(image)
+
+    image = torch.rand(1, 3, 4, 4)
+    explained = torch.compile(forward, fullgraph=True, backend="eager")
+    assert torch.equal(explained(image), forward(image))
+    assert torch.equal(torch.export.export(Crossing(), (image,)).module()(image), to_signed(image))
+
+
+@pytest.mark.parametrize("cross", [to_signed, to_unit])
+def test_arrays_are_told_how_to_become_tensors(cross):
+    with pytest.raises(TypeError, match=r"expected a tensor, got ndarray; torch.from_numpy\(array\) / 255"):
+        cross(np.zeros((3, 4, 4), np.float32))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return cp.VQGANEncoder(8, channels=32, multipliers=(1, 1), blocks=1, attention=())
+
+
+def test_images_that_an_encoder_cannot_take_are_refused(encoder):
+    with pytest.raises(TypeError, match="its weights are torch.float32, the image torch.float16; convert"):
+        encoder(torch.zeros(1, 3, 16, 16).half())
+    with pytest.raises(ValueError, match=r"expected images b 3 H W, got \(3, 16, 16\); add a batch axis"):
+        encoder(torch.zeros(3, 16, 16))
+    with pytest.raises(ValueError, match=r"got \(1, 1, 16, 16\).*repeat a grey image three times"):
+        encoder(torch.zeros(1, 1, 16, 16))
+    with pytest.raises(TypeError, match="expected a tensor, got ndarray"):
+        encoder(np.zeros((1, 3, 16, 16), np.float32))
+    with pytest.raises(ValueError, match="its weights are on cpu, the image on meta"):
+        encoder(torch.zeros(1, 3, 16, 16, device="meta"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert encoder(torch.zeros(1, 3, 16, 16, dtype=torch.bfloat16)).shape[0] == 1
+
+
+@pytest.mark.parametrize("op", [nearest_code, lookup], ids=["nearest_code", "lookup"])
+def test_integer_latents_are_refused_by_type(op):
+    with pytest.raises(TypeError, match="expected latent as a tensor of floating-point numbers, got torch.int64"):
+        op(torch.zeros(2, 4, dtype=torch.int64), torch.zeros(3, 4))
+    with pytest.raises(TypeError, match="expected codebook as a tensor of floating-point numbers, got ndarray"):
+        op(torch.zeros(2, 4), np.zeros((3, 4)))
+    with pytest.raises(TypeError, match="residual_code: expected latent as .* got torch.int64"):
+        residual_code(torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 3, 4))
+
+
+def test_a_perceptual_loss_of_two_sizes_is_refused():
+    loss = PerceptualLoss("mobilenet_v2", weights="random")
+    with pytest.raises(ValueError, match=r"one shape, got \(1, 3, 64, 64\) and \(1, 3, 32, 32\); resize one"):
+        loss(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 32, 32))
+
+
+def test_an_unknown_network_is_named_before_its_weights_are_asked_for():
+    with pytest.raises(ValueError, match=r"PerceptualLoss: expected .*mobilenet_v2 or timm:NAME, got 'mobilenet'"):
+        PerceptualLoss("mobilenet")
+
+
+def test_an_unknown_embedded_prior_lists_those_that_are_there():
+    from codeprior.recipes.daefr import load
+
+    with pytest.raises(FileNotFoundError, match=r"no embedded prior of that name; embedded are: small\."):
+        load("large")
+
+
+def test_a_device_that_is_not_here_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    from codeprior.recipes.daefr import load
+
+    with pytest.raises(ValueError, match="load: device cuda: there is none here that torch can use"):
+        load("small", device="cuda")
+    with pytest.raises(ValueError, match="--device gpu is no device; give cpu, cuda"):
+        usable_device("--device", "gpu")
+    assert usable_device("x", "cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert usable_device("x", "cuda:1").index == 1
+    with pytest.raises(ValueError, match="there are 2 here, counted from cuda:0"):
+        usable_device("x", "cuda:2")
+
+
+PACKAGES = {
+    "cv2": (lambda: importlib.import_module("codeprior.degradations.compression").jpeg_levels(
+        np.zeros((8, 8, 3), np.uint8), 50), "pip install opencv-python-headless"),
+    "timm": (lambda: cp.TimmEncoder("resnet18", 8), "pip install timm"),
+    "tensorboard": (lambda: importlib.import_module("codeprior.training.loggers").TensorBoardLogger("nowhere"),
+                    r"pip install 'codeprior\[train\]'"),
+    "dlib": (lambda: importlib.import_module("codeprior.metrics").DlibLandmarks(), r"pip install 'codeprior\[eval\]'"),
+    "skimage": (lambda: importlib.import_module("codeprior.commands.demo")._photo(None),
+                r"pip install 'codeprior\[photos\]'"),
+    "matplotlib": (lambda: importlib.import_module("codeprior.commands.verify")._plot(None, {}),
+                   r"pip install 'codeprior\[eval\]'"),
+    "numba": (lambda: importlib.reload(importlib.import_module("codeprior.degradations._jit")), "pip install numba"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_missing_package_names_the_command_that_brings_it(package, monkeypatch):
+    use, command = PACKAGES[package]
+    plain = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name.split(".")[0] == package:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        return plain(name, *rest, **more)
+
+    importlib.import_module("codeprior.degradations._jit")
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=f"needs the package .*, which .*: {command}"):
+        use()
+
+
+def test_lpips_heads_without_the_package_name_the_extra(monkeypatch):
+    from codeprior.metrics import WeightsMissing, lpips_heads
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(WeightsMissing, match=r"lpips: .*is not installed; pip install 'codeprior\[eval\]'"):
+        lpips_heads()
+
+
+def test_a_package_that_breaks_while_it_is_imported_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "broken_package.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImportError, match=r"me needs the package broken_package, which cannot be imported .*libGL"):
+        extras.needed("broken_package", who="me")
+
+
+def test_weights_that_timm_cannot_fetch_are_explained(monkeypatch):
+    import timm
+
+    def offline(name, *, pretrained, **rest):
+        if pretrained:
+            raise OSError("Max retries exceeded")
+        return made(name, pretrained=False, **rest)
+
+    made = timm.create_model
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(RuntimeError, match=r"could not fetch the weights of resnet18 \(OSError\); set"):
+        cp.TimmEncoder("resnet18", 8, pretrained=True)
+
+
+def test_the_output_may_stand_behind_an_option(tmp_path, capsys):
+    assert main(["restore", str(tmp_path / "a.png"), "--batch", "0", str(tmp_path / "out")]) == 2
+    assert "--batch must be at least 1" in capsys.readouterr().err
+    assert main(["restore", str(tmp_path / "a.png"), "--batch", "1", str(tmp_path / "out"), "--nothing"]) == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
