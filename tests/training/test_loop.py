@@ -6,9 +6,11 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 from codeprior.training import Checkpoints, Stopped, train
+from codeprior.training.checkpoint import read_manifest
 from tests.training.toy import Toy, digest, stream, write_faces
 
 RUN = {"steps": 12, "save_every": 4, "log_every": 3, "preview_every": 6, "progress": False}
@@ -43,6 +45,46 @@ def test_a_run_that_breaks_off_ends_with_the_same_bits(tmp_path, at):
     logs = [_metrics(tmp_path / name / "log.jsonl") for name in ("whole", "run")]
     assert logs[0] == logs[1]
     assert [line["step"] for line in logs[0]] == [3, 6, 9, 12]
+
+
+def test_validation_changes_no_bit_and_its_figure_chooses_the_checkpoints_that_stay(tmp_path):
+    data, end = whole(tmp_path)
+    figures = iter([{"score": 3.0}, {"score": 1.0}, {"score": 2.0}, {"score": 5.0}])
+    called = []
+
+    def validate():
+        called.append(float(torch.rand(())))  # what it draws, it does not take from the run
+        return next(figures)
+
+    stage, run = Toy(), RUN | {"save_every": 3}
+    train(
+        stage,
+        data,
+        folder=tmp_path / "run",
+        validate=validate,
+        validate_every=3,
+        best=1,
+        best_by="score",
+        keep=1,
+        **run,
+    )
+    assert digest(stage.net) == end and len(called) == 4
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["validation_score"] for line in lines if line.get("event") == "validation"] == [3.0, 1.0, 2.0, 5.0]
+    # the newest, and the one with the lowest score
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [6, 12]
+
+
+def test_a_checkpoint_between_two_validations_has_no_score(tmp_path):
+    data = stream(write_faces(tmp_path / "faces"))
+    run = RUN | {"save_every": 2}
+    train(
+        Toy(), data, folder=tmp_path / "run", validate=lambda: {"score": 0.0}, validate_every=4, best_by="score",
+        keep=9, **run,
+    )  # fmt: skip
+    places = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
+    scores = {int(place.name[-2:]): read_manifest(place)["score"] for place in places}
+    assert scores == {0: None, 2: None, 4: 0.0, 6: None, 8: 0.0, 10: None, 12: 0.0}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
