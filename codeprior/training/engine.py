@@ -19,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from codeprior import distributed
 
 Precision = Literal["float32", "bfloat16"]
+BOTH_DEVICES = "cpu:gloo,cuda:nccl"
+"""The backends of a process group on GPUs; NCCL alone serves no tensor of the CPU."""
 
 
 class Engine(Protocol):
@@ -157,19 +159,39 @@ def started(*, timeout: timedelta = timedelta(minutes=10)) -> Iterator[torch.dev
 
     Yields:
         This process's device: its own GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: Somebody else has begun a process group that does not serve the CPU.
+
+    Note:
+        On GPUs the group serves both kinds of tensor, gloo those of the CPU and NCCL those of the GPU: checkpoints
+        gather states of generators, and ranks ask one another questions, on the CPU.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+    if dist.is_initialized():
+        _check_serves_the_cpu()
         yield device
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield device
+        return
+    dist.init_process_group(BOTH_DEVICES if device.type == "cuda" else "gloo", timeout=timeout)
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def _check_serves_the_cpu() -> None:
+    served = dist.get_backend_config()
+    if dist.get_world_size() > 1 and "cpu:" not in served:
+        raise ValueError(
+            f"started: expected a process group that serves tensors of the CPU too, got {served!r}; begin it with "
+            f"{BOTH_DEVICES!r}."
+        )
 
 
 _BUFFERS = (

@@ -121,10 +121,12 @@ def test_ray_starts_the_stage_on_every_worker(monkeypatch):
     ray = SimpleNamespace(FailureConfig=config, RunConfig=config, ScalingConfig=config)
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(train=ray))
     monkeypatch.setitem(sys.modules, "ray.train", ray)
-    monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchTrainer=trainer))
+    monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchTrainer=trainer, TorchConfig=config))
     words = ["hq_codebook", "--faces", "/data/ffhq", "--out", "runs/hq"]
     assert ray_train.main(["--workers", "4", "--", *words]) == 0
     assert made["fitted"] and made["scaling_config"].num_workers == 4
+    # checkpoints gather tensors of the CPU, which NCCL alone does not serve
+    assert made["torch_config"].backend == "cpu:gloo,cuda:nccl"
     assert made["run_config"].failure_config.max_failures == -1
     seen = []
     monkeypatch.setattr(ray_train, "train", lambda given: seen.append(given) or 75)

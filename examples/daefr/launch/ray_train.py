@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from codeprior.training.engine import BOTH_DEVICES
+
 from ..train import main as train
 
 
@@ -22,10 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
-    from ray.train.torch import TorchTrainer  # pyright: ignore[reportMissingImports]
+    from ray.train.torch import TorchConfig, TorchTrainer  # pyright: ignore[reportMissingImports]
 
     TorchTrainer(
         train_loop_per_worker=one_worker,
+        torch_config=TorchConfig(backend="gloo" if arguments.cpu else BOTH_DEVICES),
         train_loop_config={"words": [word for word in arguments.words if word != "--"]},
         scaling_config=ScalingConfig(num_workers=arguments.workers, use_gpu=not arguments.cpu),
         run_config=RunConfig(failure_config=FailureConfig(max_failures=arguments.failures)),
