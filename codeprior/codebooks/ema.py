@@ -98,7 +98,10 @@ class MovingAverageCodebook(nn.Module):
 
         Raises:
             ValueError: The latent's width is not `dim`.
+            RuntimeError: In training, inside activation recomputation (`torch.utils.checkpoint`).
         """
+        if self.training:
+            _refuse_recomputation()
         found = lookup(latent.detach(), self.weight)
         if self.training:
             self._follow(latent.detach(), found.indices)
@@ -180,6 +183,16 @@ class MovingAverageCodebook(nn.Module):
         place = (start + noise % width + _mixed(self.step)) % count
         chosen = rows[place // length, place % length].to(self.weight.dtype)
         return torch.where((_mixed(noise) % distributed.world() == distributed.rank())[:, None], chosen, 0)
+
+
+def _refuse_recomputation() -> None:
+    # a forward pass that runs while a backward pass does is one that is run again: codes have moved since, so that it
+    # would choose others, give gradients of another function, and let them move a second time
+    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "MovingAverageCodebook: its forward pass is being run again during the backward pass, where its codes have "
+            "moved already; keep it outside of torch.utils.checkpoint, or call eval() on it."
+        )
 
 
 def _mixed(value: Tensor) -> Tensor:

@@ -139,3 +139,25 @@ def _rank(rank: int, folder: str) -> None:
     if rank == 0:
         torch.save(plain.state_dict(), f"{folder}/plain.pt")
     dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_recomputation_is_refused_in_training_and_right_in_evaluation(reentrant):
+    from torch.utils.checkpoint import checkpoint
+
+    book = MovingAverageCodebook(16, 8, initialise_from_batch=True).train()
+    latent = torch.randn(2, 8, 4, 4, requires_grad=True)
+    # the square needs its argument in the backward pass, so that there is something to compute again
+    values = checkpoint(lambda x: book(x).values.square(), latent, use_reentrant=reentrant)
+    with pytest.raises(RuntimeError, match="keep it outside of torch.utils.checkpoint, or call eval"):
+        values.sum().backward()
+    assert int(book.step) == 1
+    # a plain update still works, and frozen codes may be looked up again
+    book(latent).values.sum().backward()
+    assert int(book.step) == 2
+    book.eval()
+    direct = torch.autograd.grad(book(latent).values.square().sum(), latent)[0]
+    again = torch.autograd.grad(
+        checkpoint(lambda x: book(x).values.square(), latent, use_reentrant=False).sum(), latent
+    )[0]
+    assert torch.equal(direct, again)
