@@ -37,7 +37,7 @@ def between(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bilinear(canvas: Canvas, new: np.ndarray) -> Canvas:
-    """Gives each image at its new size, with OpenCV's bits on x86."""
+    """Gives each image at its new size, as OpenCV from 4.14 on gives it with Intel IPP on AVX2."""
     height, width = (int(side) for side in new.max(0))
     apart = _twice_rounded(canvas.sizes[:, 1], new[:, 1], width)
     result = resized(

@@ -20,6 +20,11 @@ def photograph(size: int = 256) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
+def ipp_is_avx2() -> bool:
+    """Says whether OpenCV runs the Intel IPP whose last bits the torch and fast modes follow."""
+    return cv2.ipp.useIPP() and "AVX2" in cv2.ipp.getIppVersion()
+
+
 def degraded(image: torch.Tensor, params: Params, row: int) -> torch.Tensor:
     """Blur, reduce, noise, JPEG, resize back, round: BGR float32 as BasicSR does it; uint8 `3 H W`."""
     drawn = {name: value[row].numpy() for name, value in params.values.items()}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from codeprior.degradations import Params, concatenate, preset, preset_names
 
-from .reference import degraded, photograph
+from .reference import degraded, ipp_is_avx2, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore:preset")
 
@@ -27,8 +27,12 @@ def test_modes_agree_with_the_opencv_chain(name):
     for mode, impl, share in (("strict", "cpu", 1.0), ("strict", "torch", 0.9), ("fast", "cpu", 0.9)):
         result = op.apply(batch, drawn, mode=mode, impl=impl)
         difference = (result.int() - truth.int()).abs().amax((1, 2, 3))
+        if impl == "torch" or mode == "fast":
+            share = share if ipp_is_avx2() else 0.0
         assert (difference == 0).float().mean() >= share, (mode, impl)
-        if mode == "strict":
+        # on every processor, as tests/degradations/test_processors.py has it
+        assert ((result.int() - truth.int()) != 0).float().mean() <= 1e-3 and difference.max() <= 8
+        if mode == "strict" and (impl == "cpu" or ipp_is_avx2()):
             # a rounding that falls the other way moves one level, unless a JPEG coefficient follows it
             assert difference.max() <= 1
 

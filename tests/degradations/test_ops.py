@@ -12,7 +12,7 @@ from codeprior.degradations._native import enlarge_levels
 from codeprior.degradations._normal import normals
 from codeprior.degradations._torch_resize import bilinear, matrix
 
-from .reference import photograph
+from .reference import ipp_is_avx2, photograph
 
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic", "area", "nearest"])
@@ -72,7 +72,7 @@ def test_kernels_larger_than_the_image_reflect_again_and_again(size):
 
 
 @pytest.mark.parametrize("target", [64, 100, 256])
-def test_bilinear_enlargement_is_opencvs_to_the_bit(target):
+def test_bilinear_enlargement_of_squares_is_opencvs(target):
     """In BGR, as its own chains have it; natively and in torch, to the outermost columns."""
     draw = np.random.default_rng(target)
     for source in draw.integers(2, target, 12):
@@ -82,7 +82,8 @@ def test_bilinear_enlargement_is_opencvs_to_the_bit(target):
         canvas = Canvas(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None], sizes)
         ours = bilinear(canvas, np.array([[target, target]])).pixels[0].permute(1, 2, 0).numpy()
         # where a weight is 0 but for a rounding, the last place may differ
-        np.testing.assert_allclose(ours, truth, atol=6e-8, rtol=0)
+        np.testing.assert_allclose(ours, truth, atol=6e-8 if ipp_is_avx2() else 2.4e-7, rtol=0)
         planes = np.empty((3, target, target), np.uint8)
         enlarge_levels(image, target, target, planes)
-        np.testing.assert_array_equal(planes.transpose(1, 2, 0), np.rint(truth * np.float32(255)))
+        levels = np.rint(truth * np.float32(255))
+        assert np.abs(planes.transpose(1, 2, 0) - levels).max() <= (0 if ipp_is_avx2() else 1)

@@ -13,6 +13,7 @@ import torch
 
 from codeprior.degradations import GaussianBlur, GaussianNoise, Grey, Jpeg, Op, Params, Resize, ResizeBack, Round
 from codeprior.degradations._kernels import kernel_matrix
+from tests.degradations.reference import ipp_is_avx2
 from tests.shared import shared_path
 
 
@@ -110,8 +111,9 @@ def test_rounding_to_eight_bits(recorded):
 def test_bilinear_enlargement(recorded):
     small, op = planes(recorded["round"]), ResizeBack()
     params = drawn(op, small).replace(size=[64, 64])
-    assert torch.equal(op.apply(small, params, mode="strict"), planes(recorded["back_linear_64"]))
-    # 4.14 fuses otherwise than 5.0 in the outermost columns: one unit in the last place
+    result = op.apply(small, params, mode="strict")
+    # recorded with IPP on AVX2; on other processors the outermost columns differ by units in the last place
+    torch.testing.assert_close(result, planes(recorded["back_linear_64"]), atol=0 if ipp_is_avx2() else 2.4e-7, rtol=0)
     result = op.apply(small, params, mode="strict", impl="torch")
     torch.testing.assert_close(result, planes(recorded["back_linear_64"]), atol=6e-8, rtol=0)
 

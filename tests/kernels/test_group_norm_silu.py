@@ -48,7 +48,7 @@ def test_values_and_gradients_are_the_definitions(seed, shape, layout, groups):
         assert (mine - theirs).abs().max() <= 2e-5 * (theirs.abs().max() + slope.abs().max())
 
 
-@pytest.mark.parametrize(("dtype", "layout"), itertools.product((torch.bfloat16, torch.float16), LAYOUTS))
+@pytest.mark.parametrize(("dtype", "layout"), list(itertools.product((torch.bfloat16, torch.float16), LAYOUTS)))
 def test_half_precision_is_rounded_once(dtype, layout):
     feature, weight, bias = _inputs((2, 8, 20, 20), layout, dtype=dtype)
     answer = group_norm_silu(feature, weight, bias, groups=4, impl="triton")
