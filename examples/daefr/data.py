@@ -11,10 +11,10 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from codeprior import degradations, to_signed
 from codeprior.degradations import concatenate
+from codeprior.images import resize
 from codeprior.shapes import Image
 from codeprior.training import Batch
 
@@ -99,20 +99,6 @@ class Faces:
         # each sample's values come from its own key; then all are degraded at once, where they lie
         damaged = cast(Tensor, preset.apply(large, concatenate(drawn)))
         return to_signed(resize(damaged, self.size))
-
-
-def resize(image: Image, size: int) -> Image:
-    """Gives unit images at another size: area averaging to shrink, bicubic to enlarge; clamped to [0, 1].
-
-    Args:
-        image: `b 3 H W`, unit.
-        size: New height and width, pixels.
-    """
-    if image.shape[-2:] == (size, size):
-        return image
-    if size < min(image.shape[-2:]):
-        return F.interpolate(image, size=(size, size), mode="area")
-    return F.interpolate(image, size=(size, size), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def windows(pair: Pair, side: int, keys: Tensor) -> Pair:

@@ -17,15 +17,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codeprior import __version__, metrics
+from tqdm import tqdm
+
+from codeprior import evaluation, metrics
+from codeprior.evaluation import SWEEPS, Sweep
+from codeprior.evaluation.session import versions_of
 from codeprior.extras import needed
 from codeprior.metrics.measures import Measure
-from codeprior.metrics.provenance import distribution
 from codeprior.metrics.tables import Table, markdown, source
 
-from .methods import Done, guarded, load_methods
-from .sweeps import SWEEPS, Sweep, stamps, sweep_faces
-from .test_set import chosen_faces
+from .evaluate import asked_columns, asked_methods, guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,33 +75,29 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
 
 
 def _run(options: argparse.Namespace) -> int:
-    asked = options.columns.split(",") if options.columns else None
-    measures, skipped = metrics.columns(asked, weights=options.weights)
-    for name, reason in skipped.items():
-        print(f"severity: the column {name} is left out: {reason}", file=sys.stderr)
-    restorers, methods, size = load_methods(options.method, size=options.size, batch=options.batch)
+    measures = asked_columns("severity", options)
+    methods, size = asked_methods(options.method, size=options.size, batch=options.batch)
     names = options.sweep or [sweep.name for sweep in SWEEPS]
     sweeps = [sweep for sweep in SWEEPS if sweep.name in names]
-    faces, unreadable = chosen_faces(options.faces, split=options.split, limit=options.limit)
+    faces, unreadable = evaluation.chosen_faces(options.faces, split=options.split, limit=options.limit)
     options.out.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Any] = {
-        "size": size,
-        "degradation_size": 512,
-        "seed": options.seed,
-        "versions": {"codeprior": __version__}
-        | {name: distribution(name) for name in ("torch", "numpy", "opencv-python-headless")},
-    }
+    versions = versions_of("torch", "numpy", "opencv-python-headless")
+    settings: dict[str, Any] = {"size": size, "degradation_size": 512, "seed": options.seed, "versions": versions}
     key = settings | {"columns": {measure.name: measure.record.as_dict() for measure in measures}}
-    weights = {name: told["sha256"] for name, told in methods.items()}
-    with metrics.Journal(options.out / "journal.jsonl", key=key) as journal:
-        results, gone = sweep_faces(
-            options.faces, faces, restorers, sweeps=sweeps, measures=measures, size=size, seed=options.seed,
-            batch=options.batch, done=Done(journal, stamps(faces, sweeps), weights),
+    conditions = evaluation.levels(sweeps, faces, seed=options.seed)
+    with (
+        metrics.Journal(options.out / "journal.jsonl", key=key) as journal,
+        tqdm(total=len(faces), unit="face", desc="severity", disable=None) as bar,
+    ):
+        found = evaluation.run(
+            options.faces, list(conditions.values()), methods, measures=measures, size=size, batch=options.batch,
+            journal=journal, advance=bar.update,
         )  # fmt: skip
+    results, gone = {key: found.results[one.name] for key, one in conditions.items()}, found.gone
     if len(gone) == len(faces):
         raise ValueError(f"no face of {options.faces} could be read.")
     settings |= {
-        "methods": methods,
+        "methods": {method.name: dict(method.about) for method in methods},
         "faces": len(faces) - len(gone),
         "identities": len({face.identity for face in faces}),
     }

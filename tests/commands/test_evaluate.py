@@ -204,7 +204,7 @@ def test_folders_that_do_not_fit_are_refused(folders, capsys):
 
 
 def _counted(monkeypatch) -> list[int]:
-    from codeprior.metrics import folders as module
+    from codeprior.evaluation import folders as module
 
     counts: list[int] = []
     original = module._measured

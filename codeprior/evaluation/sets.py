@@ -8,46 +8,53 @@ One rule for models smaller than 512 px, as in training: the clean face is broug
 resized to the model's size by area averaging; the truth is the clean face resized by area averaging.
 """
 
-import csv
 import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from codeprior import degradations
-from codeprior.degradations import Params, concatenate
-from codeprior.metrics.provenance import checksum
-from codeprior.photos import files
+from codeprior.degradations import Chain, Op, Params, Round, concatenate
+from codeprior.evaluation.faces import Face, chosen_faces, read_face
+from codeprior.images import resize
 from codeprior.shapes import Image
 
-from .data import resize
-
 _FORMAT = "codeprior test set 1"
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-_chain = functools.cache(degradations.preset)  # a partial preset warns each time that it is made
+CLEAN = "clean"
+"""The preset without damage: the face at 512 px in 8-bit levels, as a file would hold it."""
 
 
-class Face(NamedTuple):
-    """One clean face of a set.
+class Condition(Protocol):
+    """Faces and one way in which they are damaged: what a run measures methods under."""
 
-    Attributes:
-        name: How results call it.
-        file: Path inside the folder of faces.
-        sha256: Of the file.
-        identity: Whose face it is; the name where nothing is known.
-    """
+    @property
+    def name(self) -> str:
+        """How results call it."""
+        ...
 
-    name: str
-    file: str
-    sha256: str
-    identity: str
+    @property
+    def faces(self) -> Sequence[Face]:
+        """The clean faces."""
+        ...
+
+    @property
+    def chain(self) -> str:
+        """The degradation in full."""
+        ...
+
+    def stamps(self) -> dict[str, str]:
+        """Gives what identifies each damaged face, by the face's name."""
+        ...
+
+    def degrade(self, names: Sequence[str], large: Image) -> Image:
+        """Gives the named faces damaged, `b 3 S S`, unit, from the clean ones at the size of degradation."""
+        ...
 
 
 class Pairs(NamedTuple):
@@ -79,6 +86,16 @@ class TestSet:
     degradation_size: int = 512  # pixels; faces are degraded at this size
     unreadable: dict[str, str] = field(default_factory=dict)  # file to reason, of files that are in no set
 
+    @property
+    def name(self) -> str:
+        """How results call it: the preset."""
+        return self.preset
+
+    @property
+    def chain(self) -> str:
+        """The degradation in full, with its ranges."""
+        return repr(_chain(self.preset))
+
     def stamps(self) -> dict[str, str]:
         """Gives what identifies each degraded face: its name, and a digest of the file's checksum and the draw."""
         told = [json.dumps([face.sha256, self.drawn.describe(row)], sort_keys=True)
@@ -87,6 +104,18 @@ class TestSet:
             face.name: hashlib.sha256(text.encode()).hexdigest()[:16]
             for face, text in zip(self.faces, told, strict=True)
         }
+
+    def degrade(self, names: Sequence[str], large: Image) -> Image:
+        """Gives faces of the set degraded.
+
+        Args:
+            names: Which.
+            large: The clean faces in that order, `b 3 S S` with the side of degradation, unit.
+        """
+        place = {face.name: row for row, face in enumerate(self.faces)}
+        damaged = _chain(self.preset).apply(large, self.drawn[[place[name] for name in names]], mode="strict")
+        assert isinstance(damaged, Tensor)
+        return damaged
 
     def save(self, path: str | Path) -> None:
         """Writes the set as JSON.
@@ -98,7 +127,7 @@ class TestSet:
         content = {
             "format": _FORMAT,
             "preset": self.preset,
-            "chain": repr(_chain(self.preset)),
+            "chain": self.chain,
             "seed": self.seed,
             "degradation_size": self.degradation_size,
             "columns": columns,
@@ -152,7 +181,6 @@ class TestSet:
         Yields:
             Every face once, in order; those that cannot be read, or are another picture today, with the reason.
         """
-        chain = _chain(self.preset)
         for start in range(0, len(self.faces), batch):
             rows, clean, large, gone = [], [], [], {}
             for row in range(start, min(start + batch, len(self.faces))):
@@ -165,113 +193,74 @@ class TestSet:
                 clean.append(resize(pixels, size))
                 large.append(resize(pixels, self.degradation_size))
             if rows:
-                damaged = chain.apply(torch.cat(large), self.drawn[rows], mode="strict")
-                assert isinstance(damaged, Tensor)
-                yield Pairs([self.faces[row] for row in rows], torch.cat(clean), resize(damaged, size), gone)
+                shown = [self.faces[row] for row in rows]
+                damaged = self.degrade([face.name for face in shown], torch.cat(large))
+                yield Pairs(shown, torch.cat(clean), resize(damaged, size), gone)
             elif gone:
                 nothing = torch.empty(0, 3, size, size)
                 yield Pairs([], nothing, nothing, gone)
 
 
 def build(
-    folder: str | Path, *, preset: str, seed: int, split: str | None = None, limit: int | None = None,
-    degradation_size: int = 512,
+    folder: str | Path, *, preset: str, seed: int = 0, index: str | Path | None = None, split: str | None = None,
+    sources: Sequence[str] = (), classes: Sequence[str] = (), limit: int | None = None, degradation_size: int = 512,
 ) -> TestSet:  # fmt: skip
     """Builds a set from a folder of clean aligned faces.
 
     Args:
-        folder: Its pictures, at any depth; or the rows of its `index.csv`, where a split is asked for.
-        preset: Name of the degradation.
-        seed: With a face's name, what its degradation follows from.
-        split: Only the rows of `index.csv` of this split; their column `file512` is preferred to `file`.
+        folder: Its pictures, or the rows of an index; see `chosen_faces`.
+        preset: Name of the degradation; `clean` for none.
+        seed: With a face's name, what its degradation follows from: neither order nor number of the faces matters.
+        index: A CSV with the columns `id`, `split` and `file`.
+        split: Only this split of the index.
+        sources: Only these sources of the index.
+        classes: Only these classes of the index.
         limit: At most so many faces, spread evenly.
         degradation_size: Side at which faces are degraded, pixels.
 
     Raises:
-        ValueError: There is no face, or a split is asked for and there is no index.
+        ValueError: There is no face, or no such preset, or the index lacks what is asked for.
     """
-    faces, unreadable = chosen_faces(folder, split=split, limit=limit)
+    chosen = chosen_faces(folder, index=index, split=split, sources=sources, classes=classes, limit=limit)
+    return drawn_set(chosen.faces, preset=preset, seed=seed, degradation_size=degradation_size,
+                     unreadable=chosen.unreadable)  # fmt: skip
+
+
+def drawn_set(
+    faces: Sequence[Face], *, preset: str, seed: int = 0, degradation_size: int = 512,
+    unreadable: dict[str, str] | None = None,
+) -> TestSet:  # fmt: skip
+    """Gives the set of faces that are chosen already.
+
+    Args:
+        faces: Which.
+        preset: Name of the degradation; `clean` for none.
+        seed: With a face's name, what its degradation follows from.
+        degradation_size: Side at which faces are degraded, pixels.
+        unreadable: File to reason, of files that are left out of the set.
+
+    Raises:
+        ValueError: There is no such preset.
+    """
     op, side = _chain(preset), (degradation_size, degradation_size)
-    drawn = [op.sample(side, torch.Generator().manual_seed(_seed(seed, face.name))) for face in faces]
+    drawn = [op.sample(side, torch.Generator().manual_seed(draw_seed(seed, face.name))) for face in faces]
     return TestSet(
         preset=preset, seed=seed, faces=faces, drawn=concatenate(drawn), degradation_size=degradation_size,
-        unreadable=unreadable,
+        unreadable=unreadable or {},
     )  # fmt: skip
 
 
-def chosen_faces(
-    folder: str | Path, *, split: str | None = None, limit: int | None = None
-) -> tuple[list[Face], dict[str, str]]:
-    """Gives the faces of a folder that can be read.
+def draw_seed(seed: int, name: str) -> int:
+    """Gives the seed of one face's draw, the same in whatever set it stands.
 
     Args:
-        folder: Its pictures, at any depth; or the rows of its `index.csv`, where a split is asked for.
-        split: Only the rows of `index.csv` of this split; their column `file512` is preferred to `file`.
-        limit: At most so many faces, spread evenly.
-
-    Returns:
-        The faces, and file to reason of those that cannot be read.
-
-    Raises:
-        ValueError: There is no face, or a split is asked for and there is no index.
+        seed: Of the set.
+        name: Of the face.
     """
-    folder = Path(folder)
-    chosen = _indexed(folder, split) if split else _found(folder)
-    if limit is not None and limit < len(chosen):
-        chosen = [chosen[place * len(chosen) // limit] for place in range(limit)]
-    faces, unreadable = [], {}
-    for name, file, identity in chosen:
-        try:
-            files.read(folder / file)
-        except files.PhotoError as error:
-            unreadable[file] = error.reason
-            continue
-        faces.append(Face(name, file, checksum(folder / file), identity))
-    if not faces:
-        raise ValueError(f"test set: expected at least one readable face in {folder}, got none.")
-    return faces, unreadable
-
-
-def _seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
 
 
-def _found(folder: Path) -> list[tuple[str, str, str]]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
-    relative = [path.relative_to(folder) for path in paths]
-    return [(path.with_suffix("").as_posix(), path.as_posix(), path.with_suffix("").as_posix()) for path in relative]
-
-
-def _indexed(folder: Path, split: str) -> list[tuple[str, str, str]]:
-    index = folder / "index.csv"
-    if not index.is_file():
-        raise ValueError(
-            f"test set: expected {index}, which says what belongs to the split {split!r}; leave split out."
-        )
-    with index.open(newline="", encoding="utf-8") as lines:
-        rows: list[dict[str, Any]] = [row for row in csv.DictReader(lines) if row["split"] == split]
-    if not rows:
-        raise ValueError(f"test set: no row of {index} has the split {split!r}.")
-    return [(row["id"], row.get("file512") or row["file"], row.get("identity") or row["id"]) for row in rows]
-
-
-def read_face(folder: Path, face: Face) -> Image:
-    """Gives a face of a set, `1 3 S S`, unit.
-
-    Args:
-        folder: Of the faces.
-        face: Which.
-
-    Raises:
-        ValueError: It cannot be read, is not square, or is another picture than when it was chosen.
-    """
-    path = folder / face.file
-    if path.is_file() and checksum(path) != face.sha256:
-        raise ValueError("is another picture than when the set was built")
-    try:
-        pixels = torch.from_numpy(files.read(path).pixels)
-    except files.PhotoError as error:
-        raise ValueError(error.reason) from error
-    if pixels.shape[0] != pixels.shape[1]:
-        raise ValueError(f"is not square: {pixels.shape[1]}×{pixels.shape[0]} pixels")
-    return rearrange(pixels, "h w c -> 1 c h w").float() / 255
+@functools.cache
+def _chain(preset: str) -> Op:
+    # cached, because a partial preset warns each time that it is made
+    return Chain(ops=(Round(),)) if preset == CLEAN else degradations.preset(preset)

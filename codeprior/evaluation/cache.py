@@ -1,0 +1,80 @@
+"""Degraded faces on disk, so that faces which are degraded at 512 px once are not degraded again for every method.
+
+A face is found by what it follows from: the checksum of the clean picture, the chain, the drawn values and the size.
+What is kept are 8-bit levels in a PNG, without loss; a face that is on no 8-bit grid is not kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from einops import rearrange
+
+from codeprior.evaluation.faces import Face
+from codeprior.metrics.fidelity import eight_bit
+from codeprior.photos import files
+from codeprior.shapes import Image
+
+_FORMAT = "codeprior degraded face 1"
+
+
+class DegradedCache:
+    """Degraded faces by what they follow from.
+
+    Args:
+        folder: Where they are kept; made where it is not there. It may be deleted at any time.
+
+    Attributes:
+        found: How many faces were read instead of degraded.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.found = 0
+
+    def get(self, key: str) -> Image | None:
+        """Gives a degraded face, `1 3 S S`, unit, or None where it is not there or cannot be read.
+
+        Args:
+            key: What `cache_key` gave.
+        """
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            pixels = torch.from_numpy(files.read(path).pixels)
+        except files.PhotoError:
+            return None
+        self.found += 1
+        return rearrange(pixels, "h w c -> 1 c h w").float() / 255
+
+    def put(self, key: str, image: Image) -> None:
+        """Keeps a degraded face, if it lies on the grid of 8-bit levels.
+
+        Args:
+            key: What `cache_key` gave.
+            image: `1 3 S S`, unit.
+        """
+        if torch.equal(image, eight_bit(image)):
+            path = self._path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            levels = (rearrange(image[0], "c h w -> h w c") * 255).round().to(torch.uint8)
+            files.write(path, levels.numpy(), overwrite=True)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.png"
+
+
+def cache_keys(faces: Sequence[Face], stamps: dict[str, str], *, condition: str, size: int) -> dict[str, str]:
+    """Gives what finds each degraded face again, by the face's name.
+
+    Args:
+        faces: Which.
+        stamps: What identifies each degraded face, by its name.
+        condition: The degradation, in full.
+        size: Side at which the faces are degraded, pixels.
+    """
+    told = {face.name: json.dumps([_FORMAT, condition, size, face.sha256, stamps[face.name]]) for face in faces}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in told.items()}

@@ -1,0 +1,236 @@
+"""What is measured: restorers by name, from weights files and options, and what their figures depend on.
+
+A word such as `DAEFR, auto=daefr.safetensors?fidelity=auto` names a method, its weights and its options. Without
+`fidelity=auto` the model alone is measured: it is shown the degraded face at its own size, and whatever it answers is
+measured. With it the whole `Restorer` is measured: it is shown the degraded face at the size of degradation, estimates
+the damage there, chooses how far to trust the picture, and may leave it alone.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from codeprior.images import to_signed, to_unit
+from codeprior.metrics.provenance import checksum
+from codeprior.photos.faces import match_colour
+from codeprior.shapes import Image
+
+Restore = Callable[[Image], Image]
+"""Unit images to unit images."""
+
+AUTO = "auto"
+INPUT, CLEAN, TEACHER = "input", "clean", "reconstruction by the teacher"
+"""Names that no method may have."""
+
+
+class Asked(NamedTuple):
+    """A method as a command is asked for it.
+
+    Attributes:
+        name: How tables call it.
+        recipe: The family that reads the weights.
+        weights: A file, or a name that the family knows.
+        options: Of its `restore`, such as the fidelity.
+    """
+
+    name: str
+    recipe: str
+    weights: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One row of a table.
+
+    Args:
+        name: How tables call it.
+        restore: Unit images to unit images.
+        takes: What it is shown: the `degraded` face at the size of the table, the degraded face at the size of
+            degradation (`large`), or the `clean` face, of which a row of reconstructions is made.
+        stamp: What its figures depend on besides the faces; where it is empty, nothing is taken as measured before.
+        about: Recipe, weights, checksum and options, JSON values for the results' settings.
+        model: The network, where its codes may be counted.
+    """
+
+    name: str
+    restore: Restore
+    takes: Literal["degraded", "large", "clean"] = "degraded"
+    stamp: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    model: nn.Module | None = None
+
+
+class Methods(NamedTuple):
+    """What `load_methods` gives.
+
+    Attributes:
+        methods: In the order asked for.
+        size: Side of the faces that they restore, pixels.
+    """
+
+    methods: list[Method]
+    size: int
+
+
+def asked_method(word: str, *, recipes: Iterable[str] = (), recipe: str = "daefr") -> Asked:
+    """Reads `NAME=WEIGHTS`, `NAME=RECIPE:WEIGHTS` and `NAME=WEIGHTS?option=value&option=value`.
+
+    Args:
+        word: What was given.
+        recipes: Names that may stand before the colon.
+        recipe: The one that is meant where none stands there.
+
+    Raises:
+        ValueError: The word has no name or no weights, its name is taken, or an option has no value.
+
+    Example:
+        >>> asked_method("taps=daefr.safetensors?fidelity=0.5").options
+        {'fidelity': 0.5}
+    """
+    name, equals, target = word.partition("=")
+    path, _, query = target.partition("?")
+    if not (name and equals and path) or name in (INPUT, CLEAN, TEACHER):
+        raise ValueError(
+            f'expected --method "NAME=WEIGHTS" or "NAME=WEIGHTS?option=value" with a name other than input and clean, '
+            f"got {word!r}."
+        )
+    options: dict[str, Any] = {}
+    for part in query.split("&") if query else ():
+        option, equals, value = part.partition("=")
+        if not (option and equals and value):
+            raise ValueError(f"--method {name}: expected options such as fidelity=auto or fidelity=0.5, got {part!r}.")
+        options[option] = _value(value)
+    kind, colon, rest = path.partition(":")
+    return Asked(name, kind, rest, options) if colon and kind in recipes else Asked(name, recipe, path, options)
+
+
+def load_methods(
+    asked: Sequence[Asked], load: Callable[[Asked], Any], *, size: int | None = None, colour: bool = False
+) -> Methods:
+    """Loads the restorers that are asked for.
+
+    Args:
+        asked: What `asked_method` read.
+        load: Gives the `Restorer` of one of them.
+        size: Side of the faces; the restorers' own where nothing is given, 512 without restorers.
+        colour: Also each method with the coarse colours of its input, under a name of its own.
+
+    Raises:
+        ValueError: Two methods have one name, or they restore different sizes.
+    """
+    if len({one.name for one in asked}) < len(asked):
+        raise ValueError(f"--method: expected different names, got {', '.join(one.name for one in asked)}.")
+    loaded = {one.name: load(one) for one in asked}
+    sizes = {name: restorer.size for name, restorer in loaded.items()}
+    side = size or next(iter(sizes.values()), 512)
+    if any(other != side for other in sizes.values()):
+        raise ValueError(f"the methods restore different sizes, {sizes}; evaluate those of one size together.")
+    methods = [_method(one, loaded[one.name]) for one in asked]
+    return Methods(methods + [_matched(method) for method in methods if colour and method.takes == "degraded"], side)
+
+
+def teacher_method(teacher: nn.Module, *, sha256: str = "", batch: int = 16) -> Method:
+    """Gives the row that says how well the teacher gives clean faces back: encoded, quantized and decoded.
+
+    Args:
+        teacher: A VQGAN.
+        sha256: Of its weights file.
+        batch: Faces at once.
+    """
+
+    def reconstruct(clean: Image) -> Image:
+        return _in_parts(clean, batch, lambda part: teacher(to_signed(part)).image)
+
+    about = {"weights": "teacher", "sha256": sha256 or state_checksum(teacher)}
+    return Method(
+        name=TEACHER, restore=reconstruct, takes="clean", about=about, stamp=_stamp(about["sha256"], {}, teacher)
+    )
+
+
+def weights_checksum(path: str | Path) -> str:
+    """Gives the SHA-256 of a weights file; empty for weights that ship under a name.
+
+    Args:
+        path: The file.
+    """
+    return checksum(path) if Path(path).is_file() else ""
+
+
+def state_checksum(model: nn.Module) -> str:
+    """Gives the SHA-256 of a network's state, for weights that are no file.
+
+    Args:
+        model: The network.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _method(asked: Asked, restorer: Any) -> Method:
+    about: dict[str, Any] = {
+        "recipe": asked.recipe,
+        "weights": Path(asked.weights).name,
+        "sha256": weights_checksum(asked.weights) or state_checksum(restorer.model),
+    }
+    about |= {"options": asked.options} if asked.options else {}
+    if asked.options.get("fidelity") == AUTO:
+        estimator = getattr(restorer, "estimator", None)
+        parts = [restorer, restorer.model, *([estimator] if estimator is not None else [])]
+        state = state_checksum(estimator) if isinstance(estimator, nn.Module) else ""
+        return Method(
+            name=asked.name, takes="large", about=about,
+            restore=lambda faces: restorer(faces, **asked.options),
+            stamp=_stamp(about["sha256"] + state, asked.options, *parts),
+        )  # fmt: skip
+
+    def restore(faces: Image) -> Image:
+        device = getattr(restorer, "device", "cpu")
+        return _in_parts(
+            faces,
+            getattr(restorer, "batch", 16),
+            lambda part: restorer.model.restore(to_signed(part.to(device)), **asked.options),
+        )
+
+    stamp = _stamp(about["sha256"], asked.options, restorer.model)
+    return Method(name=asked.name, restore=restore, stamp=stamp, about=about, model=restorer.model)
+
+
+def _matched(method: Method) -> Method:
+    return replace(
+        method, name=f"{method.name}, colours matched", model=None, stamp=f"{method.stamp} colours",
+        restore=lambda faces: match_colour(method.restore(faces), faces),
+        about={**method.about, "colours": "of the input, match_colour"},
+    )  # fmt: skip
+
+
+def _in_parts(faces: Image, batch: int, restore: Restore) -> Image:
+    with torch.inference_mode():
+        return torch.cat([to_unit(restore(part)).cpu() for part in faces.split(batch)])
+
+
+def _stamp(weights: str, options: Mapping[str, Any], *parts: Any) -> str:
+    """Gives a digest of weights, options and the source files of everything that takes part."""
+    kinds = {type(one) for part in parts for one in (part.modules() if isinstance(part, nn.Module) else [part])}
+    own = {kind for kind in kinds if kind.__module__.split(".")[0] in ("codeprior", "examples")}
+    sources = sorted({checksum(inspect.getfile(kind)) for kind in own})
+    told = repr([weights, sorted(options.items()), sources])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch import nn
+
+from codeprior.evaluation import Asked, asked_method, load_methods, state_checksum, teacher_method
+from codeprior.images import to_signed, to_unit
+from codeprior.photos.faces import match_colour
+
+
+class _Model(nn.Module):
+    size = 8
+
+    def __init__(self, level: float = 0.5):
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(level))
+
+    def restore(self, signed, *, fidelity: float = 0.0):
+        return signed * self.level + fidelity
+
+
+class _Restorer:
+    def __init__(self, level: float = 0.5, size: int = 8):
+        self.model, self.size, self.batch, self.calls = _Model(level), size, 2, []
+
+    def __call__(self, images, **options):
+        self.calls.append((tuple(images.shape), options))
+        return images[..., :8, :8]
+
+
+def test_words_name_methods_recipes_weights_and_options():
+    assert asked_method("a=b.safetensors") == Asked("a", "daefr", "b.safetensors", {})
+    assert asked_method("a=gpen:b", recipes=("gpen",)) == Asked("a", "gpen", "b", {})
+    assert asked_method("a=c:b") == Asked("a", "daefr", "c:b", {})
+    found = asked_method("DAEFR, auto=w.safetensors?fidelity=auto&always=true")
+    assert found == Asked("DAEFR, auto", "daefr", "w.safetensors", {"fidelity": "auto", "always": True})
+    for word in ("x", "=x", "x=", "input=w", "clean=w", "x=?fidelity=1"):
+        with pytest.raises(ValueError, match='expected --method "NAME=WEIGHTS"'):
+            asked_method(word)
+    with pytest.raises(ValueError, match="expected options such as fidelity=auto or fidelity=0.5, got 'fidelity'"):
+        asked_method("a=w?fidelity")
+
+
+def test_a_method_without_auto_is_the_model_alone_and_with_it_the_restorer_on_large_faces():
+    restorers = {}
+
+    def load(asked):
+        return restorers.setdefault(asked.name, _Restorer())
+
+    words = ["plain=w", "taps=w?fidelity=0.25", "auto=w?fidelity=auto"]
+    (plain, taps, auto), size = load_methods([asked_method(word) for word in words], load)
+    assert (plain.takes, taps.takes, auto.takes, size) == ("degraded", "degraded", "large", 8)
+    faces = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(plain.restore(faces), to_unit(to_signed(faces) * 0.5))
+    assert torch.allclose(taps.restore(faces), to_unit(to_signed(faces) * 0.5 + 0.25))
+    assert not restorers["plain"].calls
+    auto.restore(torch.rand(2, 3, 32, 32))
+    assert restorers["auto"].calls == [((2, 3, 32, 32), {"fidelity": "auto"})]
+    assert len({plain.stamp, taps.stamp, auto.stamp}) == 3
+
+
+def test_stamps_follow_the_weights():
+    def stamp(level):
+        return load_methods([asked_method("a=w")], lambda asked: _Restorer(level)).methods[0].stamp
+
+    assert stamp(0.5) == stamp(0.5) != stamp(0.25)
+    assert state_checksum(_Model(0.5)) == state_checksum(_Model(0.5)) != state_checksum(_Model(0.25))
+
+
+def test_methods_of_different_sizes_or_one_name_are_refused():
+    sizes = {"a": 8, "b": 16}
+    with pytest.raises(ValueError, match=r"restore different sizes, \{'a': 8, 'b': 16\}"):
+        load_methods([asked_method("a=w"), asked_method("b=w")], lambda asked: _Restorer(size=sizes[asked.name]))
+    with pytest.raises(ValueError, match="expected different names, got a, a"):
+        load_methods([asked_method("a=w"), asked_method("a=w")], lambda asked: _Restorer())
+
+
+def test_matched_colours_are_a_method_of_their_own():
+    methods, _ = load_methods([asked_method("a=w")], lambda asked: _Restorer(), colour=True)
+    assert [method.name for method in methods] == ["a", "a, colours matched"]
+    assert methods[0].stamp != methods[1].stamp
+    faces = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(methods[1].restore(faces), match_colour(methods[0].restore(faces), faces))
+    assert not torch.equal(methods[1].restore(faces), methods[0].restore(faces))
+
+
+def test_the_teacher_reconstructs_clean_faces():
+    class Teacher(nn.Module):
+        def forward(self, signed):
+            return type("Given", (), {"image": signed * 0.5})
+
+    method = teacher_method(Teacher(), sha256="abc", batch=2)
+    faces = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert method.takes == "clean" and method.about["sha256"] == "abc"
+    assert torch.allclose(method.restore(faces), to_unit(to_signed(faces) * 0.5))
