@@ -1,22 +1,29 @@
 """A model made usable: faces in any of Python's picture types, in batches, or whole photographs.
 
 A model of any family restores here when it has `size`, `scale`, `stride` and `restore(signed) -> signed`. The restorer
-does for all of them what surrounds the network: picture types, units, sizes, batches and the map of uncertainty.
+does for all of them what surrounds the network: picture types, units, sizes, batches, the map of uncertainty, and the
+decision whether restoring would help a face at all.
 """
 
+import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from PIL import Image as Pictures
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.estimators import Damage
 from codeprior.images import to_signed, to_unit
+from codeprior.photos.bands import keep_trustworthy
+from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_fidelity, decide
+from codeprior.photos.pictures import from_picture, to_picture
 from codeprior.photos.restoration import Choices, Restored, restore_photo
+from codeprior.photos.tints import find_tint
 from codeprior.shapes import Image, Logits
 
 
@@ -29,18 +36,30 @@ class Restorer:
             `b 3 size·scale size·scale`. Where calling it gives `.logits`, the restorer can say how sure it was.
         device: Where it runs.
         batch: Faces that go through it at once.
+        estimator: Says what a face still holds; None takes the one that comes with the library.
 
     Raises:
         TypeError: The model has no `restore` or no size.
+
+    Note:
+        A face that holds more than the model can give back comes back as it is; of one that still holds something, that
+        is kept, and the model adds what the damage took; a grey face stays grey. `always=True` turns the first two off.
     """
 
-    def __init__(self, model: nn.Module, *, device: str | torch.device = "cpu", batch: int = 8):
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: str | torch.device = "cpu",
+        batch: int = 8,
+        estimator: Estimator | None = None,
+    ):
         if not callable(getattr(model, "restore", None)):
             raise TypeError(
                 f"Restorer: expected a model with restore(signed), got {type(model).__name__}; see docs/concepts."
             )
         self.model: Any = model.to(device).eval()
-        self.device, self.batch = torch.device(device), batch
+        self.device, self.batch, self.estimator = torch.device(device), batch, estimator
         self.size = _size(model)
         self.scale = int(getattr(model, "scale", 1))
 
@@ -49,49 +68,67 @@ class Restorer:
         sizes = f"{self.size} px" if self.scale == 1 else f"{self.size} to {self.size * self.scale} px"
         return f"Restorer({type(self.model).__name__}, {sizes}, {self.device}, batch {self.batch})"
 
-    def __call__(self, images: Any) -> Any:
+    def __call__(self, images: Any, *, fidelity: float | str = "auto", always: bool = False) -> Any:
         """Restores aligned faces, in the type in which they come.
 
         Args:
             images: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit or
-                uint8; or a list of these. Other sizes than the model's are resized, by area where they shrink.
+                uint8; or a list of these. Give them at the photograph's own resolution: their damage is estimated
+                there, then they are resized to the model's size, by area where they shrink.
+            fidelity: 0 the prior's word, 1 the picture's; `auto` chooses for each face by what it still holds.
+            always: Restore every face as the model says, and keep nothing of it but its tint.
 
         Returns:
             The same type, `size · scale` pixels a side; the same order for a list.
 
         Raises:
             TypeError: It is none of these.
-            ValueError: The shape or range is not a picture's.
+            ValueError: The shape or range is not a picture's, or the fidelity is neither `auto` nor in [0, 1].
         """
-        if isinstance(images, (list, tuple)):
-            if not images:
-                return []
-            restored = self._restored(torch.cat([self._taken(image) for image in images]), uncertainty=False).images
-            return [_given(one[None], image) for one, image in zip(restored, images, strict=True)]
-        return _given(self._restored(self._taken(images), uncertainty=False).images, images)
+        many = isinstance(images, (list, tuple))
+        taken = [from_picture(image) for image in (images if many else [images])]
+        restored = self._restored(taken, fidelity, always=always, uncertainty=False).images
+        if not many:
+            return to_picture(restored, images)
+        return [to_picture(one[None], image) for one, image in zip(restored, images, strict=True)]
 
-    def examine(self, images: Image) -> Restored:
-        """Restores aligned faces and says where the model guessed.
+    def examine(self, images: Any, *, fidelity: float | str = "auto", always: bool = False) -> Restored:
+        """Restores aligned faces and says what was found and decided, and where the model guessed.
 
         Args:
-            images: `b 3 H W`, unit or uint8; resized as in a call.
+            images: `b 3 H W`, unit or uint8, or any of the types of a call.
+            fidelity: As in a call.
+            always: As in a call.
 
         Returns:
-            Images, unit, and the entropy of the predicted codes over its maximum, `b h w`, [0, 1], the mean over the
-            tables of residual codes; None where the model gives no logits.
+            Images, unit; the entropy of the predicted codes over its maximum, `b h w`, [0, 1], the mean over the tables
+            of residual codes, 0 for faces that are left, None where the model gives no logits; the estimated damage,
+            each part `(b,)`, None with `always` or where a face is too small to judge; and a decision for each face.
 
         Raises:
-            ValueError: The shape or range is not a picture's.
+            TypeError: It is no picture.
+            ValueError: As in a call.
         """
-        return self._restored(self._taken(images), uncertainty=True)
+        taken = [from_picture(image) for image in (images if isinstance(images, (list, tuple)) else [images])]
+        return self._restored(taken, fidelity, always=always, uncertainty=True)
 
-    def photograph(self, picture: Any, *, choices: Choices | None = None, faces: Sequence[Any] | None = None) -> Any:
-        """Restores the faces of a whole photograph.
+    def photograph(
+        self,
+        picture: Any,
+        *,
+        choices: Choices | None = None,
+        faces: Sequence[Any] | None = None,
+        fidelity: float | str | None = None,
+        always: bool | None = None,
+    ) -> Any:
+        """Restores the faces of a whole photograph; those that hold more than the model gives back stay untouched.
 
         Args:
             picture: A PIL image or an array `H W 3` of 8-bit levels.
             choices: Which faces and how strongly.
             faces: Faces whose points are known; else the default detector finds them.
+            fidelity: As in a call; None leaves it to `choices`.
+            always: As in a call; None leaves it to `choices`.
 
         Returns:
             The same type, the same size.
@@ -104,54 +141,116 @@ class Restorer:
         pixels = np.array(picture.convert("RGB")) if isinstance(picture, Pictures.Image) else np.asarray(picture)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise ValueError(f"photograph: expected H W 3 of 8-bit levels, got {pixels.dtype} of shape {pixels.shape}.")
+        choices = choices or Choices()
+        choices = choices if fidelity is None else replace(choices, fidelity=fidelity)
+        choices = choices if always is None else replace(choices, always=always)
         found = None if faces is not None else detector()
-        restored = restore_photo(pixels, self, detector=found, faces=faces, choices=choices or Choices()).pixels
+        restored = restore_photo(pixels, self, detector=found, faces=faces, choices=choices).pixels
         return Pictures.fromarray(restored) if isinstance(picture, Pictures.Image) else restored
 
-    @torch.no_grad()
-    def _restored(self, images: Image, *, uncertainty: bool) -> Restored:
-        restored, doubts = [], []
-        for part in images.split(self.batch):
-            image, logits = self._answer(to_signed(part.to(self.device)), uncertainty)
-            restored.append(to_unit(image).cpu())
-            if logits is not None:
-                doubts.append(entropy(logits).cpu())
-        return Restored(torch.cat(restored), torch.cat(doubts) if doubts else None)
+    def judge(
+        self, face: Float[Tensor, "3 H W"], *, side: float | None = None, fidelity: float | None = None,
+        always: bool = False,
+    ) -> Decision:  # fmt: skip
+        """Says what is done with a face, and why.
 
-    def _answer(self, signed: Image, uncertainty: bool) -> tuple[Image, Logits | None]:
+        Args:
+            face: At the photograph's own resolution, unit.
+            side: Side of the aligned face, pixels, where `face` is a larger or smaller part of the photograph.
+            fidelity: A number in [0, 1], or None for what the estimate says.
+            always: Restore as the model says.
+        """
+        height, width = face.shape[1:]
+        damage = None
+        # TODO: without this once the estimator's weights are in the package
+        try:
+            if not always and min(height, width) >= SMALLEST:
+                damage = self._estimator().estimate(face[None])
+        except FileNotFoundError:
+            always = True
+        pixels = (height * width) ** 0.5 if side is None else side
+        return decide(damage, side=pixels, size=self.size, fidelity=fidelity, always=always)
+
+    @torch.no_grad()
+    def restore(
+        self, images: Image, *, fidelities: Sequence[float | None] | None = None, uncertainty: bool = False
+    ) -> Restored:
+        """Gives what the model itself says, without deciding whether it helps.
+
+        Args:
+            images: `b 3 size size`, unit.
+            fidelities: For each face, [0, 1] or None; rounded to tenths and told to models whose `restore` takes a
+                fidelity.
+            uncertainty: Also ask where the model guessed.
+
+        Returns:
+            Images `b 3 size·scale size·scale`, unit, and the entropy of the codes where it was asked for and is known.
+        """
+        told = [None] * len(images)
+        if fidelities is not None and _takes_fidelity(self.model):
+            told = [None if fidelity is None else round(fidelity, 1) for fidelity in fidelities]
+        restored = torch.zeros(len(images), 3, self.size * self.scale, self.size * self.scale)
+        doubts: dict[int, Tensor] = {}
+        # a model takes one fidelity a batch
+        for fidelity in dict.fromkeys(told):
+            for at in torch.tensor([i for i, other in enumerate(told) if other == fidelity]).split(self.batch):
+                signed = to_signed(images[at].to(self.device))
+                image, logits = self._answer(signed, fidelity, uncertainty)
+                restored[at] = to_unit(image).float().cpu()
+                if logits is not None:
+                    doubts |= dict(zip(at.tolist(), entropy(logits).cpu(), strict=True))
+        return Restored(restored, torch.stack([doubts[i] for i in range(len(images))]) if doubts else None)
+
+    def _restored(self, taken: list[Image], fidelity: float | str, *, always: bool, uncertainty: bool) -> Restored:
+        faces = [face for batch in taken for face in batch]
+        number = check_fidelity(fidelity)
+        decisions = [self.judge(face, fidelity=number, always=always) for face in faces]
+        tints = [find_tint(face) for face in faces]
+        asked = [at for at, decision in enumerate(decisions) if decision.action != "left"]
+        greys = [face if tint is None else tint.without(face[None])[0] for face, tint in zip(faces, tints, strict=True)]
+        images = [_resized(greys[at][None], self.size) for at in asked]
+        given = self.restore(
+            torch.cat(images) if images else torch.zeros(0, 3, self.size, self.size),
+            fidelities=[decisions[at].fidelity for at in asked],
+            uncertainty=uncertainty,
+        )
+        side = self.size * self.scale
+        result = [_resized(face[None], side)[0] for face in faces]
+        for at, image in zip(asked, given.images, strict=True):
+            crossover, tint = decisions[at].crossover, tints[at]
+            if crossover is not None:
+                image = keep_trustworthy(_resized(greys[at][None], side)[0], image, crossover)
+            result[at] = image if tint is None else tint.over(image[None])[0]
+        doubt = None
+        if given.uncertainty is not None:
+            doubt = torch.zeros(len(faces), *given.uncertainty.shape[1:])
+            doubt[asked] = given.uncertainty
+        known = [decision.damage for decision in decisions if decision.damage is not None]
+        damage = Damage(*map(torch.cat, zip(*known))) if len(known) == len(faces) and known else None
+        return Restored(
+            torch.stack(result) if result else torch.zeros(0, 3, side, side), doubt, damage, tuple(decisions)
+        )
+
+    def _estimator(self) -> Estimator:
+        if self.estimator is None:
+            from codeprior.estimators import load_estimator
+
+            self.estimator = load_estimator()
+        return self.estimator
+
+    def _answer(self, signed: Image, fidelity: float | None, uncertainty: bool) -> tuple[Image, Logits | None]:
         """Gives what the model restores and, where they are wanted, the logits on the way to it."""
+        options = {} if fidelity is None else {"fidelity": fidelity}
         if not uncertainty:
-            return self.model.restore(signed), None
+            return self.model.restore(signed, **options), None
         seen: list[Any] = []
         # most models predict inside `restore`; listening there spares a second run of the encoders
         hook = self.model.register_forward_hook(lambda _, __, given: seen.append(given))
         try:
-            restored = self.model.restore(signed)
+            restored = self.model.restore(signed, **options)
         finally:
             hook.remove()
         return restored, getattr(seen[-1] if seen else _called(self.model, signed), "logits", None)
-
-    def _taken(self, image: Any) -> Image:
-        if isinstance(image, Pictures.Image):
-            image = np.asarray(image.convert("RGB"))
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f"restorer: expected an array H W 3, got shape {image.shape}.")
-            image = rearrange(torch.from_numpy(np.ascontiguousarray(image).copy()), "h w c -> c h w")
-        if not isinstance(image, Tensor):
-            raise TypeError(f"restorer: expected PIL images, arrays or tensors, got {type(image).__name__}.")
-        image = image.float() / 255 if image.dtype == torch.uint8 else image
-        image = image[None] if image.ndim == 3 else image
-        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(
-                f"restorer: expected unit floats or uint8, b 3 H W, got {image.dtype} of shape {tuple(image.shape)}."
-            )
-        if image.numel() and not (image.min() >= -0.01 and image.max() <= 1.01):
-            raise ValueError(
-                f"restorer: expected unit values in [0, 1], got {image.min():.3g} to {image.max():.3g}; "
-                "pass signed images through codeprior.to_unit, divide 8-bit levels by 255."
-            )
-        return _resized(image.float(), self.size)
 
 
 def entropy(logits: Logits | Float[Tensor, "b m h w k"]) -> Float[Tensor, "b h w"]:
@@ -182,6 +281,12 @@ def _size(model: Any) -> int:
     return size
 
 
+def _takes_fidelity(model: Any) -> bool:
+    """Says whether a model's `restore` takes a fidelity; one whose taps are missing does not."""
+    declared = "fidelity" in inspect.signature(model.restore).parameters
+    return declared and getattr(model, "taps", True) is not None
+
+
 def _called(model: Any, signed: Image) -> Any:
     """Gives what a call of the model gives, or None for a model that can only restore."""
     return None if type(model).forward is nn.Module.forward else model(signed)
@@ -193,14 +298,3 @@ def _resized(image: Image, size: int) -> Image:
     if min(image.shape[2:]) >= size:
         return F.interpolate(image, size=(size, size), mode="area")
     return F.interpolate(image, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _given(restored: Image, like: Any) -> Any:
-    if isinstance(like, Tensor):
-        restored = (restored * 255).round().to(torch.uint8) if like.dtype == torch.uint8 else restored
-        return restored[0] if like.ndim == 3 else restored
-    levels = rearrange(restored[0], "c h w -> h w c")
-    if isinstance(like, np.ndarray) and like.dtype != np.uint8:
-        return levels.numpy().astype(like.dtype)
-    levels = (levels * 255).round().to(torch.uint8).numpy()
-    return Pictures.fromarray(levels) if isinstance(like, Pictures.Image) else levels

@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codeprior.commands._jobs import WRITABLE, Job
 from codeprior.photos.faces import Detector, Face, Parser
-from codeprior.photos.files import Photo, PhotoError, read, write
+from codeprior.photos.files import Photo, PhotoError, place, read, read_bytes, write
 from codeprior.photos.restoration import Choices, Finished, Prepared, Restored, answer, finish, prepare
 from codeprior.photos.sheets import comparison, uncertainty_map
 from codeprior.shapes import Image
@@ -74,13 +74,14 @@ class Worker:
             size=self.restorer.size,
             choices=self.choices,
             faces=self.points.get(job.source),
+            judge=getattr(self.restorer, "judge", None),
         )
         self._photos[job.source] = photo, started
         return prepared
 
-    def restore(self, images: Image) -> Restored:
+    def restore(self, images: Image, fidelities: Sequence[float | None]) -> Restored:
         """Sends a batch of faces through the network."""
-        return answer(self.restorer, images, uncertainty=self.uncertainty)
+        return answer(self.restorer, images, uncertainty=self.uncertainty, fidelities=fidelities)
 
     def finish(self, job: Job, prepared: Prepared, restored: Restored) -> dict[str, Any]:
         """Pastes the faces back, writes the results and gives what the report says about them."""
@@ -93,10 +94,17 @@ class Worker:
         )
         for path, sheet in zip(extra, sheets, strict=True):
             write(path, sheet, overwrite=True)
-        write(target, done.pixels, alpha=photo.alpha, profile=photo.profile, overwrite=self.overwrite)
+        notes = list(photo.notes)
+        if done.untouched and _could_be_copied(photo, target):
+            _copy(job.source, target, overwrite=self.overwrite)
+            notes.append("the file was copied as it is")
+        else:
+            write(target, done.pixels, alpha=photo.alpha, profile=photo.profile, overwrite=self.overwrite)
         return {
-            "notes": list(photo.notes),
-            "faces": [_described(index, face, done) for index, face in enumerate(done.found)],
+            "status": "untouched" if done.untouched else "restored",
+            "reason": _why_untouched(done) if done.untouched else None,
+            "notes": notes,
+            "faces": _faces(done),
             "seconds": round(time.monotonic() - started, 3),
         }
 
@@ -110,13 +118,43 @@ class Worker:
         return [target, *(target.with_name(f"{target.stem}.{sheet}.png") for sheet in sheets)]
 
 
-def _described(index: int, face: Face, done: Finished) -> dict[str, Any]:
-    described: dict[str, Any] = {
+def _could_be_copied(photo: Photo, target: Path) -> bool:
+    """Says whether the file itself is what would be written, so that nothing is encoded again."""
+    from PIL import Image
+
+    same = Image.registered_extensions().get(target.suffix.lower()) == photo.format
+    return same and "transparency was laid over white" not in photo.notes
+
+
+def _copy(source: Path, target: Path, *, overwrite: bool) -> None:
+    try:
+        place(target, read_bytes(source), overwrite=overwrite)
+    except FileExistsError:
+        raise PhotoError(target, "exists already and is kept; ask for overwriting to replace it") from None
+    except OSError as error:
+        raise PhotoError(target, f"cannot be written: {error.strerror or error}") from error
+
+
+def _why_untouched(done: Finished) -> str:
+    return "; ".join(dict.fromkeys(decision.reason for decision in done.decisions if decision is not None))
+
+
+def _faces(done: Finished) -> list[dict[str, Any]]:
+    """Gives what a report says about each face that was found, or about the one of an aligned photograph."""
+    found = [_found(face) for face in done.found] or [{}]
+    doubts = iter(done.uncertainty if done.uncertainty is not None else ())
+    for number, decision in zip(done.chosen or [0], done.decisions, strict=True):
+        restored = decision is None or decision.action != "left"
+        found[number] |= {"restored": restored} | (decision.described() if decision else {})
+        if restored and done.uncertainty is not None:
+            found[number]["uncertainty"] = round(float(next(doubts).mean()), 4)
+    return found
+
+
+def _found(face: Face) -> dict[str, Any]:
+    return {
         "box": [round(float(value), 1) for value in face.box],
         "points": [[round(float(x), 1), round(float(y), 1)] for x, y in face.points],
         "score": round(face.score, 4),
-        "restored": index in done.chosen,
+        "restored": False,
     }
-    if done.uncertainty is not None and index in done.chosen:
-        described["uncertainty"] = round(float(done.uncertainty[done.chosen.index(index)].mean()), 4)
-    return described

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,11 +81,11 @@ class _Demonstration(NamedTuple):
 
 def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Demonstration:
     import torch
-    from torch.nn import functional as F
 
     from codeprior.degradations import preset
+    from codeprior.photos.bands import scaled
     from codeprior.photos.faces import Crop, align, detector, match_colour, paste
-    from codeprior.photos.restoration import answer
+    from codeprior.photos.restoration import Choices, restore_photo
     from codeprior.photos.sheets import levels
 
     photo = _photo(arguments.photo)
@@ -97,38 +98,65 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
     say(f"degrading the aligned face with the preset {arguments.preset}, seed {arguments.seed}")
     generator = torch.Generator().manual_seed(arguments.seed)
     damaged = torch.as_tensor(preset(arguments.preset)(crop.image, generator=generator))
-
-    def sized(image: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(image[None], size=(restorer.size, restorer.size), mode="area")
-
-    clean, degraded = sized(crop.image), sized(damaged)
     say(f"restoring at {restorer.size} pixels")
-    restored, uncertainty = answer(restorer, degraded, uncertainty=True)
-    restored = match_colour(restored, degraded)
+    # the model's own size is where figures compare; the picture shows the face at the size at which it was degraded
+    clean, degraded = scaled(crop.image, restorer.size)[None], scaled(damaged, restorer.size)[None]
+    examined = restorer.examine(damaged[None])
+    restored, (decision,) = examined.images, examined.decisions
+    if decision.action == "restored":
+        restored = match_colour(restored, degraded)
+    shown = restore_photo(levels(damaged), restorer, choices=Choices(aligned=True, colour=True)).after[0]
     say("pasting back and measuring")
     before = paste(photo, [Crop(damaged, crop.matrix)])
-    # the crop's matrix is for its own side; the same place seen from another side
-    after = paste(
-        photo, [Crop(F.interpolate(restored, size=(_SIDE, _SIDE), mode="bicubic")[0].clamp(0, 1), crop.matrix)]
-    )
+    # the crop's matrix is for its own side
+    after = paste(photo, [Crop(scaled(shown, _SIDE), crop.matrix)]) if decision.action != "left" else before
+    say("giving it the photograph as it was")
+    good = restore_photo(photo, restorer, faces=[face], choices=Choices(colour=True))
     figures = {
         "photograph": str(arguments.photo or "scikit-image astronaut (NASA, public domain)"),
         "preset": arguments.preset,
         "seed": arguments.seed,
         "model_size": restorer.size,
-        "colours": "coarse colours of the degraded face",
+        "colours": "those of the degraded face",
         "rule": f"degraded at {_SIDE} pixels, then resized by area to the model's",
         "face": {"box": [round(float(v), 1) for v in face.box], "score": round(face.score, 4)},
         "measures": _MEASURES,
         "before": _measured(degraded, clean),
-        "after": _measured(restored, clean),
+        "after": _measured(scaled(restored[0], restorer.size)[None], clean),
+        **decision.described(),
+        "undamaged": {
+            **(good.decisions[0].described() if good.decisions[0] else {}),
+            "changed_pixels": int((good.pixels != photo).any(2).sum()),
+        },
     }
-    if uncertainty is not None:
-        figures["uncertainty"] = round(float(uncertainty.mean()), 4)
+    if examined.uncertainty is not None:
+        figures["uncertainty"] = round(float(examined.uncertainty.mean()), 4)
     say(_told(figures["before"], figures["after"]))
-    picture = _sheet([degraded[0], restored[0], clean[0]], [before, after, photo])
-    parts = {"degraded": levels(degraded[0]), "restored": levels(restored[0]), "original": levels(clean[0])}
-    return _Demonstration(picture, parts | {"photo-degraded": before, "photo-restored": after}, figures)
+    panels = [
+        (damaged, ["degraded", *_damage_lines(figures)]),
+        (
+            shown,
+            [f"{decision.action}: {decision.reason}", _told(figures["before"], figures["after"]).replace("→", "to")],
+        ),
+        (crop.image, ["original"]),
+        (_doubt(examined.uncertainty), ["where the model guessed: dark is sure, pale is guessed"]),
+    ]
+    changed = figures["undamaged"]["changed_pixels"]
+    action, reason = (figures["undamaged"].get(key, "") for key in ("decision", "reason"))
+    below = [
+        (_planes(photo), ["a good photograph, as it was", *_damage_lines(figures["undamaged"])]),
+        (_planes(good.pixels), [f"given to the restorer: {action}: {reason}", f"{changed} pixels changed"]),
+        (_planes(before), ["the photograph with the degraded face"]),
+        (_planes(after), ["with the restored face"]),
+    ]
+    parts = {
+        "degraded": levels(degraded[0]),
+        "restored": levels(restored[0]),
+        "original": levels(clean[0]),
+        "photo-degraded": before,
+        "photo-restored": after,
+    }
+    return _Demonstration(_sheet([panels, below]), parts, figures)
 
 
 def _photo(path: Path | None) -> Any:
@@ -161,19 +189,61 @@ def _told(before: dict[str, float], after: dict[str, float]) -> str:
     return "; ".join(f"{name} {value:g} → {after[name]:g}" for name, value in before.items())
 
 
-def _sheet(faces: list[Any], photos: list[Any]) -> Any:
-    """Gives one picture: degraded, restored, original; below, the whole photograph in the same order."""
+def _damage_lines(figures: dict[str, Any]) -> list[str]:
+    """Gives the estimate of what a face went through, in two lines."""
+    if "damage" not in figures:
+        return []
+    damage = figures["damage"]
+    return [
+        f"estimated: blur {damage['blur']:.1f} px, reduced {damage['reduction']:.1f} x, noise {damage['noise']:.1f}, "
+        f"JPEG {damage['quality']:.0f}",
+        f"trustworthy up to {figures['cycles']:.0f} cycles a face ({figures['side']:.0f} px)",
+    ]
+
+
+def _doubt(uncertainty: Any) -> Any:
+    """Gives the map of uncertainty in colours, or white where there is none."""
+    import torch
+
+    from codeprior.photos.sheets import heat
+
+    return torch.ones(3, 8, 8) if uncertainty is None else heat(uncertainty[0])
+
+
+def _planes(pixels: Any) -> Any:
     import torch
     from einops import rearrange
-    from torch.nn import functional as F
 
-    from codeprior.photos.sheets import column, levels, row
+    return rearrange(torch.from_numpy(pixels.copy()), "h w c -> c h w").float() / 255
 
-    width = 384
-    upper = [F.interpolate(face[None], size=(width, width), mode="bicubic")[0].clamp(0, 1) for face in faces]
-    lower = []
-    for photo in photos:
-        unit = rearrange(torch.from_numpy(photo.copy()), "h w c -> c h w").float() / 255
-        height = round(width * photo.shape[0] / photo.shape[1])
-        lower.append(F.interpolate(unit[None], size=(height, width), mode="bicubic", antialias=True)[0].clamp(0, 1))
-    return levels(column([row(upper), row(lower)]))
+
+def _sheet(rows: list[list[tuple[Any, list[str]]]]) -> Any:
+    """Gives one picture of rows of panels, each with its lines of text below it."""
+    import numpy as np
+    from PIL import Image as Pictures
+    from PIL import ImageDraw, ImageFont
+
+    from codeprior.photos.sheets import levels
+
+    width, gap, font = 448, 12, ImageFont.load_default(14)
+    letters, line = width // 7, 18
+    heights, texts = [], []
+    for panels in rows:
+        texts.append(
+            ["\n".join(part for text in lines for part in textwrap.wrap(text, letters)) for _, lines in panels]
+        )
+        heights.append(max(round(width * image.shape[1] / image.shape[2]) for image, _ in panels))
+    below = [line * max(text.count("\n") + 1 for text in row) + gap for row in texts]
+    columns = max(len(panels) for panels in rows)
+    size = (columns * (width + gap) + gap, sum(heights) + sum(below) + gap * (len(rows) + 1))
+    sheet = Pictures.new("RGB", size, "white")
+    pen, top = ImageDraw.Draw(sheet), gap
+    for panels, row, height, space in zip(rows, texts, heights, below, strict=True):
+        for column, ((image, _), text) in enumerate(zip(panels, row, strict=True)):
+            left = gap + column * (width + gap)
+            tall = round(width * image.shape[1] / image.shape[2])
+            panel = Pictures.fromarray(levels(image)).resize((width, tall), Pictures.Resampling.BICUBIC)
+            sheet.paste(panel, (left, top))
+            pen.multiline_text((left, top + height + 4), text, fill="black", font=font, spacing=4)
+        top += height + space + gap
+    return np.asarray(sheet)

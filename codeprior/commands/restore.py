@@ -29,10 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="JSON: file name to five points a face")
     parser.add_argument("--strength", type=float, default=1.0, help="0 the input face, 1 the restored one (default)")
     parser.add_argument(
+        "--fidelity",
+        default="auto",
+        metavar="auto|0..1",
+        help="0 the model's word, 1 the photograph's; auto (default) chooses for each face by what it still holds",
+    )
+    parser.add_argument(
+        "--always",
+        action="store_true",
+        help="restore every face as the model says, also those that hold more than the model gives back",
+    )
+    parser.add_argument(
         "--match-colour",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="give restored faces the coarse colours of the input's (default: yes)",
+        help="give restored faces the coarse colours of the input's, and keep grey or tinted ones so (default: yes)",
     )
     parser.add_argument("--detector", default="mtcnn", help="mtcnn (default), retinaface, yunet or uniface")
     parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="weight file of the detector")
@@ -60,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0 all restored, 3 some failed, 2 a call that makes no sense.
+        0 all restored or left as they were, 3 some failed, 2 a call that makes no sense.
     """
     try:
         if len(arguments.paths) < 2:
@@ -96,6 +107,9 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         aligned=arguments.aligned,
         strength=arguments.strength,
         colour=arguments.match_colour,
+        tint=arguments.match_colour,
+        fidelity=arguments.fidelity,
+        always=arguments.always,
         score=arguments.score,
         smallest=arguments.smallest,
     )
@@ -134,7 +148,7 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
     from codeprior.photos.files import sweep
     from codeprior.photos.stream import stream
 
-    counts = {"restored": 0, "failed": 0, "skipped": 0}
+    counts = {"restored": 0, "untouched": 0, "failed": 0, "skipped": 0}
     started = time.monotonic()
     for folder in {job.target.parent for job in work}:
         sweep(folder)
@@ -160,10 +174,12 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
             worker.forget(outcome.job)
             note(outcome.job, "failed", _reason(outcome.error))
         else:
-            note(outcome.job, "restored", None, **outcome.result)
+            note(outcome.job, **outcome.result)
     bar.close()
     seconds = time.monotonic() - started
-    told = [f"{counts['restored']} restored", f"{counts['failed']} failed"]
+    told = [f"{counts['restored']} restored"]
+    told += [f"{counts['untouched']} left as they were"] if counts["untouched"] else []
+    told += [f"{counts['failed']} failed"]
     told += [f"{counts['skipped']} done before"] if counts["skipped"] else []
     told += [f"{ignored} files ignored that are no pictures"] if ignored else []
     print(f"codeprior restore: {', '.join(told)}; {seconds:.1f} s", file=sys.stderr)

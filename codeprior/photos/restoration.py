@@ -1,11 +1,10 @@
-"""A photograph restored: faces found and aligned, given to a restorer, pasted back.
+"""A photograph restored: faces found, aligned, given to a restorer, put together with what they still hold, pasted.
 
 `prepare` and `finish` are the two halves around the network, so that faces of many photographs can share its batches
 (`codeprior.photos.stream`); `restore_photo` is both with one photograph between them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,13 +13,27 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from codeprior.photos.faces import Crop, Detector, Face, align, choose, match_colour, paste, search
-from codeprior.photos.faces.geometry import resample
+from codeprior.estimators import Damage
+from codeprior.photos.bands import keep_trustworthy, scaled
+from codeprior.photos.decisions import Decision
+from codeprior.photos.faces import Crop, Detector, Face, match_colour, paste
+from codeprior.photos.faces.geometry import at_side
+from codeprior.photos.preparation import Choices, Judge, Prepared, prepare
+from codeprior.photos.tints import Tint
 from codeprior.shapes import Image
+
+__all__ = [
+    "Choices", "Finished", "Judge", "Prepared", "Restored", "Restorer", "answer", "finish", "prepare", "restore_photo",
+]  # fmt: skip
 
 
 class Restorer(Protocol):
-    """Anything that restores aligned faces: `b 3 size size`, unit, in and out."""
+    """Anything that restores aligned faces: `b 3 size size`, unit, in and out.
+
+    One that also has `judge(face, *, side, fidelity, always)` says of each face, from the photograph's own pixels,
+    whether it should be restored, as a `Decision`; one that has `restore(images, *, fidelities, uncertainty)` is told
+    the fidelities.
+    """
 
     @property
     def size(self) -> int: ...
@@ -33,114 +46,42 @@ class Restored(NamedTuple):
     Attributes:
         images: `b 3 size size`, unit.
         uncertainty: `b h w`, [0, 1]: entropy of the predicted codes over its maximum; None where it is not known.
+        damage: What was estimated, each part `(b,)`; None where nothing was.
+        decisions: What was done with each face; empty where nothing was decided.
     """
 
     images: Image
     uncertainty: Float[Tensor, "b h w"] | None = None
-
-
-class Prepared(NamedTuple):
-    """A photograph on its way to the network.
-
-    Attributes:
-        pixels: `H W 3`, RGB, 8-bit levels.
-        found: Every face of the photograph; empty for an aligned one.
-        chosen: Numbers of the faces that are restored.
-        crops: Those faces, aligned; for an aligned photograph the whole of it.
-    """
-
-    pixels: UInt8[np.ndarray, "H W 3"]
-    found: list[Face]
-    chosen: list[int]
-    crops: list[Crop]
+    damage: Damage | None = None
+    decisions: Sequence[Decision] = ()
 
 
 class Finished(NamedTuple):
     """A restored photograph.
 
     Attributes:
-        pixels: `H W 3`, RGB, 8-bit levels; of the restorer's size for an aligned face.
+        pixels: `H W 3`, RGB, 8-bit levels. Of an aligned face: a square, of the restorer's side or of the photograph's
+            own where that is larger; the photograph itself where it is left.
         found: Every face of the photograph.
-        chosen: Numbers of the faces that were restored.
-        before: `n 3 size size`, unit: what the network was given.
-        after: `n 3 size size`, unit: what it gave, after blending.
-        uncertainty: `n h w`, [0, 1], or None.
+        chosen: Numbers of the faces that were asked for.
+        before: Each chosen face, `3 s s`, unit, as it was, at the side at which it was put together.
+        after: The same, after restoring and blending.
+        uncertainty: `n h w`, [0, 1], of the faces that the network was asked about; None where that is not known.
+        decisions: What was done with each chosen face.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
     found: list[Face]
     chosen: list[int]
-    before: Image
-    after: Image
+    before: list[Float[Tensor, "3 s s"]]
+    after: list[Float[Tensor, "3 s s"]]
     uncertainty: Float[Tensor, "n h w"] | None
+    decisions: list[Decision | None]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choices:
-    """What a user decides about a restoration."""
-
-    faces: str = "all"  # all, largest, centre, or a number from 0, left to right
-    aligned: bool = False  # each picture is one aligned face already
-    strength: float = 1.0  # 0 the input face, 1 the restored one
-    colour: bool = False  # match the restored face's colours to the input's
-    score: float = 0.9  # least score of a face
-    smallest: float = 16.0  # least distance between the eyes, pixels
-
-    def __post_init__(self):
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"Choices: strength must be in [0, 1], got {self.strength}.")
-        if self.faces not in ("all", "largest", "centre") and not self.faces.isdecimal():
-            raise ValueError(f"Choices: faces must be all, largest, centre or a number, got {self.faces!r}.")
-
-
-def prepare(
-    pixels: UInt8[np.ndarray, "H W 3"],
-    detector: Detector | None,
-    *,
-    size: int,
-    choices: Choices,
-    faces: Sequence[Face] | None = None,
-) -> Prepared:
-    """Finds, chooses and aligns the faces of a photograph.
-
-    Args:
-        pixels: `H W 3`, RGB, 8-bit levels.
-        detector: What finds the faces; not asked for an aligned photograph or where `faces` are given.
-        size: Side of the crops, pixels: the restorer's.
-        choices: Which faces, and which are too small or too doubtful.
-        faces: Faces whose points are known.
-
-    Returns:
-        The photograph with its crops.
-
-    Raises:
-        ValueError: There is no face to restore; the text says whether none was found or all were left out.
-    """
-    height, width = pixels.shape[:2]
-    if choices.aligned:
-        if not 2 / 3 <= width / height <= 3 / 2:
-            raise ValueError(f"is {width}×{height} pixels, too far from a square to be an aligned face")
-        to_photo = np.array([[width / size, 0, width / size / 2 - 0.5], [0, height / size, height / size / 2 - 0.5]])
-        planes = rearrange(torch.from_numpy(np.array(pixels)), "h w c -> c h w")
-        return Prepared(
-            pixels, [], [], [Crop(resample(planes, to_photo, height=size, width=size).clamp(0, 1), to_photo)]
-        )
-    if faces is None:
-        if detector is None:
-            raise ValueError("prepare: give a detector, the faces, or choices with aligned=True.")
-        faces = search(detector, pixels, smallest=choices.smallest, score=choices.score)
-    found = list(faces)
-    if not found:
-        raise ValueError("no face was found")
-    good = [i for i, face in enumerate(found) if _usable(face, choices)]
-    if not good:
-        best = max(face.score for face in found)
-        raise ValueError(
-            f"all {len(found)} faces found are below the least score {choices.score} (best {best:.2f}) "
-            f"or have eyes less than {choices.smallest:g} pixels apart"
-        )
-    chosen = [good[i] for i in choose([found[i] for i in good], choices.faces, width=width, height=height)]
-    return Prepared(pixels, found, chosen, [align(pixels, found[i].points, size=size) for i in chosen])
+    @property
+    def untouched(self) -> bool:
+        """Whether every chosen face was left as it was, so that the photograph is the one that came."""
+        return all(decision is not None and decision.action == "left" for decision in self.decisions)
 
 
 def finish(
@@ -150,45 +91,65 @@ def finish(
     choices: Choices,
     mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
 ) -> Finished:
-    """Blends the restored faces with what they replace and puts them in their places.
+    """Puts the restored faces together with what they replace, and into their places.
 
     Args:
         prepared: What `prepare` gave.
-        restored: The network's answer for its crops.
+        restored: The network's answer for the crops that it was asked about.
         choices: Strength, colour, and whether the photograph was aligned.
         mask: Further weights for each crop, such as a face parser's.
 
     Raises:
-        ValueError: The restorer gave other shapes, or values that are not finite.
+        ValueError: The restorer gave no squares or another number of faces, or values that are not finite.
     """
-    before = torch.stack([crop.image for crop in prepared.crops])
-    after = restored.images.float().cpu()
-    if after.shape != before.shape:
-        raise ValueError(f"the restorer gave images of shape {tuple(after.shape)}, expected {tuple(before.shape)}")
-    if not bool(after.isfinite().all()):
+    images, asked = restored.images.float().cpu(), prepared.asked
+    if images.shape != (len(asked), 3, images.shape[-1], images.shape[-1]):
+        expected = f"({len(asked)}, 3, size, size)"
+        raise ValueError(f"the restorer gave images of shape {tuple(images.shape)}, expected {expected}")
+    if not bool(images.isfinite().all()):
         raise ValueError("the restorer gave values that are not finite")
-    if choices.colour:
-        after = match_colour(after, before)
-    after = (before + choices.strength * (after.clamp(0, 1) - before)).clamp(0, 1)
-    if choices.aligned:
-        pixels = rearrange((after[0] * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
+    before, after = [crop.image for crop in prepared.crops], [crop.image for crop in prepared.crops]
+    crops = []
+    for at, image in zip(asked, images.clamp(0, 1), strict=True):
+        own = prepared.own[at]
+        before[at], after[at] = _put_together(own.image, image, prepared.decisions[at], prepared.tints[at], choices)
+        crops.append(Crop(after[at], at_side(own.matrix, own.image.shape[-1], after[at].shape[-1])))
+    if not choices.aligned:
+        left = [crop for at, crop in enumerate(prepared.crops) if at not in asked]
+        pixels = paste(prepared.pixels, crops, beside=left, mask=mask)
     else:
-        crops = [Crop(image, crop.matrix) for image, crop in zip(after, prepared.crops, strict=True)]
-        pixels = paste(prepared.pixels, crops, mask=mask)
-    return Finished(pixels, prepared.found, prepared.chosen, before, after, restored.uncertainty)
+        pixels = prepared.pixels.copy()
+        if crops:
+            pixels = rearrange((after[0] * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
+    return Finished(
+        pixels, prepared.found, prepared.chosen, before, after, restored.uncertainty, list(prepared.decisions)
+    )
 
 
-def answer(restorer: Restorer, images: Image, *, uncertainty: bool = False) -> Restored:
-    """Asks a restorer about a batch of aligned faces.
+def answer(
+    restorer: Restorer,
+    images: Image,
+    *,
+    uncertainty: bool = False,
+    fidelities: Sequence[float | None] | None = None,
+) -> Restored:
+    """Asks a restorer about a batch of aligned faces, and nothing but the model: whether it helps is decided elsewhere.
 
     Args:
-        restorer: Has `size` and takes `b 3 size size`, unit; with a method `examine` it can also say how sure it is.
+        restorer: Has `size` and takes `b 3 size size`, unit; with a method `restore` it takes fidelities, with that or
+            `examine` it can also say how sure it is.
         images: `b 3 size size`, unit.
         uncertainty: Whether to ask for that.
+        fidelities: What the model is told for each face.
 
     Raises:
-        ValueError: The restorer has no `examine`.
+        ValueError: The restorer cannot say how sure it is.
     """
+    if not len(images):
+        return Restored(torch.zeros(0, 3, restorer.size, restorer.size))
+    restore = getattr(restorer, "restore", None)
+    if restore is not None:
+        return restore(images, fidelities=fidelities, uncertainty=uncertainty)
     if not uncertainty:
         return Restored(restorer(images))
     examine = getattr(restorer, "examine", None)
@@ -203,10 +164,10 @@ def restore_photo(
     *,
     detector: Detector | None = None,
     faces: Sequence[Face] | None = None,
-    choices: Choices = Choices(),
+    choices: Choices | None = None,
     uncertainty: bool = False,
 ) -> Finished:
-    """Restores the faces of one photograph.
+    """Restores the faces of one photograph, and leaves those that a restorer with a `judge` finds good enough.
 
     Args:
         pixels: `H W 3`, RGB, 8-bit levels.
@@ -219,10 +180,30 @@ def restore_photo(
     Raises:
         ValueError: There is no face to restore, or the restorer's answer is unusable.
     """
-    prepared = prepare(pixels, detector, size=restorer.size, choices=choices, faces=faces)
-    images = torch.stack([crop.image for crop in prepared.crops])
-    return finish(prepared, answer(restorer, images, uncertainty=uncertainty), choices=choices)
+    choices, judge = choices or Choices(), getattr(restorer, "judge", None)
+    prepared = prepare(pixels, detector, size=restorer.size, choices=choices, faces=faces, judge=judge)
+    crops = [prepared.crops[at].image for at in prepared.asked]
+    images = torch.stack(crops) if crops else torch.zeros(0, 3, restorer.size, restorer.size)
+    given = answer(restorer, images, uncertainty=uncertainty, fidelities=prepared.fidelities)
+    return finish(prepared, given, choices=choices)
 
 
-def _usable(face: Face, choices: Choices) -> bool:
-    return face.score >= choices.score and float(np.linalg.norm(face.points[1] - face.points[0])) >= choices.smallest
+def _put_together(
+    face: Float[Tensor, "3 n n"],
+    image: Float[Tensor, "3 m m"],
+    decision: Decision | None,
+    tint: Tint | None,
+    choices: Choices,
+) -> tuple[Float[Tensor, "3 s s"], Float[Tensor, "3 s s"]]:
+    """Gives a face before and after, at one size."""
+    crossover = None if decision is None else decision.crossover
+    before = scaled(face, image.shape[-1] if crossover is None else max(face.shape[-1], image.shape[-1]))
+    given = before
+    if tint is not None:
+        given, image = tint.without(before[None])[0], tint.without(image[None])[0]
+    if crossover is not None:
+        image = keep_trustworthy(given, image, crossover)
+    elif choices.colour:
+        image = match_colour(image[None], given[None])[0]
+    image = (given + choices.strength * (image - given)).clamp(0, 1)
+    return before, image if tint is None else tint.over(image[None])[0]

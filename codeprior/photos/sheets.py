@@ -43,16 +43,19 @@ def uncertainty_map(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H 
     Raises:
         ValueError: The uncertainty was not asked for.
     """
-    if done.uncertainty is None:
+    if done.uncertainty is None and prepared.asked:
         raise ValueError("uncertainty_map: the restoration holds no uncertainty; ask the restorer for it.")
-    size = prepared.crops[0].image.shape[-1]
-    doubt = F.interpolate(done.uncertainty[:, None].float(), size=(size, size), mode="bilinear")[:, 0].clamp(0, 1)
     grey = done.pixels if done.pixels.shape == prepared.pixels.shape else levels(done.after[0])
     grey = np.repeat(grey.mean(2, keepdims=True).round().astype(np.uint8), 3, axis=2)
+    if done.uncertainty is None:
+        return grey  # every face was left as it is: nothing was guessed
+    asked = [prepared.crops[at] for at in prepared.asked]
+    size = prepared.crops[0].image.shape[-1]
+    doubt = F.interpolate(done.uncertainty[:, None].float(), size=(size, size), mode="bilinear")[:, 0].clamp(0, 1)
     if not done.found:
         return levels((0.35 * _unit(grey) + 0.65 * _fit(heat(doubt[0]), grey.shape[0])).clamp(0, 1))
     crops = [
-        Crop(0.35 * crop.image.mean(0) + 0.65 * heat(one), crop.matrix) for one, crop in zip(doubt, prepared.crops)
+        Crop(0.35 * crop.image.mean(0) + 0.65 * heat(one), crop.matrix) for one, crop in zip(doubt, asked, strict=True)
     ]
     return paste(grey, crops)
 

@@ -5,7 +5,7 @@ photographs is under way at once, so memory does not grow with the number of pho
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class _Open(NamedTuple):
 
 def stream(
     jobs: Iterable[Any],
-    restore: Callable[[Image], Restored],
+    restore: Callable[[Image, Sequence[float | None]], Restored],
     *,
     prepare: Callable[[Any], Prepared],
     finish: Callable[[Any, Prepared, Restored], Any],
@@ -50,7 +50,8 @@ def stream(
 
     Args:
         jobs: Whatever `prepare` understands, one a photograph.
-        restore: The network: `b 3 size size`, unit, to `Restored`.
+        restore: The network: `b 3 size size`, unit, and what it is told of the fidelity of each face, to `Restored`.
+            Faces that are left as they are do not come to it.
         prepare: Reads a photograph and cuts its faces out; runs in a worker thread.
         finish: Pastes and writes; runs in a worker thread.
         batch: Faces that go through the network at once.
@@ -75,12 +76,13 @@ def stream(
                     waiting.append(_Open(job, future.result(), [], []))
                 except Exception as error:
                     yield Outcome(job, None, error)
-            full = sum(len(item.prepared.crops) for item in waiting) >= batch
+            full = sum(len(item.prepared.asked) for item in waiting) >= batch
             if waiting and (full or not preparing):
                 for item, error in _run(waiting, restore, batch):
                     if error is None:
                         answer = Restored(
-                            torch.cat(item.images), torch.cat(item.uncertainty) if item.uncertainty else None
+                            torch.cat(item.images) if item.images else torch.zeros(0, 3, 0, 0),
+                            torch.cat(item.uncertainty) if item.uncertainty else None,
                         )
                         finishing[pool.submit(finish, item.job, item.prepared, answer)] = item.job
                     else:
@@ -112,7 +114,7 @@ def _fill(source: Iterator[Any], preparing: deque, pool: ThreadPoolExecutor, pre
 
 
 def _run(
-    waiting: list[_Open], restore: Callable[[Image], Restored], batch: int
+    waiting: list[_Open], restore: Callable[[Image, Sequence[float | None]], Restored], batch: int
 ) -> Iterator[tuple[_Open, Exception | None]]:
     try:
         _restore(waiting, restore, batch)
@@ -128,14 +130,18 @@ def _run(
     yield from ((item, None) for item in waiting)
 
 
-def _restore(waiting: list[_Open], restore: Callable[[Image], Restored], batch: int) -> None:
-    places = [(item, crop.image) for item in waiting for crop in item.prepared.crops]
+def _restore(waiting: list[_Open], restore: Callable[[Image, Sequence[float | None]], Restored], batch: int) -> None:
+    places = [
+        (item, item.prepared.crops[at].image, fidelity)
+        for item in waiting
+        for at, fidelity in zip(item.prepared.asked, item.prepared.fidelities, strict=True)
+    ]
     for start in range(0, len(places), batch):
         part = places[start : start + batch]
-        restored = restore(torch.stack([image for _, image in part]))
+        restored = restore(torch.stack([image for _, image, _ in part]), [fidelity for *_, fidelity in part])
         if len(restored.images) != len(part):
             raise ValueError(f"the restorer gave {len(restored.images)} images for {len(part)} faces")
-        for position, (item, _) in enumerate(part):
+        for position, (item, *_) in enumerate(part):
             item.images.append(restored.images[position : position + 1].cpu())
             if restored.uncertainty is not None:
                 item.uncertainty.append(restored.uncertainty[position : position + 1].cpu())

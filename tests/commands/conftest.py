@@ -5,7 +5,29 @@ from pathlib import Path
 import pytest
 import torch
 
+from codeprior.estimators import Damage
 from codeprior.weights import save
+
+
+class Says:
+    """An estimator that says the same of every face."""
+
+    def __init__(self, **figures: float):
+        self.figures = {"blur": 0.0, "reduction": 1.0, "noise": 0.0, "quality": 100.0, "limit": 0.5} | figures
+
+    def estimate(self, faces: torch.Tensor) -> Damage:
+        return Damage(**{name: torch.full((len(faces),), value) for name, value in self.figures.items()})
+
+
+@pytest.fixture
+def estimated(monkeypatch: pytest.MonkeyPatch):
+    """Sets what the estimator says, by name; at first that nothing is left of any face."""
+
+    def say(**figures: float) -> None:
+        monkeypatch.setattr("codeprior.estimators.load_estimator", lambda: Says(**figures))
+
+    say(limit=1 / 4096)
+    return say
 
 
 @pytest.fixture(scope="session")

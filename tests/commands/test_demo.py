@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from codeprior.__main__ import main
+from tests.commands.conftest import Says
 
 
 def test_the_demo_writes_a_picture_and_figures(tmp_path, monkeypatch):
@@ -19,12 +20,36 @@ def test_the_demo_writes_a_picture_and_figures(tmp_path, monkeypatch):
     assert figures["after"]["ssim"] > figures["before"]["ssim"]
     assert figures["after"]["perceptual"] < 0.9 * figures["before"]["perceptual"]
     assert figures["after"]["psnr"] > figures["before"]["psnr"] - 1
-    assert Image.open(tmp_path / "out" / "demo.png").size[0] > 1000
+    assert Image.open(tmp_path / "out" / "demo.png").size[0] > 1800
+    assert figures["decision"] in ("mended", "restored")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "demo.png", "degraded.png", "restored.png", "original.png", "photo-degraded.png", "photo-restored.png",
         "figures.json",
     }  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_demo_leaves_the_good_photograph_alone_and_says_why(tmp_path, monkeypatch):
+    pytest.importorskip("skimage")
+
+    class BySide(Says):
+        """The face that the demo degrades has 512 pixels a side, the good one less."""
+
+        def estimate(self, faces):
+            self.figures |= {"limit": 0.3} if faces.shape[-1] < 512 else {"limit": 12 / 512, "blur": 8.0}
+            return super().estimate(faces)
+
+    monkeypatch.setattr("codeprior.estimators.load_estimator", lambda: BySide())
+    assert main(["demo", "--out", str(tmp_path)]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["decision"] == "mended"
+    assert figures["reason"] == "kept up to 12 cycles a face; finer detail comes from the model"
+    assert figures["damage"]["blur"] == 8
+    assert figures["undamaged"]["decision"] == "left"
+    assert "nothing to mend" in figures["undamaged"]["reason"]
+    assert figures["undamaged"]["changed_pixels"] == 0
+    assert figures["after"]["psnr"] > figures["before"]["psnr"]
+    assert {"before", "after", "preset", "seed", "face", "model_size", "measures", "uncertainty"} <= set(figures)
 
 
 def test_a_photograph_without_a_face_is_said(tmp_path, capsys):

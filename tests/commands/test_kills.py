@@ -61,7 +61,7 @@ def _killed(tmp_path: Path, weights: Path, kills: int) -> int:
     for index in range(6):
         Image.fromarray(scene(90 + index, 90)).save(folder / f"{index:02}.png")
     (folder / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    common = ["--weights", str(weights), "--aligned", "--quiet", "--compare"]
+    common = ["--weights", str(weights), "--aligned", "--always", "--quiet", "--compare"]
     common += ["--batch", "1"]  # which photographs share a batch is a matter of time, and moves the last bits
     runs = _Runs()
     started = time.monotonic()

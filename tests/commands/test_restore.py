@@ -15,7 +15,7 @@ from tests.photos.corpus import bad, encoded, good, scene
 
 
 @pytest.fixture
-def call(weights):
+def call(weights, estimated):
     def run(*words: object) -> int:
         return main(["restore", *map(str, words), "--weights", str(weights), "--quiet"])
 

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codeprior.photos.faces import Crop, align, from_landmarks, match_colour, paste, template
+from codeprior.photos.bands import Crossover
+from codeprior.photos.decisions import Decision
+from codeprior.photos.faces import Crop, align, from_landmarks, invert, match_colour, paste, template, transform
 from codeprior.photos.restoration import Choices, Restored, answer, finish, prepare, restore_photo
 from codeprior.photos.sheets import comparison, heat, uncertainty_map
 
@@ -24,6 +26,19 @@ class _Gives:
 
     def examine(self, images):
         return Restored(self(images), torch.linspace(0, 1, 16).view(1, 4, 4).expand(len(images), 4, 4))
+
+
+class _Red:
+    """A restorer that makes every face one red, and mends what a blur took above 6 cycles a face."""
+
+    size = 64
+
+    def __call__(self, images):
+        return torch.tensor([0.9, 0.2, 0.2]).view(1, 3, 1, 1).expand_as(images).clone()
+
+    def judge(self, face, *, side, fidelity, always):
+        crossover = None if always else Crossover(transfer=6.0, reach=12.0)
+        return Decision("restored" if always else "mended", "told so", side, crossover=crossover)
 
 
 def _smooth(height: int, width: int) -> np.ndarray:
@@ -68,11 +83,11 @@ def test_strength_blends_and_colour_is_matched():
     faces = _faces(150)
     full = restore_photo(photo, _Gives(0.4), faces=faces).after
     half = restore_photo(photo, _Gives(0.4), faces=faces, choices=Choices(strength=0.5))
-    assert torch.allclose(half.after, (half.before + full) / 2, atol=1e-6)
+    assert torch.allclose(half.after[0], (half.before[0] + full[0]) / 2, atol=1e-6)
     matched = restore_photo(photo, _Gives(0.2), faces=faces, choices=Choices(colour=True))
-    middle = (slice(None), slice(None), slice(16, 48), slice(16, 48))
-    assert (matched.after - matched.before)[middle].mean((-2, -1)).abs().max() < 0.02
-    assert (full - half.before)[middle].mean() > 0.2
+    middle = (slice(None), slice(16, 48), slice(16, 48))
+    assert (matched.after[0] - matched.before[0])[middle].mean((-2, -1)).abs().max() < 0.02
+    assert (full[0] - half.before[0])[middle].mean() > 0.2
 
 
 @settings(max_examples=20, deadline=None)
@@ -115,8 +130,8 @@ def test_small_and_doubtful_faces_are_left_out_with_a_reason():
 def test_unusable_answers_of_a_restorer_are_refused():
     photo = _smooth(100, 100)
     prepared = prepare(photo, None, size=64, choices=Choices(), faces=_faces(90))
-    with pytest.raises(ValueError, match=r"gave images of shape \(1, 3, 8, 8\), expected \(1, 3, 64, 64\)"):
-        finish(prepared, Restored(torch.zeros(1, 3, 8, 8)), choices=Choices())
+    with pytest.raises(ValueError, match=r"gave images of shape \(1, 3, 8, 9\), expected \(1, 3, size, size\)"):
+        finish(prepared, Restored(torch.zeros(1, 3, 8, 9)), choices=Choices())
     with pytest.raises(ValueError, match="values that are not finite"):
         finish(prepared, Restored(torch.full((1, 3, 64, 64), torch.nan)), choices=Choices())
     with pytest.raises(ValueError, match="function cannot say how sure it is"):
@@ -146,7 +161,97 @@ def test_sheets_show_faces_and_doubt():
         uncertainty_map(prepared, done._replace(uncertainty=None))
 
 
-@pytest.mark.parametrize("wrong", [{"strength": 1.5}, {"strength": -0.1}, {"faces": "best"}, {"faces": "-1"}])
+@pytest.mark.parametrize(
+    "wrong", [{"strength": 1.5}, {"strength": -0.1}, {"faces": "best"}, {"faces": "-1"}, {"fidelity": 2}]
+)
 def test_choices_are_checked(wrong):
     with pytest.raises(ValueError, match="Choices: "):
         Choices(**wrong)
+
+
+@settings(max_examples=10, deadline=None)
+@given(angle=st.floats(-0.8, 0.8), side=st.floats(75, 160))
+def test_a_mended_face_meets_the_photograph_in_luminance_and_colour(angle, side):
+    """In a ring of 4 % of the side inside the crop's edge, and over the whole face on the average."""
+    photo = _smooth(220, 220)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (template(512) - 255.5) @ turn.T * side / 512 + 110
+    faces = from_landmarks([points.tolist()])
+    matrix = align(photo, faces[0].points, size=64).matrix
+    y, x = np.mgrid[:220, :220]
+    at = transform(np.stack([x, y], -1).reshape(-1, 2).astype(float), invert(matrix)).reshape(220, 220, 2)
+    inside = np.minimum(at + 0.5, 63.5 - at).min(-1) / 64  # shares of the side to the nearest edge
+    ring, middle = (inside > 0.03) & (inside < 0.07), inside > 0.1
+    luma = np.array([0.299, 0.587, 0.114])
+    apart = {}
+    for always in (False, True):
+        done = restore_photo(photo, _Red(), faces=faces, choices=Choices(always=always)).pixels
+        difference = done.astype(float) - photo
+        assert (difference[inside < 0] == 0).all()
+        apart[always] = np.abs(difference[middle].mean(0)).max()
+        if not always:
+            assert np.abs(difference[ring].mean(0)).max() < 1
+            assert np.abs(difference[ring] @ luma).max() < 3
+    assert apart[False] < 2
+    assert apart[True] > 40  # what the model itself says is far from it
+
+
+def test_faces_of_one_tint_are_restored_in_it():
+    grey = _smooth(160, 160)[..., :1].repeat(3, axis=2)
+    warm = (
+        np.stack([0.85 * grey[..., 0] + 35, 0.8 * grey[..., 1] + 20, 0.75 * grey[..., 2]], -1).round().astype(np.uint8)
+    )
+    for photo in (grey, warm):
+        done = restore_photo(photo, _Red(), faces=_faces(150), choices=Choices(always=True)).pixels.astype(float)
+        assert np.abs(done - photo).max() > 20
+        # red minus blue of the photograph is a straight line of its luma, and so is that of the result
+        line = np.polyfit(
+            *(lambda p: (p @ [0.299, 0.587, 0.114], p[:, 0] - p[:, 2]))(photo.reshape(-1, 3).astype(float)), 1
+        )
+        luma, colour = done @ [0.299, 0.587, 0.114], done[..., 0] - done[..., 2]
+        assert np.abs(colour - np.polyval(line, luma)).max() < 3
+        free = restore_photo(photo, _Red(), faces=_faces(150), choices=Choices(always=True, tint=False)).pixels
+        assert np.abs(free[80, 80].astype(int) - [230, 51, 51]).max() <= 1
+
+
+def test_a_left_face_costs_no_network():
+    class Leaves(_Gives):
+        def __call__(self, images):
+            raise AssertionError("the network was asked")
+
+        def judge(self, face, *, side, fidelity, always):
+            return Decision("left", "good enough", side)
+
+    photo = _smooth(160, 160)
+    done = restore_photo(photo, Leaves(), faces=_faces(150))
+    assert np.array_equal(done.pixels, photo)
+    assert done.untouched
+    prepared = prepare(photo, None, size=64, choices=Choices(), faces=_faces(150), judge=Leaves().judge)
+    assert comparison(prepared, done).shape[1] > 1000
+    assert np.array_equal(uncertainty_map(prepared, done)[..., 0], photo.mean(2).round().astype(np.uint8))
+
+
+def test_a_model_may_give_larger_faces_than_it_takes():
+    class Larger(_Gives):
+        def __call__(self, images):
+            return torch.nn.functional.interpolate(images, scale_factor=3.0, mode="bicubic").clamp(0, 1)
+
+    photo = _smooth(200, 200)
+    done = restore_photo(photo, Larger(), faces=_faces(150))
+    assert done.after[0].shape == (3, 192, 192)
+    assert np.abs(done.pixels.astype(int) - photo).max() <= 3
+
+
+def test_a_left_face_keeps_its_bytes_beside_a_restored_one_that_overlaps_it():
+    class Smaller(_Gives):
+        def judge(self, face, *, side, fidelity, always):
+            return Decision("left" if side < 100 else "restored", "told so", side)
+
+    photo = _smooth(220, 260)
+    faces = [*_faces(90, 130, 60), *_faces(140, 5, 20)]
+    done = restore_photo(photo, Smaller(0.4), faces=faces)
+    assert [decision.action for decision in done.decisions if decision] == ["left", "restored"]
+    # the crops overlap from 130 to 145; a place belongs to the face that is nearer, in sides of each
+    assert np.array_equal(done.pixels[95:115, 140:210], photo[95:115, 140:210])
+    assert np.array_equal(done.pixels[70:140, 150:210], photo[70:140, 150:210])
+    assert (done.pixels[90, 75].astype(int) - photo[90, 75] > 40).all()

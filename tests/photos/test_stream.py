@@ -1,6 +1,7 @@
 """Many photographs through one network: batches are shared, errors stay with their photograph, memory is bounded."""
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codeprior.photos.decisions import Decision
 from codeprior.photos.faces import Crop
 from codeprior.photos.restoration import Prepared, Restored
 from codeprior.photos.stream import stream
 
 _PIXELS = np.zeros((4, 4, 3), np.uint8)
+_LEFT = Decision("left", "good enough", 2.0)
 _MATRIX = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
@@ -22,6 +25,7 @@ class _Calls:
     def __init__(self, faces: list[int], bad: frozenset[int] = frozenset(), sour: frozenset[int] = frozenset()):
         self.faces, self.bad, self.sour = faces, bad, sour
         self.batches: list[int] = []
+        self.left: set[tuple[int, int]] = set()
         self.open = self.most = 0
         self.lock = threading.Lock()
 
@@ -33,9 +37,12 @@ class _Calls:
             self.close()
             raise ValueError(f"{job} is bad")
         crops = [Crop(torch.full((3, 2, 2), float(job)), _MATRIX) for _ in range(self.faces[job])]
-        return Prepared(_PIXELS, [], list(range(self.faces[job])), crops)
+        chosen: list[None] = [None] * self.faces[job]
+        decisions = [_LEFT if (job, at) in self.left else None for at in range(self.faces[job])]
+        return Prepared(_PIXELS, [], list(range(self.faces[job])), crops, crops, decisions, list(chosen))
 
-    def restore(self, images: torch.Tensor) -> Restored:
+    def restore(self, images: torch.Tensor, fidelities: Sequence[float | None]) -> Restored:
+        assert len(fidelities) == len(images)
         assert threading.current_thread() is threading.main_thread()
         self.batches.append(len(images))
         if any(float(image[0, 0, 0]) in self.sour for image in images):
@@ -98,6 +105,18 @@ def test_a_caller_that_stops_early_ends_the_threads():
 
 def test_a_restorer_that_gives_too_few_faces_is_named():
     calls = _Calls([2])
-    calls.restore = lambda images: Restored(images[:1])
+    calls.restore = lambda images, fidelities: Restored(images[:1])
     ((_, error),) = calls.outcomes().values()
     assert "gave 1 images for 2 faces" in str(error)
+
+
+def test_faces_that_are_left_do_not_go_to_the_network():
+    class Some(_Calls):
+        def finish(self, job, prepared, restored):
+            self.close()
+            return len(restored.images), len(prepared.crops)
+
+    calls = Some([2, 1, 3])
+    calls.left = {(0, 1), (1, 0)}
+    assert {job: result for job, (result, _) in calls.outcomes(batch=8).items()} == {0: (1, 2), 1: (0, 1), 2: (3, 3)}
+    assert sum(calls.batches) == 4

@@ -40,6 +40,18 @@ def template(size: int) -> Float[np.ndarray, "5 2"]:
     return (_TEMPLATE + 0.5) * size / 512 - 0.5
 
 
+def at_side(matrix: Float[np.ndarray, "2 3"], side: int, now: int) -> Float[np.ndarray, "2 3"]:
+    """Gives the matrix of the same crop at another side: it scales pixel edges, not centres.
+
+    Args:
+        matrix: Takes (x, y) of a crop to (x, y) of the photograph.
+        side: Side of that crop, pixels.
+        now: The other side, pixels.
+    """
+    step = side / now
+    return matrix @ np.array([[step, 0, step / 2 - 0.5], [0, step, step / 2 - 0.5], [0, 0, 1]])
+
+
 def similarity(source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
     """Gives the rotation, scale and shift that bring points closest to others in the least-squares sense.
 

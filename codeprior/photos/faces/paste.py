@@ -46,17 +46,31 @@ def align(photo: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "5 2"], *
     Raises:
         ValueError: The points are not five finite, different points.
     """
+    matrix = alignment(points, size=size)
+    return Crop(resample(_planes(photo), matrix, height=size, width=size).clamp(0, 1), matrix)
+
+
+def alignment(points: Float[np.ndarray, "5 2"], *, size: int) -> Float[np.ndarray, "2 3"]:
+    """Gives the matrix that takes (x, y) of an aligned crop to (x, y) of the photograph.
+
+    Args:
+        points: As for `align`.
+        size: Side of the crop, pixels.
+
+    Raises:
+        ValueError: The points are not five finite, different points.
+    """
     points = np.asarray(points, np.float64)
     if points.shape != (5, 2):
         raise ValueError(f"align: expected five points (x, y), got an array of shape {points.shape}.")
-    matrix = similarity(template(size), points)
-    return Crop(resample(_planes(photo), matrix, height=size, width=size).clamp(0, 1), matrix)
+    return similarity(template(size), points)
 
 
 def paste(
     photo: UInt8[np.ndarray, "H W 3"],
     faces: Sequence[Crop],
     *,
+    beside: Sequence[Crop] = (),
     mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Gives the photograph with restored faces in their places.
@@ -64,6 +78,7 @@ def paste(
     Args:
         photo: RGB, 8-bit levels; stays as it is.
         faces: Restored crops with the matrix that `align` gave; any size, scaled to the place they came from.
+        beside: Crops that are not pasted; what is nearer to them than to a pasted face stays as it is.
         mask: What gives each crop its weights in [0, 1], such as a face parser; `soft_mask` where None. It is always
             multiplied with `soft_mask`, so that no mask can leave a square.
 
@@ -86,10 +101,10 @@ def paste(
         window = {"height": int(bottom - top), "width": int(right - left)}
         colours = resample(image.float(), place, padding="border", **window)
         weights = resample(weights[None], place, padding="zeros", **window).clamp(0, 1)
-        for other, (neighbour, its_matrix) in enumerate(faces):
+        for other, (neighbour, its_matrix) in enumerate([*faces, *beside]):
             reach = _corners(neighbour, its_matrix)
             if other != number and (reach.max(0) >= corners.min(0)).all() and (corners.max(0) >= reach.min(0)).all():
-                weights = weights * _share(faces[number], faces[other], left=left, top=top, **window)
+                weights = weights * _share(faces[number], Crop(neighbour, its_matrix), left=left, top=top, **window)
         below = _planes(photo[top:bottom, left:right]).float()
         # shares of overlapping faces sum to one: what each adds is counted from the photograph, not from the last face
         mixed = _planes(pasted[top:bottom, left:right]) + weights * (colours.clamp(0, 1) * 255 - below)

@@ -1,0 +1,151 @@
+"""What a damaged face still holds is kept, and what its damage took comes from the model: a crossover in frequency.
+
+`keep_trustworthy` works at the resolution of the face as it stands in the photograph. The face itself is kept; the
+restored face adds the share of each frequency that the blur took away, so the two meet without a seam. Above the
+frequencies that the model's own size can show it adds nothing: no detail is made by enlarging. In a noisy face each
+band counts by its share of signal, place by place, so that noise does not come back with the detail.
+"""
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+SLOWEST = 3.0
+"""Cycles a side below which a face holds shading and nothing of the person."""
+_EDGE = 8  # an eighth of a side is mirrored around the face
+_OVER = 1.5  # measured power varies around that of the noise; less than half above it counts as noise
+_QUIET = 1.0  # 8-bit levels of noise that nobody sees
+
+
+class Crossover(NamedTuple):
+    """Where a face passes into the restored one, in cycles a side.
+
+    Attributes:
+        transfer: Where its blur has halved the amplitude; infinity where it is not blurred.
+        reach: Up to where its content is used at all; infinity for all of it.
+        noise: Standard deviation of white noise as dense as the face's, 8-bit levels.
+    """
+
+    transfer: float
+    reach: float
+    noise: float = 0.0
+
+
+def keep_trustworthy(
+    face: Float[Tensor, "3 n n"], restored: Float[Tensor, "3 m m"], crossover: Crossover
+) -> Float[Tensor, "3 n n"]:
+    """Gives a face completed by the restored one: `y + G · (x − H · y)`.
+
+    `x` is the face, `y` the restored one without the frequencies that `m` pixels cannot show, `H` a Gaussian that
+    halves the amplitude at `transfer`, the blur that `x` went through, and `G = exp(−ln 2 · (f / reach)⁴)` the use of
+    the face. With `G = 1` this is `x + (1 − H) · y`: all that the face has, and from the model what the blur took.
+    Where there is noise, `G · (x − H · y)` is divided into octaves, each one weighted at each place by
+    `(v − 1.5 · s) / v`, with `v` the local power of `x` in that octave and `s` that of the noise (a Wiener filter with
+    a margin).
+
+    Args:
+        face: As it stands in the photograph, unit, [0, 1].
+        restored: The model's answer for it, unit, of any size.
+        crossover: Where one passes into the other.
+
+    Returns:
+        Unit, clamped.
+
+    Raises:
+        ValueError: The faces are no squares of three channels, or a figure of the crossover is negative.
+    """
+    side = face.shape[-1]
+    if face.shape != (3, side, side) or restored.shape != (3, restored.shape[-1], restored.shape[-1]):
+        raise ValueError(
+            f"keep_trustworthy: expected faces 3 n n and 3 m m, got {tuple(face.shape)} and {tuple(restored.shape)}."
+        )
+    if not all(figure >= 0 for figure in crossover):
+        raise ValueError(f"keep_trustworthy: expected figures of 0 and more, got {crossover}.")
+    radius = _radius(side)
+    model = _spectrum(scaled(restored.float(), side))
+    if restored.shape[-1] < side:
+        model = model * _falling(radius, restored.shape[-1] / 2, exponent=8)
+    missing = _spectrum(face.float()) - _falling(radius, crossover.transfer, exponent=2) * model
+    result = _image(model, side)
+    if crossover.noise <= _QUIET:
+        return (result + _image(_falling(radius, crossover.reach) * missing, side)).clamp(0, 1)
+    for upper, band in _octaves(radius, crossover.reach, side / 2):
+        part = _image(band * missing, side)
+        if upper > 2 * SLOWEST:
+            own = _image(band * _spectrum(face.float()), side)
+            part = part * _signal_share(own, band, upper, crossover.noise / 255)
+        result = result + part
+    return result.clamp(0, 1)
+
+
+def scaled(image: Float[Tensor, "3 m m"], side: int) -> Float[Tensor, "3 n n"]:
+    """Gives a square image at another size: by area where it shrinks, bicubic where it grows.
+
+    Args:
+        image: Unit.
+        side: Pixels.
+
+    Returns:
+        Unit, clamped.
+    """
+    if image.shape[-1] == side:
+        return image
+    if image.shape[-1] > side:
+        return F.interpolate(image[None], size=(side, side), mode="area")[0]
+    return F.interpolate(image[None], size=(side, side), mode="bicubic")[0].clamp(0, 1)
+
+
+def _octaves(radius: Tensor, reach: float, fastest: float) -> list[tuple[float, Tensor]]:
+    """Gives octaves as (upper frequency, transfer function), which sum to the low-pass at the reach."""
+    edges = [min(reach, fastest)]
+    while edges[-1] > 2 * SLOWEST:
+        edges.append(edges[-1] / 2)
+    passes = [_falling(radius, edge) for edge in (reach, *edges[1:])]
+    bands = [wide - narrow for wide, narrow in pairwise(passes)]
+    return list(zip(edges, [*bands, passes[-1]], strict=True))
+
+
+def _signal_share(values: Tensor, band: Tensor, upper: float, noise: float) -> Tensor:
+    """Gives the share of a band's local power that is not noise, `1 n n`, [0, 1]."""
+    side = values.shape[-1]
+    window = 2 * max(1, min(side // 4, round(side / upper))) + 1  # about the longest wave of the octave, pixels
+    power = values.square().mean(0)[None, None]
+    for _ in range(2):  # two boxes are smooth enough
+        power = F.avg_pool2d(F.pad(power, [window // 2] * 4, mode="replicate"), window, stride=1)
+    # the mean square of the transfer function: a half-plane holds every column but the first once for two
+    weights = torch.full_like(band, 2.0)
+    weights[:, 0] = 1
+    share = noise**2 * float((weights * band.square()).sum() / weights.sum())
+    return ((power[0] - _OVER * share) / power[0].clamp_min(1e-12)).clamp(0, 1)
+
+
+def _falling(radius: Tensor, half: float, *, exponent: int = 4) -> Tensor:
+    """Gives a transfer function that falls from 1 and passes one half at a frequency."""
+    if half == 0:
+        return torch.zeros_like(radius)
+    return torch.exp(-math.log(2) * (radius / half) ** exponent)
+
+
+def _border(side: int) -> int:
+    return min(side - 1, max(4, side // _EDGE))
+
+
+def _radius(side: int) -> Tensor:
+    """Gives the frequency of each place of a spectrum, cycles in a side of the face without its border."""
+    whole = side + 2 * _border(side)
+    return torch.hypot(torch.fft.fftfreq(whole)[:, None], torch.fft.rfftfreq(whole)[None]) * side
+
+
+def _spectrum(image: Tensor) -> Tensor:
+    return torch.fft.rfft2(F.pad(image[None], [_border(image.shape[-1])] * 4, mode="reflect")[0])
+
+
+def _image(spectrum: Tensor, side: int) -> Tensor:
+    border = _border(side)
+    whole = side + 2 * border
+    return torch.fft.irfft2(spectrum, s=(whole, whole))[..., border : border + side, border : border + side]

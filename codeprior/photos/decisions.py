@@ -1,0 +1,135 @@
+"""Whether restoring would help a face at all, and how far its own detail is to be kept.
+
+A face that holds more than the model can give back is left as it is. One that still holds something is mended: it
+stays, and the model adds what its damage took. Only of a hopeless one nothing is kept. The figures come from an
+estimator that looks at the face at the photograph's own resolution (`codeprior.estimators`).
+"""
+
+import math
+from typing import Any, Literal, NamedTuple, Protocol
+
+from codeprior.estimators import Damage
+from codeprior.estimators.damage import LARGEST
+from codeprior.photos.bands import SLOWEST, Crossover
+from codeprior.shapes import Image
+
+__all__ = ["LARGEST", "SMALLEST", "Decision", "Estimator", "check_fidelity", "decide"]
+
+SMALLEST = 32
+"""Side of the smallest face that an estimator can look at, pixels; `LARGEST` is that of the largest."""
+_USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md for the measurement
+_NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
+_COMPRESSED = 60  # JPEG quality below which artefacts hide among the detail
+_BLUR = math.sqrt(math.log(2) / 2) / math.pi  # σ times the frequency at which a Gaussian blur halves the amplitude
+_REDUCTION = 0.3  # the same of a face reduced by r and enlarged again, times √(r² − 1)
+
+
+class Estimator(Protocol):
+    """Anything that estimates damage, such as `codeprior.estimators.DamageEstimator`."""
+
+    def estimate(self, faces: Image, /) -> Damage: ...
+
+
+class Decision(NamedTuple):
+    """What is done with a face, and why.
+
+    Attributes:
+        action: `left` untouched; `mended`, what is trustworthy is kept; or `restored`, as the model says.
+        reason: A sentence without its full stop.
+        side: Side of the face in the photograph, pixels.
+        cycles: Highest trustworthy frequency, cycles a side; None where it was not estimated.
+        damage: The estimate for this face, each part `(1,)`; None where there is none.
+        fidelity: What the model is told, [0, 1]: 0 the prior's word, 1 the picture's.
+        crossover: Where a mended face passes into the restored one; None for the others.
+    """
+
+    action: Literal["left", "mended", "restored"]
+    reason: str
+    side: float
+    cycles: float | None = None
+    damage: Damage | None = None
+    fidelity: float | None = None
+    crossover: Crossover | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Gives what a report says, in words and rounded figures."""
+        text: dict[str, Any] = {"decision": self.action, "reason": self.reason, "side": round(self.side, 1)}
+        if self.damage is not None and self.cycles is not None:
+            text["cycles"] = round(self.cycles, 1)
+            text["damage"] = {name: round(float(value), 3) for name, value in self.damage._asdict().items()}
+        if self.fidelity is not None:
+            text["fidelity"] = round(self.fidelity, 2)
+        return text
+
+
+def check_fidelity(fidelity: float | str) -> float | None:
+    """Gives a fidelity as a number, or None where it is chosen for each face.
+
+    Args:
+        fidelity: `auto`, or a number in [0, 1].
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if fidelity == "auto":
+        return None
+    try:
+        number = float(fidelity)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ValueError(f"fidelity must be auto or a number from 0 to 1, got {fidelity!r}")
+    return number
+
+
+def decide(
+    damage: Damage | None, *, side: float, size: int, fidelity: float | None = None, always: bool = False
+) -> Decision:
+    """Gives what to do with a face.
+
+    Args:
+        damage: What is estimated of it, each part `(1,)`; None where it could not be.
+        side: Side of the face in the photograph, pixels.
+        size: Side of the faces that the model takes, pixels.
+        fidelity: 0 the prior's word, 1 the picture's; it also moves the crossover, by `f / (1 − f)`. None chooses by
+            the estimate.
+        always: Restore as the model says, whatever the face.
+    """
+    if always:
+        return Decision("restored", "restored as the model says, as asked", side, fidelity=fidelity)
+    if damage is None:
+        reason = f"too small to judge ({side:.0f} of {SMALLEST} px); restored as the model says"
+        return Decision("restored", reason, side, fidelity=fidelity)
+    cycles, enough, noise = float(damage.limit) * side, _USEFUL * size / 2, float(damage.noise)
+    figures = {"side": side, "cycles": cycles, "damage": damage}
+    if cycles >= enough and noise <= _NOISY:
+        reason = f"sharper than {size} px can show" if cycles >= size / 2 else f"as sharp as {size} px give back"
+        return Decision("left", f"{reason}; nothing to mend", **figures)
+    told = min(1.0, cycles / enough) if fidelity is None else fidelity
+    if cycles < SLOWEST:
+        reason = f"nothing trustworthy beyond {SLOWEST:g} cycles a face; restored as the model says"
+        return Decision("restored", reason, fidelity=told, **figures)
+    crossover = _crossover(damage, side, 0.5 if fidelity is None else fidelity)
+    reason = (
+        f"as sharp as {size} px give back, but noisy; its noise is taken out"
+        if cycles >= enough
+        else f"kept up to {cycles:.0f} cycles a face; finer detail comes from the model"
+    )
+    return Decision("mended", reason, fidelity=told, crossover=crossover, **figures)
+
+
+def _crossover(damage: Damage, side: float, fidelity: float) -> Crossover:
+    blur, reduction, noise, quality, limit = (float(part) for part in damage)
+    if fidelity == 1:
+        return Crossover(math.inf, math.inf)
+    softness = math.hypot(blur / _BLUR, math.sqrt(max(0.0, reduction**2 - 1)) / _REDUCTION)
+    transfer = max(limit, 1 / softness if softness > 0 else math.inf)  # cycles per pixel
+    if quality >= _COMPRESSED and noise > 1:
+        reach = 2 * transfer  # each band's own share of signal decides
+    else:
+        # what lies above the limit of a blurred face is faint and sound; above that of a compressed one are artefacts
+        reach = 2 * limit * min(1.0, max(0.5, limit / transfer))
+    factor = side * fidelity / (1 - fidelity)
+    transfer, reach = (0.0 if factor == 0 else cycles * factor for cycles in (transfer, reach))
+    # noise that was added to the reduced face lies in the bands that were left, that much denser
+    return Crossover(transfer, reach, noise * reduction)

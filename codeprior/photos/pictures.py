@@ -1,0 +1,64 @@
+"""The picture types of Python, PIL images, arrays and tensors, as unit tensors and back."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image as Pictures
+from torch import Tensor
+
+from codeprior.shapes import Image
+
+
+def from_picture(image: Any) -> Image:
+    """Gives a picture of any type as a unit tensor.
+
+    Args:
+        image: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit or
+            uint8.
+
+    Returns:
+        `b 3 H W`, unit.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: The shape or range is not a picture's.
+    """
+    if isinstance(image, Pictures.Image):
+        image = np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"restorer: expected an array H W 3, got shape {image.shape}.")
+        image = rearrange(torch.from_numpy(np.ascontiguousarray(image).copy()), "h w c -> c h w")
+    if not isinstance(image, Tensor):
+        raise TypeError(f"restorer: expected PIL images, arrays or tensors, got {type(image).__name__}.")
+    image = image.float() / 255 if image.dtype == torch.uint8 else image
+    image = image[None] if image.ndim == 3 else image
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(
+            f"restorer: expected unit floats or uint8, b 3 H W, got {image.dtype} of shape {tuple(image.shape)}."
+        )
+    if image.numel() and not (image.min() >= -0.01 and image.max() <= 1.01):
+        raise ValueError(
+            f"restorer: expected unit values in [0, 1], got {image.min():.3g} to {image.max():.3g}; "
+            "pass signed images through codeprior.to_unit, divide 8-bit levels by 255."
+        )
+    return image.float()
+
+
+def to_picture(restored: Image, like: Any) -> Any:
+    """Gives a unit tensor in the type of another picture.
+
+    Args:
+        restored: `b 3 H W`, unit; `b` is 1 for all but tensors of four dimensions.
+        like: A picture of the type that is wanted; floats keep its precision.
+    """
+    if isinstance(like, Tensor):
+        restored = (restored * 255).round().to(torch.uint8) if like.dtype == torch.uint8 else restored
+        return restored[0] if like.ndim == 3 else restored
+    levels = rearrange(restored[0], "c h w -> h w c")
+    if isinstance(like, np.ndarray) and like.dtype != np.uint8:
+        return levels.numpy().astype(like.dtype)
+    levels = (levels * 255).round().to(torch.uint8).numpy()
+    return Pictures.fromarray(levels) if isinstance(like, Pictures.Image) else levels

@@ -1,0 +1,110 @@
+"""What a face still holds is kept and what its blur took is added, in bands of spatial frequency."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from codeprior.photos.bands import Crossover, keep_trustworthy, scaled
+
+_SIDE = 96
+
+
+def _wave(cycles: float, side: int = _SIDE) -> torch.Tensor:
+    at = (torch.arange(side) + 0.5) / side
+    return (0.5 + 0.2 * torch.cos(2 * math.pi * cycles * at)).expand(3, side, side).clone()
+
+
+def _amplitude(image: torch.Tensor, cycles: float) -> float:
+    """Gives the amplitude of a wave across the middle of a face, in shares of that of `_wave`."""
+    side = image.shape[-1]
+    part = image[:, side // 4 : -side // 4, side // 4 : -side // 4]
+    wave = (_wave(cycles, side) - 0.5)[:, side // 4 : -side // 4, side // 4 : -side // 4]
+    return float(((part - part.mean()) * wave).sum() / wave.square().sum())
+
+
+def _noisy(image: torch.Tensor, levels: float) -> torch.Tensor:
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    return (image + noise * levels / 255).clamp(0, 1)
+
+
+def test_slow_bands_are_the_faces_and_fast_ones_the_models():
+    grey = torch.full((3, _SIDE, _SIDE), 0.5)
+    crossover = Crossover(transfer=12, reach=24)
+    for cycles, kept in ((2, 0.97), (24, 0.5)):
+        assert _amplitude(keep_trustworthy(_wave(cycles), grey, crossover), cycles) >= kept * 0.98
+    assert _amplitude(keep_trustworthy(_wave(44), grey, crossover), 44) < 0.01
+    # what the model adds is what a blur of that transfer takes away
+    for cycles in (2, 8, 12, 20, 30):
+        added = _amplitude(keep_trustworthy(grey, _wave(cycles), Crossover(12, math.inf)), cycles)
+        assert abs(added - (1 - 0.5 ** ((cycles / 12) ** 2))) < 0.03
+
+
+def test_a_blurred_face_and_the_model_that_knows_it_give_the_sharp_face():
+    """The blur of the formula, undone by a model that is right: nothing is doubled and nothing is missing."""
+    for cycles in (4, 10, 20):
+        sharp = _wave(cycles)
+        blurred = 0.5 + (sharp - 0.5) * 0.5 ** ((cycles / 10) ** 2)
+        assert (keep_trustworthy(blurred, sharp, Crossover(10, math.inf)) - sharp)[:, 16:-16, 16:-16].abs().max() < 0.01
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), side=st.sampled_from([33, 64, 100]), model=st.sampled_from([32, 64, 128]))
+def test_an_unblurred_face_comes_back_whatever_the_model_says(seed, side, model):
+    generator = torch.Generator().manual_seed(seed)
+    face, restored = torch.rand(3, side, side, generator=generator), torch.rand(3, model, model, generator=generator)
+    kept = keep_trustworthy(face, restored, Crossover(math.inf, math.inf))
+    assert torch.allclose(kept, face, atol=1e-5)
+    nothing = keep_trustworthy(face, restored, Crossover(0, 0))
+    if model >= side:
+        assert torch.allclose(nothing, scaled(restored, side), atol=1e-5)
+
+
+def test_a_model_adds_nothing_above_what_its_size_can_show():
+    """Noise of 32 pixels enlarged fourfold: above its 16 cycles a side nothing is left of it."""
+    face = torch.full((3, 128, 128), 0.5)
+    restored = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    window = torch.hann_window(128)[:, None] * torch.hann_window(128)
+    power = torch.fft.fft2((keep_trustworthy(face, restored, Crossover(2, 4))[0] - 0.5) * window).abs().square()
+    radius = torch.hypot(torch.fft.fftfreq(128)[:, None], torch.fft.fftfreq(128)[None]) * 128
+    # the window widens every frequency by two cycles
+    assert float(power[radius > 24].sum() / power.sum()) < 1e-3
+    assert float(power[radius < 14].sum() / power.sum()) > 0.5
+
+
+def test_noise_below_the_limit_is_not_brought_back():
+    smooth = torch.full((3, _SIDE, _SIDE), 0.5)
+    noisy = _noisy(smooth, 20)
+    told = keep_trustworthy(noisy, smooth, Crossover(24, 48, noise=20))
+    untold = keep_trustworthy(noisy, smooth, Crossover(24, 48))
+    assert float(told.std()) < 0.35 * float(untold.std())
+    assert float(told.std()) * 255 < 5
+
+
+def test_detail_that_stands_out_of_the_noise_stays():
+    """A strong edge in a noisy face keeps its slope, while flat places lose their noise."""
+    edge = torch.full((3, 128, 128), 0.25)
+    edge[:, :, 64:] = 0.75
+    done = keep_trustworthy(_noisy(edge, 12), edge.mean().expand(3, 64, 64), Crossover(math.inf, math.inf, noise=12))
+    slope = (done[:, 32:96, 64] - done[:, 32:96, 63]).mean()
+    assert slope > 0.4  # of 0.5: steeper than the same edge blurred by half a pixel
+    assert done[:, 32:96, 8:40].std() * 255 < 6
+
+
+def test_there_is_no_step_where_both_faces_meet():
+    """On a plain face the result may change no faster than what the model gave, band by band."""
+    restored = F.interpolate(
+        torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)), size=(64, 64), mode="bicubic"
+    )
+    done = keep_trustworthy(torch.full((3, 64, 64), 0.4), restored[0].clamp(0, 1), Crossover(6, 12))
+    assert done.diff(dim=1).abs().max() <= restored.diff(dim=2).abs().max() * 1.1
+
+
+def test_wrong_faces_and_figures_are_refused():
+    with pytest.raises(ValueError, match=r"expected faces 3 n n and 3 m m, got \(3, 8, 9\) and \(3, 8, 8\)"):
+        keep_trustworthy(torch.zeros(3, 8, 9), torch.zeros(3, 8, 8), Crossover(1, 1))
+    with pytest.raises(ValueError, match="expected figures of 0 and more"):
+        keep_trustworthy(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), Crossover(-1, 1))

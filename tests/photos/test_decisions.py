@@ -1,0 +1,99 @@
+"""A face is left, mended or restored by what it still holds, with a reason in words."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codeprior.estimators import Damage
+from codeprior.photos.decisions import check_fidelity, decide
+
+
+def _damage(**figures: float) -> Damage:
+    all_figures = {"blur": 0.0, "reduction": 1.0, "noise": 0.0, "quality": 100.0, "limit": 0.5} | figures
+    return Damage(**{name: torch.tensor([value]) for name, value in all_figures.items()})
+
+
+@pytest.mark.parametrize(
+    ("damage", "side", "action", "reason"),
+    [
+        (_damage(limit=0.3), 512, "left", "sharper than 128 px can show; nothing to mend"),
+        (_damage(limit=0.3, quality=20), 512, "left", "sharper than 128 px can show; nothing to mend"),
+        (_damage(limit=0.08), 512, "left", "as sharp as 128 px give back; nothing to mend"),
+        (
+            _damage(limit=0.3, noise=20),
+            512,
+            "mended",
+            "as sharp as 128 px give back, but noisy; its noise is taken out",
+        ),
+        (_damage(limit=0.04, blur=4), 512, "mended", "kept up to 20 cycles a face; finer detail comes from the model"),
+        (
+            _damage(limit=0.004),
+            512,
+            "restored",
+            "nothing trustworthy beyond 3 cycles a face; restored as the model says",
+        ),
+        (None, 20, "restored", "too small to judge (20 of 32 px); restored as the model says"),
+    ],
+)
+def test_what_a_face_holds_decides(damage, side, action, reason):
+    decision = decide(damage, side=side, size=128)
+    assert (decision.action, decision.reason) == (action, reason)
+    assert (decision.crossover is not None) == (action == "mended")
+    json.dumps(decision.described())
+
+
+def test_always_restores_whatever_the_face():
+    decision = decide(_damage(), side=512, size=128, always=True, fidelity=0.3)
+    assert (decision.action, decision.fidelity, decision.crossover) == ("restored", 0.3, None)
+
+
+@given(st.floats(3.1, 31.9), st.floats(3.1, 31.9))
+def test_a_face_that_holds_more_is_given_more_of_its_own_say(one, other):
+    """Fidelity and crossover rise with what a face holds, and a larger model is asked about sharper faces."""
+    low, high = (decide(_damage(limit=cycles / 512), side=512, size=128) for cycles in sorted((one, other)))
+    assert low.fidelity is not None and high.fidelity is not None
+    assert low.fidelity <= high.fidelity <= 1
+    assert low.crossover is not None and high.crossover is not None
+    assert low.crossover.reach <= high.crossover.reach
+    assert decide(_damage(limit=one / 256), side=512, size=256).action == "mended"
+
+
+def test_fidelity_moves_the_crossover_from_the_model_to_the_face():
+    crossovers = [
+        decide(_damage(limit=0.03, blur=6), side=512, size=128, fidelity=f).crossover for f in (0, 0.25, 0.5, 1)
+    ]
+    assert all(crossovers)
+    transfers = [crossover.transfer for crossover in crossovers if crossover]
+    assert transfers[0] == 0
+    assert transfers[1] == pytest.approx(transfers[2] / 3)
+    assert transfers[3] == math.inf
+    auto = decide(_damage(limit=0.03, blur=6), side=512, size=128).crossover
+    assert auto == crossovers[2]
+
+
+def test_the_blur_of_an_estimate_halves_where_its_gaussian_does():
+    """σ of 6 pixels halves the amplitude at 1/32 cycles a pixel: `exp(−2 π² σ² f²) = ½`."""
+    crossover = decide(_damage(limit=0.02, blur=6), side=512, size=128).crossover
+    assert crossover is not None
+    frequency = crossover.transfer / 512
+    assert math.exp(-2 * math.pi**2 * 36 * frequency**2) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_artefacts_of_compression_are_not_kept_above_the_limit():
+    blurred = decide(_damage(limit=0.03, blur=6.2, quality=95), side=512, size=128).crossover
+    blocky = decide(_damage(limit=0.03, blur=1, quality=20), side=512, size=128).crossover
+    assert blurred is not None and blocky is not None
+    assert blurred.reach == pytest.approx(2 * 0.03 * 512, rel=0.02)
+    assert blocky.reach == pytest.approx(0.03 * 512)
+
+
+@pytest.mark.parametrize("wrong", ["most", -0.1, 1.5, "nan", "2"])
+def test_other_fidelities_are_refused(wrong):
+    with pytest.raises(ValueError, match="fidelity must be auto or a number from 0 to 1, got"):
+        check_fidelity(wrong)
+    assert check_fidelity("auto") is None
+    assert check_fidelity("0.3") == 0.3
