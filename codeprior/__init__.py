@@ -37,9 +37,9 @@ _PUBLIC = {
     "load": "weights",
 }
 _ROOMS = (
-    "codebooks", "decoders", "degradations", "discriminators", "distributed", "encoders", "estimators", "evaluation",
-    "fusion", "images", "kernels", "layers", "losses", "metrics", "photos", "predictors", "prior", "restorers",
-    "shapes", "training", "weights",
+    "checkpoints", "codebooks", "decoders", "degradations", "discriminators", "distributed", "encoders", "estimators",
+    "evaluation", "fusion", "images", "kernels", "layers", "losses", "metrics", "photos", "predictors", "prior",
+    "restorers", "shapes", "training", "weights",
 )  # fmt: skip
 
 __all__ = [*_PUBLIC, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

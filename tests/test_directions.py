@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "codeprior"
 LEVELS = (
-    {"shapes", "images", "devices", "extras", "distributed"},
-    {"kernels", "layers", "degradations"},
+    {"shapes", "images", "devices", "extras", "files", "distributed"},
+    {"kernels", "layers", "degradations", "checkpoints"},
     {"encoders", "codebooks", "fusion", "predictors", "decoders", "estimators"},
     {"prior", "losses", "discriminators"},
     {"training", "metrics", "evaluation", "photos", "restorers", "weights", "commands", "__main__"},

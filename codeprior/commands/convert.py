@@ -2,12 +2,12 @@
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from codeprior.commands._printing import say
 from codeprior.commands._recipes import RECIPES, recipe
 
 HELP = "Read a .pth or .ckpt checkpoint without running it, and write safetensors; says what it kept and dropped."
@@ -47,18 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
         with _bounded(arguments.input):
             lines = _convert(arguments)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        print(f"codeprior convert: {str(error) or 'not enough memory'}", file=sys.stderr)
+        say(f"codeprior convert: {str(error) or 'not enough memory'}", error=True)
         return _REFUSED
     for line in lines:
-        print("".join(letter if letter.isprintable() else "?" for letter in line))
+        say(line)
     return 0
 
 
 def _convert(arguments: argparse.Namespace) -> list[str]:
-    from codeprior.weights.checkpoint import file_sha256, read_checkpoint
+    from codeprior.checkpoints import read_checkpoint
 
     found = read_checkpoint(arguments.input, section=arguments.section, sha256=arguments.sha256)
-    source = {"source": arguments.input.name, "source_sha256": file_sha256(arguments.input)}
+    source = {"source": arguments.input.name, "source_sha256": found.sha256}
     source |= {"source_section": found.section} if found.section else {}
     modules, dropped, stage = _modules(found.tensors, arguments.recipe)
     targets = _targets(arguments.output, list(modules))
@@ -86,6 +86,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
 def _modules(tensors: dict[str, Any], wanted: str | None) -> tuple[dict[str, Any], dict[str, str], str]:
     """Gives the modules that a recipe makes of the tensors; none where the names are nobody's."""
     from codeprior.weights.daefr import stage_of
+    from codeprior.weights.store import no_larger_than
 
     if wanted is None:
         try:
@@ -96,7 +97,17 @@ def _modules(tensors: dict[str, Any], wanted: str | None) -> tuple[dict[str, Any
     if wanted == "none":
         return {}, {}, ""
     converter = import_module(f"{recipe(wanted).__name__}.convert")
-    converted = converter.convert(tensors)
+    try:
+        with no_larger_than(tensors):
+            converted = converter.convert(tensors)
+    except KeyError as error:
+        raise ValueError(
+            f"it has names of {wanted} and lacks the tensor {error.args[0]}, so it is a part of a checkpoint only; "
+            "--recipe none keeps what is there under its own names"
+        ) from error
+    except (RuntimeError, ValueError, TypeError, IndexError, StopIteration, ArithmeticError) as error:
+        told = " ".join(str(error).split())[:400] or type(error).__name__
+        raise ValueError(f"it has names of {wanted}, but its tensors make no whole model: {told}") from error
     return converted.modules, converted.dropped, f"{wanted}, stage {converted.stage}"
 
 
@@ -110,18 +121,18 @@ def _save_module(target: Path, module: Any, metadata: dict[str, str], half: bool
 
     from codeprior.weights import save
 
-    save(target, module, metadata=metadata, dtype=torch.float16 if half else None)
+    save(target, module, metadata=metadata, dtype=torch.float16 if half else None, overwrite=False)
 
 
 def _save_tensors(target: Path, tensors: dict[str, Any], metadata: dict[str, str], half: bool) -> None:
     from safetensors.torch import save
 
-    from codeprior.photos.files import place
+    from codeprior import files
 
     if target.exists():
         raise FileExistsError(f"{target} exists already and is kept; remove it or choose another name")
     kept = {name: value.half() if half and value.is_floating_point() else value for name, value in tensors.items()}
-    place(target, save({name: value.contiguous() for name, value in kept.items()}, metadata))
+    files.write(target, save({name: value.contiguous() for name, value in kept.items()}, metadata))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from codeprior.commands._printing import say
+
 HELP = "Fetch a published weights file into a folder: asked for, checksummed, resumable; never done by anything else."
 _REFUSED = 2
 
@@ -69,22 +71,22 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         path = _fetched(arguments)
     except (OSError, ValueError) as error:
-        print(f"codeprior download: {error}", file=sys.stderr)
+        say(f"codeprior download: {error}", error=True)
         return _REFUSED
-    print(path)
+    say(path)
     return 0
 
 
 def _fetched(arguments: argparse.Namespace) -> Path:
     from tqdm import tqdm
 
-    from codeprior.weights import fetch
+    from codeprior.checkpoints import fetch
 
     if arguments.what in PUBLISHED:
         address, sha256, about = PUBLISHED[arguments.what]
         if arguments.sha256 not in (None, sha256):
             raise ValueError(f"{arguments.what} is published with SHA-256 {sha256}, not {arguments.sha256}.")
-        print(f"{arguments.what}: {about}", file=sys.stderr)
+        say(f"{arguments.what}: {about}", error=True)
     elif "://" not in arguments.what:
         raise ValueError(f"nothing is named {arguments.what!r}; choose {', '.join(PUBLISHED)}, or give an address.")
     elif arguments.sha256 is None:

@@ -88,14 +88,20 @@ class Params:
         columns = [*self.values.values(), self.sizes]
         return sum(column[:1].numel() * column.element_size() for column in columns)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Writes the rows to a safetensors file, whole or not at all.
 
         Args:
-            path: Where to; an existing file is replaced.
+            path: Where to; an existing file is replaced in one step.
+            overwrite: Replace an existing file.
+
+        Raises:
+            FileExistsError: Something has the name and `overwrite` is off.
         """
         write_tensors(
-            Path(path), {**{f"values/{name}": value for name, value in self.values.items()}, "sizes": self.sizes}
+            Path(path),
+            {**{f"values/{name}": value for name, value in self.values.items()}, "sizes": self.sizes},
+            overwrite=overwrite,
         )
 
     @staticmethod

@@ -5,15 +5,14 @@ otherwise) and gives one map a layer; `channels` says how wide each is. Any modu
 No weights are downloaded: a file is named by its path, and a pickled one is opened only if its SHA-256 is as expected.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codeprior.checkpoints import read_checkpoint
 from codeprior.extras import needed
 
 MOBILENET_V2_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
@@ -227,23 +226,16 @@ def read_weights(path: str | Path, *, sha256: str | None = None) -> dict[str, Te
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"read_weights: there is no file {path}; weights are not downloaded, give their path.")
-    pickled = path.suffix != ".safetensors"
-    if sha256 is None and pickled:
+    if sha256 is None and path.suffix != ".safetensors":
         sha256 = path.stem.rsplit("-", 1)[-1]
         if len(sha256) < 8 or not set(sha256) <= set("0123456789abcdef"):
             raise ValueError(
                 f"read_weights: {path.name} is a pickle of unknown content; give its sha256=, or a .safetensors file."
             )
-    if sha256 is not None:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if not digest.startswith(sha256):
-            raise ValueError(f"read_weights: {path.name} should have SHA-256 {sha256}, has {digest}; fetch it again.")
-    if pickled:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    from safetensors.torch import load_file
-
-    return load_file(path)
+    try:
+        return read_checkpoint(path, sha256=sha256).tensors
+    except ValueError as error:
+        raise ValueError(f"read_weights: {error}; fetch it again.") from error
 
 
 def _vgg_plan(variant: str) -> tuple[list[nn.Module], list[int]]:

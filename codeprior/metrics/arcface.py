@@ -6,12 +6,12 @@ Its checkpoint (`arcface_resnet18.pth`) has to be downloaded; the layout is test
 from pathlib import Path
 from typing import Literal
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.checkpoints import read_checkpoint
 from codeprior.metrics.provenance import Provenance, checked, checksum
 from codeprior.shapes import Image
 
@@ -46,7 +46,7 @@ class ArcFace(nn.Module):
             blocks = _Block(given, width, stride=1 if stage == 1 else 2), _Block(width, width, stride=1)
             self.add_module(f"layer{stage}", nn.Sequential(*blocks))
         self.bn4, self.fc5, self.bn5 = nn.BatchNorm2d(512), nn.Linear(512 * 8 * 8, 512), nn.BatchNorm1d(512)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path, sha256=sha256 or None).tensors
         try:
             self.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
         except (RuntimeError, AttributeError) as error:

@@ -7,9 +7,9 @@ not comparable with MobileNetV2's.
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from codeprior.checkpoints import read_checkpoint
 from codeprior.metrics.provenance import Provenance, checked, checksum, distribution, packaged_file
 from codeprior.shapes import Image
 
@@ -43,7 +43,7 @@ class EfficientNetLiteTrunk(nn.Module):
         )
         path = checked(path, sha256, who="EfficientNetLiteTrunk")
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        given, names = torch.load(path, map_location="cpu", weights_only=True), network.state_dict()
+        given, names = read_checkpoint(path, sha256=sha256 or None).tensors, network.state_dict()
         sizes = [value.shape for value in names.values()]
         if [value.shape for value in given.values()] != sizes:
             raise ValueError(

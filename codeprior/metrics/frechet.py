@@ -7,8 +7,7 @@ they are compared with.
 
 from collections.abc import Iterable
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from codeprior.checkpoints import read_arrays
 from codeprior.metrics.provenance import checked
 
 FEWEST = 2000
@@ -141,17 +141,12 @@ def read_statistics(path: str | Path, *, sha256: str = "") -> FeatureStatistics:
     """
     path = checked(path, sha256, who="read_statistics")
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                content: dict[str, Any] = {key: arrays[key] for key in arrays.files}
-        else:
-            with torch.serialization.safe_globals(_arrays()):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_arrays(path)
         mean, covariance = (
             torch.as_tensor(next(content[key] for key in keys if key in content)).double()
             for keys in (("mean", "mu"), ("cov", "sigma"))
         )
-    except (StopIteration, RuntimeError, OSError, ValueError, EOFError, UnpicklingError) as error:
+    except (StopIteration, RuntimeError, OSError, ValueError, TypeError) as error:
         raise ValueError(f"read_statistics: {path} holds no mean and covariance of features.") from error
     if covariance.shape != (mean.numel(), mean.numel()):
         raise ValueError(
@@ -177,14 +172,6 @@ def all_features(batches: Iterable[Tensor]) -> Float[Tensor, "n d"]:
         batches: Feature rows `b d` or maps `b d h w`, whose mean over places is taken.
     """
     return torch.cat([reduce(batch, "b d h w -> b d", "mean") if batch.ndim == 4 else batch for batch in batches])
-
-
-def _arrays() -> list[Any]:
-    """Gives what a pickled array needs: BasicSR keeps numpy arrays in its `.pth`, under numpy's old and new names."""
-    rebuild = np.zeros(1).__reduce__()[0]
-    names = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
-    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32")]
-    return [*((rebuild, name) for name in names), np.ndarray, np.dtype, *kinds]
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:

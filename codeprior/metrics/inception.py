@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.checkpoints import read_checkpoint
 from codeprior.metrics.provenance import Provenance, checked, checksum
 from codeprior.shapes import Image
 
@@ -38,7 +39,7 @@ class FIDInception(nn.Module):
         path = checked(weights, sha256, who="FIDInception")
         with torch.device("meta"):
             network = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), assign=True)
+        network.load_state_dict(read_checkpoint(path, sha256=sha256 or None).tensors, assign=True)
         layers = dict(network.named_children())
         del layers["fc"], layers["dropout"], layers["avgpool"]
         self.layers = nn.ModuleDict(layers)

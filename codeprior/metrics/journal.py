@@ -7,6 +7,7 @@ is ignored. Features of set figures such as FID are kept with it.
 import base64
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from codeprior import files
 
 
 class Entry(NamedTuple):
@@ -40,19 +43,21 @@ class Journal:
     Args:
         path: The file; made where it is not there. Lines made under another key are dropped.
         key: What the values depend on besides the images, JSON values.
+        fresh: Drop all lines that are there.
 
     Raises:
+        FileExistsError: Something that is no journal has the name.
         OSError: The file cannot be written.
     """
 
-    def __init__(self, path: str | Path, *, key: Mapping[str, Any]):
+    def __init__(self, path: str | Path, *, key: Mapping[str, Any], fresh: bool = False):
         path = Path(path)
         self._entries: dict[tuple[str, str, str], Entry] = {}
         written = json.dumps(key, sort_keys=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        kept = [line for line in lines[1:] if self._take(line)] if lines and lines[0] == written else []
-        path.write_text("".join(f"{line}\n" for line in [written, *kept]), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        lines = _lines(path)
+        kept = [line for line in lines[1:] if self._take(line)] if not fresh and lines and lines[0] == written else []
+        files.write(path, "".join(f"{line}\n" for line in [written, *kept]), overwrite=True)
+        self._file = files.reopen(path, text=True)
 
     def __enter__(self) -> "Journal":
         """Gives the journal itself."""
@@ -89,7 +94,7 @@ class Journal:
             line["features"] = _written(entry.features)
         if entry.arrays:
             line["arrays"] = {name: [list(array.shape), _written(array)] for name, array in entry.arrays.items()}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
     def _take(self, line: str) -> bool:
@@ -102,7 +107,7 @@ class Journal:
                 None if features is None else _read(features),
                 {name: _read(text).view(shape) for name, (shape, text) in arrays.items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # RecursionError is one too
             return False
         return True
 
@@ -113,3 +118,18 @@ def _written(array: Tensor) -> str:
 
 def _read(text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
+
+
+def _lines(path: Path) -> list[str]:
+    """Gives the lines of a journal, none where there is no file, and refuses a file that is something else."""
+    if not os.path.lexists(path):
+        return []
+    with files.opened(path) as file:
+        lines = file.read().decode(errors="replace").splitlines()
+    try:
+        known = not lines or (isinstance(json.loads(lines[0]), dict) and all('"stamp"' in line for line in lines[1:2]))
+    except (ValueError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise FileExistsError(f"{path} exists and is no journal of an evaluation; it is kept, give another folder.")
+    return lines

@@ -15,6 +15,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codeprior.checkpoints import read_checkpoint
 from codeprior.metrics.accepted import unit_images
 from codeprior.metrics.provenance import Provenance, checked, checksum, distribution, packaged_file
 from codeprior.shapes import Image
@@ -66,7 +67,7 @@ class MobileNetTrunk(nn.Module):
         )
         path = checked(path, sha256, who="MobileNetTrunk")
         network = mobilenet_v2(weights=None)
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(read_checkpoint(path, sha256=sha256 or None).tensors)
         self.layers = network.features[: self._TAPS[-1] + 1]
         self.eval().requires_grad_(False)
         self.record = Provenance(
@@ -104,7 +105,7 @@ class TorchvisionTrunk(nn.Module):
             raise ValueError(f"TorchvisionTrunk: expected name vgg16 or alexnet, got {name!r}.")
         official, self.taps = _TRUNKS[name]
         path = checked(weights, official if sha256 is None else sha256, who=f"TorchvisionTrunk {name}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path, sha256=(official if sha256 is None else sha256) or None).tensors
         with torch.device("meta"):  # the classifier, nine tenths of the weights, is never made
             layers = getattr(models, name)(weights=None).features
         layers.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")}, assign=True)
@@ -139,7 +140,7 @@ def lpips_heads(name: str = "vgg16", *, weights: str | Path | None = None, sha25
     relative, official = _HEADS[name]
     path = weights or packaged_file("lpips", relative, install="lpips")
     path = checked(path, official if sha256 is None else sha256, who=f"lpips_heads {name}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path, sha256=(official if sha256 is None else sha256) or None).tensors
     return [rearrange(state[f"lin{index}.model.1.weight"], "1 c 1 1 -> c") for index in range(5)]
 
 

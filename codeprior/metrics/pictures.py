@@ -11,11 +11,11 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
+from codeprior.files import PICTURES
 from codeprior.photos import files
 from codeprior.shapes import Image
 
 T = TypeVar("T")
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class FeatureRows(NamedTuple):
@@ -44,7 +44,7 @@ def find_pictures(folder: str | Path) -> dict[str, Path]:
         raise ValueError(f"evaluate: {folder} is no folder; give a folder of pictures.")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in _PICTURES or not path.is_file():
+        if path.suffix.lower() not in PICTURES or not path.is_file():
             continue
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from codeprior import files as outputs
 from codeprior.metrics import tables
 from codeprior.metrics.results import Results
 from codeprior.photos import files, sheets
@@ -112,8 +113,8 @@ def write_report(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style>{''.join(page)}</html>\n"
     )
-    (folder / "report.html").write_text(document, encoding="utf-8")
-    (folder / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    outputs.write(folder / "report.html", document, overwrite=True)
+    outputs.write(folder / "report.md", "\n".join(text) + "\n", overwrite=True)
 
 
 def _table(table: tables.Table) -> str:

@@ -142,7 +142,7 @@ class Results:
             for name in dict.fromkeys([*rows, *gone]):
                 cells = [rows.get(name, {}).get(measure.name) for measure in self.measures]
                 written = ["" if value is None or math.isnan(value) else repr(value) for value in cells]
-                writer.writerow([method, name, *written, gone.get(name, "")])
+                writer.writerow([cell(method), cell(name), *written, cell(gone.get(name, ""))])
         return text.getvalue()
 
     def as_json(self, *, baselines: Sequence[str] = ()) -> dict[str, Any]:
@@ -191,3 +191,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
     return value
+
+
+def cell(text: str) -> str:
+    """Gives a cell of a CSV file that a spreadsheet shows as text: what begins like a formula gets an apostrophe.
+
+    Args:
+        text: A name, or a reason.
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

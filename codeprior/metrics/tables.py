@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from codeprior import files
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.provenance import Provenance
 from codeprior.metrics.results import Results, SetFigure
@@ -36,10 +37,10 @@ def write_results(folder: str | Path, results: Results, *, baselines: Sequence[s
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.csv").write_text(results.as_csv(), encoding="utf-8")
+    files.write(folder / "scores.csv", results.as_csv(), overwrite=True)
     text = json.dumps(results.as_json(baselines=baselines), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "results.md").write_text(results_markdown(results, baselines=baselines), encoding="utf-8")
+    files.write(folder / "results.json", text + "\n", overwrite=True)
+    files.write(folder / "results.md", results_markdown(results, baselines=baselines), overwrite=True)
 
 
 def results_markdown(results: Results, *, baselines: Sequence[str] = ()) -> str:

@@ -1,7 +1,8 @@
-"""Weights: the native safetensors store, and safe reading of other people's checkpoints."""
+"""Weights: the native safetensors store. Other people's files are read in `codeprior.checkpoints`."""
 
-from codeprior.weights.checkpoint import Checkpoint, read_checkpoint
-from codeprior.weights.download import fetch
+from codeprior.weights._moved import moved
 from codeprior.weights.store import load, read_metadata, save
 
-__all__ = ["Checkpoint", "fetch", "load", "read_checkpoint", "read_metadata", "save"]
+__all__ = ["load", "read_metadata", "save"]
+
+__getattr__ = moved("codeprior.weights", "codeprior.checkpoints", ("Checkpoint", "fetch", "read_checkpoint"))

@@ -9,8 +9,6 @@ Last room of the walk: what a trained model leaves behind.
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,16 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
+from codeprior import files
+from codeprior.checkpoints.archive import check_size
+from codeprior.checkpoints.machine import Refused
 from codeprior.devices import usable_device
 from codeprior.layers.configured import build
 
 # rooms whose configured classes a file may name; recipes join by being imported before `load`
 _ROOMS = ("encoders", "codebooks", "fusion", "predictors", "decoders", "estimators", "prior", "discriminators")
+_MAX_HEADER = 100_000_000  # the format's own cap
+_MOST = 2**16  # counts up to this are accepted whatever the file's size
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -37,16 +45,19 @@ def save(
     *,
     metadata: Mapping[str, str] | None = None,
     dtype: torch.dtype | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Writes a configured module to a safetensors file, whole or not at all.
 
     Args:
-        path: Where to; an existing file is replaced in one step.
+        path: Where to; an existing file is replaced in one step, and keeps its permissions.
         module: A module with `config` (see `codeprior.layers.configured`).
         metadata: Further text for the header, such as a licence or a commit; keys must not start with `codeprior.`.
         dtype: Floating type of the stored tensors, such as `torch.float16`; None keeps each as it is.
+        overwrite: Replace an existing file.
 
     Raises:
+        FileExistsError: Something has the name and `overwrite` is off.
         TypeError: The module carries no `config`, or metadata is not text.
         ValueError: A metadata key is reserved, `dtype` is not a floating type, or a weight is outside the range of
             `dtype`.
@@ -62,7 +73,7 @@ def save(
     header = _header(config, metadata or {})
     tensors = {name: _stored(name, value, dtype) for name, value in module.state_dict().items()}
     header["codeprior.sha256"] = _digest(header, tensors)
-    _replace(Path(path), _ordered(to_bytes(tensors, header)))
+    files.write(path, _ordered(to_bytes(tensors, header)), overwrite=overwrite)
 
 
 def load(
@@ -118,8 +129,11 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         FileNotFoundError: Nothing is there.
         ValueError: It is not a safetensors file.
     """
-    with _opened(Path(path)) as file:
-        return dict(file.metadata() or {})
+    path = Path(path)
+    length = int.from_bytes(_content(path, 8), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"load: {path} is not a safetensors file; its header would have {length:,} bytes.")
+    return _text(path, _content(path, 8 + length))
 
 
 def _ordered(file: bytes) -> bytes:
@@ -163,68 +177,106 @@ def _digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"load: {path} does not exist.")
-    if not path.is_file():
-        raise ValueError(f"load: {path} is not a regular file.")
+def _content(path: Path, most: int = -1) -> bytes:
+    """Reads a file into memory of its own: what is mapped changes when the file does."""
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
+        with files.opened(path) as file:
+            check_size(file)
+            return file.read(most)
+    except Refused as error:
+        raise ValueError(f"load: {path} {error}.") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"load: {path} does not exist.") from None
+    except OSError as error:
+        raise ValueError(f"load: {path} {error.strerror}.") from error
+
+
+def _text(path: Path, content: bytes) -> dict[str, str]:
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length]) if len(content) >= 8 + length else None
+        text = header.get("__metadata__", {}) if isinstance(header, dict) else None
+        if isinstance(text, dict) and all(isinstance(value, str) for value in text.values()):
+            return text
+    except (ValueError, RecursionError):
+        pass
+    raise ValueError(
+        f"load: {path} is not a whole safetensors file; for a pickled checkpoint (.pth, .ckpt) use codeprior convert."
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    content = _content(path)
+    try:
+        return _text(path, content), from_bytes(content)
+    except (SafetensorError, KeyError) as error:
         raise ValueError(
             f"load: {path} is not a whole safetensors file ({error}); "
             "for a pickled checkpoint (.pth, .ckpt) use codeprior convert."
         ) from error
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    with _opened(path) as file:
-        return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-
-
 def _build(path: Path, recorded: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     try:
-        config = _harmless(json.loads(recorded))
-        with _no_larger_than(tensors), torch.random.fork_rng(devices=[]):
-            return build(config)
+        config = _harmless(json.loads(recorded), most=max(_MOST, sum(value.numel() for value in tensors.values())))
+        with torch.random.fork_rng(devices=[]):
+            # once without memory, to see that it is the module of these tensors; only then with it
+            with no_larger_than(tensors), torch.device("meta"):
+                sketch = build(config)
+            _check_fit(path, sketch, tensors)
+            with no_larger_than(tensors):
+                return build(config)
     except Exception as error:  # whatever a made-up configuration provokes is this file's fault
-        raise ValueError(f"load: {path} does not build: {error}") from error
+        text = str(error)
+        raise ValueError(text if text.startswith("load: ") else f"load: {path} does not build: {text}") from error
 
 
-def _harmless(value: Any) -> Any:
-    """Takes from a recorded configuration what would fetch something: its weights are in the file."""
+def _harmless(value: Any, *, most: int) -> Any:
+    """Takes from a recorded configuration what would fetch something, and refuses counts that no such file needs."""
     if isinstance(value, dict):
-        return {key: False if key == "pretrained" else _harmless(item) for key, item in value.items()}
+        return {key: False if key == "pretrained" else _harmless(item, most=most) for key, item in value.items()}
     if isinstance(value, list):
-        return [_harmless(item) for item in value]
+        return [_harmless(item, most=most) for item in value]
     if isinstance(value, str) and ("/" in value or ":" in value or "\\" in value):
         raise ValueError(
             f"the configuration holds {value[:60]!r}; only plain names are accepted, no paths or addresses."
         )
+    if type(value) is int and abs(value) > most:
+        raise ValueError(f"the configuration holds the count {value}, larger than anything in a file of this size.")
     return value
 
 
 @contextlib.contextmanager
-def _no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Stops a constructor that registers far more parameters than the file has tensors for."""
-    count, elements = 2 * len(tensors) + 64, 2 * sum(value.numel() for value in tensors.values()) + 2**20
+def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Stops a constructor that registers far more parameters, buffers or modules than a file has tensors for.
 
-    def spend(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    Args:
+        tensors: Of the file.
+
+    Raises:
+        ValueError: It does, in the block.
+    """
+    count, elements = 16 * len(tensors) + 512, 2 * sum(value.numel() for value in tensors.values()) + 2**20
+
+    def spend(module: nn.Module, name: str, value: Any) -> None:
         nonlocal count, elements
-        count, elements = count - 1, elements - (parameter.numel() if parameter is not None else 0)
+        count, elements = count - 1, elements - (value.numel() if isinstance(value, Tensor) else 0)
         if count < 0 or elements < 0:
             raise ValueError(f"the configuration asks for a larger module than the {len(tensors)} tensors of the file.")
 
-    handle = register_module_parameter_registration_hook(spend)
+    handles = [
+        register_module_parameter_registration_hook(spend),
+        register_module_buffer_registration_hook(spend),
+        register_module_module_registration_hook(spend),
+    ]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def _fill(path: Path, module: nn.Module, tensors: Mapping[str, Tensor], assign: bool) -> None:
+def _check_fit(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     expected = module.state_dict()
     problems = [f"missing {name}" for name in expected if name not in tensors]
     problems += [f"surplus {name}" for name in tensors if name not in expected]
@@ -233,21 +285,18 @@ def _fill(path: Path, module: nn.Module, tensors: Mapping[str, Tensor], assign: 
         for name, value in expected.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
+    other = [name for name in expected if name in tensors and _sort(tensors[name]) != _sort(expected[name])]
+    problems += [f"{name} holds {tensors[name].dtype} instead of {expected[name].dtype}" for name in other]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(f"load: {path} does not fit {type(module).__name__}: {'; '.join(problems[:3])}{more}.")
+
+
+def _sort(value: Tensor) -> str:
+    # complex numbers would lose a half without a word, and fractions their fraction
+    return "complex" if value.is_complex() else "float" if value.is_floating_point() else "whole"
+
+
+def _fill(path: Path, module: nn.Module, tensors: Mapping[str, Tensor], assign: bool) -> None:
+    _check_fit(path, module, tensors)
     module.load_state_dict(tensors, assign=assign)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.part-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

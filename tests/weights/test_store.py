@@ -144,7 +144,8 @@ def _forge(path: Path, config: object, tensors: dict[str, torch.Tensor]) -> None
     ("config", "message"),
     [
         ({"class": "os.system", "command": "true"}, "no module class named 'os.system'"),
-        ({"class": "StoredPart", "width": 10**7}, "larger module than the 1 tensors"),
+        ({"class": "StoredPart", "width": 60_000}, "does not fit StoredPart"),
+        ({"class": "StoredPart", "width": 10**7}, "holds the count 10000000, larger than anything"),
         ({"class": "StoredPart", "width": -1}, "does not build"),
         ({"class": "StoredPart", "width": "hf-hub:someone/something"}, "no paths or addresses"),
         ({"class": "StoredPart", "depth": 3}, "does not take these arguments"),

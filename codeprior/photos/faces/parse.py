@@ -78,7 +78,7 @@ def parser(weights: str | Path, *, device: str = "cpu") -> FaceParser:
         raise FileNotFoundError(f"parser: {path} does not exist; it is the path of a weight file, none comes with us.")
     if path.suffix.lower() == ".onnx":
         return FaceParser(_onnx(path))
-    from codeprior.weights.checkpoint import read_checkpoint
+    from codeprior.checkpoints.checkpoint import read_checkpoint
 
     state = {
         name.removeprefix("module."): tensor

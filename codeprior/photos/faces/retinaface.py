@@ -15,12 +15,6 @@ from codeprior.photos.faces._boxes import distinct
 from codeprior.photos.faces._retinaface import RetinaFaceNetwork
 from codeprior.photos.faces.detect import Face
 
-# the files on facexlib's release page are in torch's format from before 1.6; a file with one of these sums is that very
-# file, known to hold tensors only
-PUBLISHED = {
-    "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d": "detection_Resnet50_Final.pth",
-    "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220": "detection_mobilenet0.25_Final.pth",
-}
 _MEAN = (104.0, 117.0, 123.0)  # blue, green, red; 8-bit levels
 _STEPS, _SIDES = (8, 16, 32), ((16, 32), (64, 128), (256, 512))  # pixels
 _VARIANCES = (0.1, 0.2)
@@ -136,11 +130,8 @@ def load(weights: str | Path | None = None, *, device: str = "cpu") -> RetinaFac
 
 
 def _state(path: Path) -> Mapping[str, Tensor]:
-    from codeprior.weights.checkpoint import file_sha256, read_checkpoint
+    from codeprior.checkpoints import read_checkpoint
 
-    if path.is_file() and file_sha256(path) in PUBLISHED:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name.removeprefix("module."): value for name, value in state.items()}
     return read_checkpoint(path).tensors
 
 

@@ -56,7 +56,7 @@ def load(weights: str | Path | None = None, *, device: str = "cpu") -> UniFace:
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"detector 'uniface': {path} does not exist.")
-    from codeprior.weights.checkpoint import file_sha256
+    from codeprior.checkpoints.checkpoint import file_sha256
 
     try:
         from uniface.constants import MODEL_REGISTRY, RetinaFaceWeights  # pyright: ignore[reportMissingImports]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codeprior.__main__ import main
-from codeprior.weights import fetch
+from codeprior.checkpoints import fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SUM = hashlib.sha256(CONTENT).hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.weights.opcodes import archive, honest, number, numbers, state, storage, tensor, text
+from tests.checkpoints.opcodes import archive, honest, number, numbers, state, storage, tensor, text
 
 MARKER = Path(os.environ.get("TMPDIR", "/tmp")) / f"codeprior-payload-{os.getpid()}"
 
