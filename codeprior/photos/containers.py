@@ -7,14 +7,16 @@ checked before memory is asked for.
 import struct
 import zlib
 
-from codeprior.photos import formats
+from codeprior.files import printable
+from codeprior.photos import formats, tiffs
 from codeprior.photos.formats import Refused
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 32_768
 MAX_ASPECT = 2_000
-_MAX_SCANS = 500
+_MAX_CHUNKS = 100_000
+_MAX_RUNS = 16_000_000  # pixels of a BMP whose runs are decoded in Python
 _MAX_WORK = 4_000_000_000  # pixels times scans of a progressive JPEG
 _PIECE = 2**20
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -33,28 +35,24 @@ def check(content: bytes) -> str:
     found = kind.format
     if found is None:
         raise Refused(f"is not a supported image ({formats.NAMES}): {kind.name}")
-    if found == "JPEG":
-        _check_jpeg(content)
-    elif found == "PNG":
-        _check_png(content)
-    elif found == "WEBP" and struct.unpack("<I", content[4:8])[0] + 8 > len(content) + 1:
-        raise Refused("is truncated: the WEBP container promises more bytes")
+    own = {"PNG": _check_png, "WEBP": _check_webp, "BMP": _check_bmp}.get(found)
+    if own is not None:
+        own(content)
     elif found == "JXL":
         formats.check(content, found)
-        check_size(*formats.jxl_size(content), content, found)
+        check_size(*formats.jxl_size(content))
     else:
         formats.check(content, found)
     return found
 
 
-def check_size(width: int, height: int, content: bytes, found: str) -> None:
+def check_size(width: int, height: int, *, scans: int = 1) -> None:
     """Refuses a picture whose decoded size or work has no bound worth waiting for.
 
     Args:
         width: Columns, pixels.
         height: Rows, pixels.
-        content: The whole file.
-        found: Its format.
+        scans: How often the decoder goes over the picture.
 
     Raises:
         Refused: A cap is exceeded.
@@ -67,40 +65,64 @@ def check_size(width: int, height: int, content: bytes, found: str) -> None:
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise Refused(f"is {width}×{height} pixels, a strip rather than a photograph")
-    scans = content.count(b"\xff\xda") if found == "JPEG" else 0
-    if scans > _MAX_SCANS or scans * width * height > _MAX_WORK:
+    if scans * width * height > _MAX_WORK:
         raise Refused(f"has {scans} progressive scans; decoding them would take too long")
 
 
-def _check_jpeg(content: bytes) -> None:
-    scan, end = content.rfind(b"\xff\xda"), content.rfind(b"\xff\xd9")
-    if scan < 0:
-        raise Refused("is truncated: the JPEG holds no picture data")
-    if end < scan:
-        raise Refused("is truncated: the JPEG does not end")
-
-
 def _check_png(content: bytes) -> None:
-    position, data = 8, []
-    while True:
+    if len(content) < 33 or struct.unpack(">I", content[8:12])[0] + 20 > len(content):
+        raise Refused("is truncated: the PNG ends inside its header")
+    if content[12:16] != b"IHDR":
+        raise Refused("is damaged: the PNG has no header")
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
+    check_size(width, height)
+    expected = _png_bytes(width, height, depth * _PNG_CHANNELS.get(colour, 1), interlaced=bool(interlaced))
+    rows, position, chunks, ended = _Rows(expected), 8, 0, False
+    view = memoryview(content)
+    while not ended:
         if position + 12 > len(content):
             raise Refused("is truncated: the PNG does not end")
         length, name = struct.unpack(">I4s", content[position : position + 8])
         stop = position + 8 + length
         if stop + 4 > len(content):
             raise Refused("is truncated: the PNG does not end")
-        if zlib.crc32(memoryview(content)[position + 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]:
-            raise Refused(f"is damaged: the checksum of PNG chunk {name.decode('ascii', 'replace')} is wrong")
+        if zlib.crc32(view[position + 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]:
+            shown = printable(name.decode("ascii", "replace"))
+            raise Refused(f"is damaged: the checksum of PNG chunk {shown} is wrong")
+        if name == b"IHDR" and (chunks or length != 13):
+            raise Refused("is damaged: the PNG has a second header, or one of another length")
         if name == b"IDAT":
-            data.append(memoryview(content)[position + 8 : stop])
-        if name == b"IEND":
-            break
-        position = stop + 4
-    if content[12:16] != b"IHDR" or len(content) < 33:
-        raise Refused("is damaged: the PNG has no header")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
-    check_size(width, height, content, "PNG")
-    _check_rows(data, _png_bytes(width, height, depth * _PNG_CHANNELS.get(colour, 1), interlaced=bool(interlaced)))
+            rows.add(view[position + 8 : stop])
+        ended, position, chunks = name == b"IEND", stop + 4, chunks + 1
+        if chunks > _MAX_CHUNKS:
+            raise Refused(f"has more than {_MAX_CHUNKS:,} chunks; no picture needs that")
+    if rows.given < expected:
+        raise Refused(f"is damaged: the PNG holds {rows.given:,} of {expected:,} bytes of its rows")
+
+
+def _check_webp(content: bytes) -> None:
+    position, stop = 12, struct.unpack("<I", content[4:8])[0] + 8
+    if stop > len(content) + 1:
+        raise Refused("is truncated: the WEBP container promises more bytes")
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > min(stop, len(content)):
+            return
+        name, length = struct.unpack("<4sI", content[position : position + 8])
+        if name in (b"VP8 ", b"VP8L", b"ANMF", b"ALPH") and tiffs.zeros(content, position + 8, position + 8 + length):
+            raise Refused("is damaged: the WEBP has zeros in place of its picture data")
+        position += 8 + length + length % 2
+    raise Refused(f"has more than {_MAX_CHUNKS:,} chunks; no picture needs that")
+
+
+def _check_bmp(content: bytes) -> None:
+    if len(content) < 34 or content[14] < 40 or content[30] not in (1, 2):
+        return
+    width, height = (abs(side) for side in struct.unpack("<ii", content[18:26]))
+    # two bytes stand for at most 255 pixels
+    if width * height > 128 * len(content):
+        raise Refused("is truncated: the BMP holds too few runs for its rows")
+    if width * height > _MAX_RUNS:
+        raise Refused(f"is a run-length BMP of more than {_MAX_RUNS // 10**6} megapixels; decoding takes too long")
 
 
 def _png_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
@@ -113,16 +135,18 @@ def _png_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
     return total
 
 
-def _check_rows(data: list[memoryview], expected: int) -> None:
+class _Rows:
     """Inflates the picture data once, piece by piece, to see that all rows are there: decoders fill up with black."""
-    stream, given = zlib.decompressobj(), 0
-    try:
-        for part in data:
-            waiting: bytes | memoryview = part
-            while len(waiting) and not stream.eof and given < expected:
-                given += len(stream.decompress(waiting, _PIECE))
-                waiting = stream.unconsumed_tail
-    except zlib.error as error:
-        raise Refused(f"is damaged: {error}") from None
-    if given < expected:
-        raise Refused(f"is damaged: the PNG holds {given:,} of {expected:,} bytes of its rows")
+
+    def __init__(self, expected: int):
+        self.expected, self.given = expected, 0
+        self._stream = zlib.decompressobj()
+
+    def add(self, part: memoryview) -> None:
+        waiting: bytes | memoryview = part
+        try:
+            while len(waiting) and not self._stream.eof and self.given < self.expected:
+                self.given += len(self._stream.decompress(waiting, _PIECE))
+                waiting = self._stream.unconsumed_tail
+        except zlib.error as error:
+            raise Refused(f"is damaged: {error}") from None

@@ -4,9 +4,6 @@ Reading takes regular files only, chooses one decoder by content, checks every s
 damaged. Writing goes to a temporary file that is linked into place. First and last step of a restored photo.
 """
 
-import os
-import stat
-import tempfile
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -16,11 +13,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from codeprior.photos import containers, formats
+from codeprior import files
+from codeprior.files import sweep
+from codeprior.photos import containers, formats, jpegs, metadata, tiffs
 from codeprior.photos.colours import is_profile, to_rgb
 from codeprior.photos.containers import MAX_BYTES
+from codeprior.photos.metadata import Metadata
 
-_PARTIAL = ".codeprior-part-"
+__all__ = ["Photo", "PhotoError", "decode", "looks_like_photo", "read", "read_bytes", "sweep", "write"]
+
 _SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -62,6 +63,7 @@ class Photo(NamedTuple):
         profile: ICC profile of the RGB pixels, as it stood in the file.
         format: `JPEG`, `PNG`, `WEBP`, `BMP`, `TIFF`, `GIF`, `AVIF`, `HEIF` or `JXL`, by content.
         notes: What was converted on the way, a sentence each.
+        metadata: Date, camera, description, place and resolution, to be written again.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -69,6 +71,7 @@ class Photo(NamedTuple):
     profile: bytes | None
     format: str
     notes: tuple[str, ...]
+    metadata: Metadata = Metadata()
 
 
 def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
@@ -99,20 +102,17 @@ def read_bytes(path: Path) -> bytes:
         PhotoError: It is missing, no regular file, empty, too large, or cannot be read.
     """
     try:
-        # a FIFO without a writer would block a plain open for ever
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        file = files.opened(path)
     except (OSError, ValueError) as error:
         reason = {FileNotFoundError: "does not exist", PermissionError: "may not be read"}.get(type(error))
-        raise PhotoError(path, reason or f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-        raise PhotoError(path, f"is {what}, not a regular file")
-    with os.fdopen(handle, "rb") as file:
-        if status.st_size > MAX_BYTES:
-            raise PhotoError(path, f"has {status.st_size:,} bytes, more than the {MAX_BYTES:,} accepted")
+        text = str(getattr(error, "strerror", None) or error)
+        raise PhotoError(path, reason or (text if "regular file" in text else f"cannot be opened: {text}")) from None
+    with file:
+        size = file.seek(0, 2)
+        if size > MAX_BYTES:
+            raise PhotoError(path, f"has {size:,} bytes, more than the {MAX_BYTES:,} accepted")
         try:
+            file.seek(0)
             content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise PhotoError(path, f"cannot be read: {error.strerror}") from error
@@ -153,6 +153,7 @@ def write(
     *,
     alpha: UInt8[np.ndarray, "H W"] | None = None,
     profile: bytes | None = None,
+    metadata: Metadata | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes a photograph, whole or not at all.
@@ -162,6 +163,7 @@ def write(
         pixels: `H W 3`, RGB, 8-bit levels.
         alpha: `H W`, 8-bit levels; JPEG and BMP have no place for it.
         profile: ICC profile to keep with the pixels.
+        metadata: What `read` gave; BMP has no place for more than the resolution, WEBP none for that.
         overwrite: Replace an existing file, in one step.
 
     Raises:
@@ -176,56 +178,13 @@ def write(
     image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
     encoded = BytesIO()
     try:
-        image.save(encoded, kind, **_OPTIONS[kind], **({"icc_profile": profile} if profile and kind != "BMP" else {}))
-        place(path, encoded.getvalue(), overwrite=overwrite)
+        more = {"icc_profile": profile} if profile and kind != "BMP" else {}
+        image.save(encoded, kind, **_OPTIONS[kind], **more, **(metadata.options(kind) if metadata else {}))
+        files.write(path, encoded.getvalue(), overwrite=overwrite)
     except FileExistsError:
         raise PhotoError(path, "exists already and is kept; ask for overwriting to replace it") from None
     except (OSError, ValueError) as error:
         raise PhotoError(path, f"cannot be written: {getattr(error, 'strerror', None) or error}") from error
-
-
-def place(path: Path, content: bytes, *, overwrite: bool = False) -> None:
-    """Puts bytes under a name in one step: after a crash the file is whole or absent, and an existing one is kept.
-
-    Args:
-        path: The name.
-        content: The bytes.
-        overwrite: Replace what has the name.
-
-    Raises:
-        FileExistsError: Something has the name and `overwrite` is off.
-        OSError: The disk refuses.
-    """
-    if not overwrite and os.path.lexists(path):
-        raise FileExistsError(path)
-    handle, temporary = tempfile.mkstemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _link(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> int:
-    """Removes temporary files that killed runs left in a folder, and gives their number.
-
-    Args:
-        folder: Where photographs are written; files of runs that are still alive stay.
-    """
-    removed = 0
-    for item in folder.glob(f"{_PARTIAL}*"):
-        owner = item.name.removeprefix(_PARTIAL).split("-")[0]
-        if owner.isdecimal() and int(owner) != os.getpid() and not _alive(int(owner)):
-            item.unlink(missing_ok=True)
-            removed += 1
-    return removed
 
 
 def looks_like_photo(path: Path) -> bool:
@@ -245,15 +204,23 @@ def looks_like_photo(path: Path) -> bool:
 
 def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
     notes: list[str] = []
+    found = jpegs.structure(content) if kind == "JPEG" else None
     image = formats.open_as(content, kind)
-    containers.check_size(image.width, image.height, content, kind)
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"the first of {getattr(image, 'n_frames', 1)} frames was taken")
+    containers.check_size(image.width, image.height, scans=found.scans if found else 1)
+    frames = _frames(content, image, kind)
+    if frames != "1":
+        notes.append(f"the first of {frames} frames was taken")
+    if metadata.is_deep(content, image, kind):
+        notes.append("16 bits a channel were read as 8")
+    if found:
+        image = jpegs.decoded(content, image, found.ended, notes)
     image.load()
     try:
         image = ImageOps.exif_transpose(image)
+        kept_text = metadata.kept(image, notes)
     except Exception:
         notes.append("broken EXIF data was ignored")
+        kept_text = metadata.Metadata()
     profile = image.info.get("icc_profile")
     image = to_rgb(image, profile, notes)
     alpha = None
@@ -265,30 +232,15 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
             notes.append("transparency was laid over white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     kept = profile if is_profile(profile, b"RGB ") else None
-    return Photo(np.array(image), alpha, kept, kind, tuple(notes))
+    return Photo(np.array(image), alpha, kept, kind, tuple(notes), kept_text)
 
 
-def _link(temporary: str, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # no hard links here (FAT, some network disks): reserve the name, then replace our own reservation
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(temporary, path)
-
-
-def _umask() -> int:
-    # asking for the umask means setting it, which other threads would see; what new files get is 0644 nearly everywhere
-    return 0o022
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def _frames(content: bytes, image: Image.Image, kind: str) -> str:
+    """Says how many frames there are; nobody waits until very many are counted."""
+    if kind == "TIFF":
+        pages = tiffs.check(content)
+        return str(pages) if pages < tiffs.MAX_PAGES else f"{pages:,} or more"
+    if kind == "GIF":
+        frames = formats.gif_frames(content, most=tiffs.MAX_PAGES)
+        return str(frames) if frames < tiffs.MAX_PAGES else f"{frames:,} or more"
+    return str(getattr(image, "n_frames", 1))

@@ -169,6 +169,34 @@ def jxl_size(content: bytes) -> tuple[int, int]:
     return (height * across // down if ratio else side(small)), height
 
 
+def gif_frames(content: bytes, *, most: int) -> int:
+    """Counts the pictures of a GIF by its blocks.
+
+    Args:
+        content: The whole file.
+        most: Where counting ends.
+
+    Source: GIF89a specification, section 12 and following.
+    """
+
+    def table(flags: int) -> int:
+        return 3 * 2 << (flags & 7) if flags & 128 else 0
+
+    place, frames = 13 + table(content[10]) if len(content) > 10 else 13, 0
+    while frames < most and place + 9 < len(content):
+        if content[place] == 0x2C:
+            frames += 1
+            place += 11 + table(content[place + 9])  # descriptor, table of colours, size of the codes
+        elif content[place] == 0x21:
+            place += 2
+        else:
+            break
+        while place < len(content) and content[place]:
+            place += 1 + content[place]
+        place += 1
+    return max(frames, 1)
+
+
 @cache
 def _add_heic() -> None:
     needed("pillow_heif", who="is an HEIC photograph; reading it").register_heif_opener(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
+from codeprior.files import sweep, temporary_name
 from codeprior.photos import PhotoError, read, write
-from codeprior.photos.files import sweep
 from tests.photos.corpus import bad, encoded, good, png, scene, tiff
 from tests.photos.corpus_formats import bad_formats, good_formats
 
@@ -177,9 +177,11 @@ def test_unusable_names_and_formats_are_said(tmp_path):
 def test_leftovers_of_dead_runs_are_swept_and_those_of_living_ones_stay(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
         dead.wait()
-    living = tmp_path / f".codeprior-part-{os.getppid()}-x"
+    _, _, place, own, token = temporary_name().lstrip(".").rsplit("-", 4)
+    assert int(own) == os.getpid()
+    living = tmp_path / f".codeprior-part-{place}-{os.getppid()}-{token}"
     for path in (
-        tmp_path / f".codeprior-part-{dead.pid}-x",
+        tmp_path / f".codeprior-part-{place}-{dead.pid}-{token}",
         living,
         tmp_path / ".codeprior-part-odd",
         tmp_path / "a.png",
