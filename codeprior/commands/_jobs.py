@@ -5,11 +5,15 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
+from codeprior.commands._outputs import UsageError
+from codeprior.files import PICTURES, writable_name
 from codeprior.photos.files import looks_like_photo
 
-WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+WRITABLE = PICTURES
+RESERVES = os.name == "nt"
+"""Whether the system keeps names and characters for itself."""
 
 
 class Job(NamedTuple):
@@ -17,64 +21,99 @@ class Job(NamedTuple):
 
     Attributes:
         source: Where it is read.
-        target: Where the result goes; the suffix may change with the format found.
+        target: Where the result goes.
         refusal: Why it is not even tried, or None.
+        stem: What its sheets are called before their endings; the name of the result without its suffix, or with it
+            where two results differ in the suffix alone.
+        relative: The source below the folder that was given; its bare name where a file was given.
     """
 
     source: Path
     target: Path
     refusal: str | None = None
+    stem: str = ""
+    relative: Path = Path()
+
+    def beside(self, ending: str) -> Path:
+        """Gives the place of a sheet.
+
+        Args:
+            ending: Such as `.compare.png`.
+        """
+        return self.target.with_name((self.stem or self.target.stem) + ending)
 
 
-class UsageError(ValueError):
-    """The call makes no sense; the text says what to give instead."""
-
-
-def jobs(inputs: Sequence[str], out: Path, *, suffix: str | None = None) -> tuple[list[Job], int]:
+def jobs(
+    inputs: Sequence[str], out: Path, *, suffix: str | None = None, sheets: Sequence[str] = ()
+) -> tuple[list[Job], int]:
     """Gives the photographs that the inputs name, in a fixed order, each with a place for its result.
 
     Args:
         inputs: Files, folders (walked, links to folders not followed) and patterns.
         out: A folder; or a file, where there is exactly one input file.
         suffix: Suffix of the results; None keeps the input's where it can be written, and takes `.png` where not.
+        sheets: Endings of what is written beside each result.
 
     Returns:
-        The jobs, and the number of files in folders that are no pictures by name nor by content.
+        The jobs, and the number of files in folders that are no pictures by name nor by content. No two jobs write to
+        one name, and none writes to the name of an input: such a job has a refusal.
 
     Raises:
-        UsageError: A pattern matches nothing, or a file is given where a folder is needed.
+        UsageError: Nothing is there to do, a pattern matches nothing, or a file is given where a folder is needed.
     """
     files, ignored = _files(inputs, out)
+    if not files:
+        told = f"; {ignored} files there are none" if ignored else ""
+        raise UsageError(f"found no picture in {', '.join(inputs)}{told}.")
     if out.suffix.lower() in WRITABLE and not out.is_dir():
         if len(files) != 1 or Path(inputs[0]).is_dir():
             raise UsageError(f"{out} names one picture, but the input is not one file; give a folder.")
-        return [Job(files[0][0], out)], ignored
-    if out.exists() and not out.is_dir():
+        planned = [Job(files[0][0], out, relative=files[0][1])]
+    elif out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists and is no folder; give a folder or the name of a picture.")
+    else:
+        planned = [Job(source, _target(out, relative, suffix), relative=relative) for source, relative in files]
+    read = {os.path.realpath(source): source for source, _ in files}
     taken: dict[str, Path] = {}
-    result = []
-    for source, relative in files:
-        ending = suffix or (relative.suffix if relative.suffix.lower() in WRITABLE else ".png")
-        target = out / relative.with_suffix(ending)
-        # names that differ in case alone are one file on many disks
-        first = taken.setdefault(str(target).casefold(), source)
-        refusal = None if first is source else f"its result {target} would be that of {first}; rename one of them"
-        result.append(Job(source, target, refusal))
-    return result, ignored
+    for place, job in enumerate(planned):
+        planned[place] = job._replace(refusal=_refusal(job, read, taken))
+    return [_with_sheets(job, sheets, read, taken) for job in planned], ignored
 
 
-def landmarks(path: Path, sources: Sequence[Path]) -> dict[Path, list[Any]]:
+def with_folders(work: Sequence[Job]) -> list[Job]:
+    """Makes the folders of the results; a job whose folder cannot be made is refused, and only that one.
+
+    Args:
+        work: The jobs.
+
+    Raises:
+        OSError: None of the folders can be made.
+    """
+    errors: dict[Path, OSError] = {}
+    folders = dict.fromkeys(job.target.parent for job in work if job.refusal is None)
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            errors[folder] = error
+    if errors and len(errors) == len(folders):
+        raise next(iter(errors.values()))
+    reasons = {folder: f"its folder {folder} cannot be made: {error.strerror}" for folder, error in errors.items()}
+    return [job._replace(refusal=job.refusal or reasons.get(job.target.parent)) for job in work]
+
+
+def landmarks(path: Path, work: Sequence[Job]) -> dict[Path, list[Any]]:
     """Reads hand-made landmarks: JSON, a mapping from file names to lists of faces.
 
     Args:
-        path: The JSON file; names are paths as given, or bare file names.
-        sources: The photographs.
+        path: The JSON file; names are paths as given, paths below the folder that was given, or bare file names.
+        work: The photographs.
 
     Returns:
         Faces of each photograph that is named.
 
     Raises:
-        UsageError: It is not such a file, or is about other photographs only.
+        UsageError: It is not such a file, is about other photographs only, or has a name that fits several.
     """
     from codeprior.photos.faces import from_landmarks
 
@@ -85,45 +124,55 @@ def landmarks(path: Path, sources: Sequence[Path]) -> dict[Path, list[Any]]:
         named = {name: from_landmarks(faces) for name, faces in entries.items()}
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from error
-    strange = [name for name in named if not any(name in (str(source), source.name) for source in sources)]
-    if strange and len(strange) == len(named):
-        raise UsageError(f"{path}: none of its names is an input's, such as {strange[0]}; keys are paths or file names")
-    return {
-        source: named[key]
-        for source in sources
-        for key in [str(source) if str(source) in named else source.name]
-        if key in named
-    }
+    found: dict[Path, list[Any]] = {}
+    used: dict[str, Path] = {}
+    for job in work:
+        key = next((key for key in (str(job.source), job.relative.as_posix(), job.source.name) if key in named), None)
+        if key is None:
+            continue
+        # a path as it was given names one file; a bare name may fit several
+        if key in used:
+            raise UsageError(f"{path}: {key} fits {used[key]} and {job.source}; give the path of each as its key.")
+        used[key], found[job.source] = job.source, named[key]
+    for key, source in used.items():
+        twins = [job.source for job in work if job.source.name == key and job.source != source]
+        if twins and key != str(source):
+            raise UsageError(f"{path}: {key} fits {source} and {twins[0]}; give the path of each as its key.")
+    if named and not used:
+        first = next(iter(named))
+        raise UsageError(f"{path}: none of its names is an input's, such as {first}; keys are paths or file names")
+    return found
 
 
-class Report:
-    """A file with a JSON line for each photograph, written as it is done.
+def _target(out: Path, relative: Path, suffix: str | None) -> Path:
+    ending = suffix or (relative.suffix if relative.suffix.lower() in WRITABLE else ".png")
+    below = relative.with_suffix(ending)
+    return out / (Path(*map(writable_name, below.parts)) if RESERVES else below)
 
-    Args:
-        path: Where to; None keeps no report.
-        append: Go on with an existing report.
-    """
 
-    def __init__(self, path: Path | None, *, append: bool = False):
-        self._file: TextIO | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torn = append and path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a kill
-            self._file = path.open("a" if append else "w", encoding="utf-8")
-            self._file.write("\n" if torn else "")
+def _refusal(job: Job, read: Mapping[str, Path], taken: dict[str, Path]) -> str | None:
+    # names that differ in case alone are one file on many disks
+    first = taken.setdefault(str(job.target).casefold(), job.source)
+    if first is not job.source:
+        return f"its result {job.target} would be that of {first}; rename one of them"
+    replaced = read.get(os.path.realpath(job.target))
+    if replaced is None:
+        return None
+    what = "the photograph itself" if replaced == job.source else f"the input {replaced}"
+    return f"its result {job.target} would replace {what}; give another folder or format"
 
-    def add(self, **entry: Any) -> None:
-        """Writes one line at once, so that it survives a kill."""
-        if self._file:
-            self._file.write(json.dumps(entry, ensure_ascii=True) + "\n")
-            self._file.flush()
 
-    def close(self) -> None:
-        """Ends the report."""
-        if self._file:
-            self._file.close()
+def _with_sheets(job: Job, sheets: Sequence[str], read: Mapping[str, Path], taken: dict[str, Path]) -> Job:
+    if job.refusal or not sheets:
+        return job
+    for stem in (job.target.stem, job.target.name):
+        places = [job.target.with_name(stem + ending) for ending in sheets]
+        if not any(str(p).casefold() in taken or os.path.realpath(p) in read for p in places):
+            taken.update({str(place).casefold(): job.source for place in places})
+            return job._replace(stem=stem)
+    return job._replace(refusal=f"its sheet {places[0]} would have the name of another file; rename one of them")
 
 
 def _files(inputs: Sequence[str], out: Path) -> tuple[list[tuple[Path, Path]], int]:
@@ -148,12 +197,16 @@ def _files(inputs: Sequence[str], out: Path) -> tuple[list[tuple[Path, Path]], i
 
 
 def _walked(folder: Path, out: Path) -> tuple[list[tuple[Path, Path]], int]:
-    found, ignored, skipped = [], 0, os.path.abspath(out)
+    found, ignored = [], 0
+    base, skipped = os.path.realpath(folder), os.path.realpath(out)
+    # results of an earlier run below the folder are no inputs; a folder that the results surround is one
+    inside = skipped + os.sep if skipped.startswith(base + os.sep) else None
     for path in _paths(folder):
-        if os.path.abspath(path).startswith(skipped + os.sep):
+        relative = path.relative_to(folder)
+        if inside and os.path.join(base, relative).startswith(inside):
             continue
         if looks_like_photo(path):
-            found.append((path, path.relative_to(folder)))
+            found.append((path, relative))
         else:
             ignored += 1
     return found, ignored

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codeprior.commands._jobs import WRITABLE, Job
+from codeprior import files
+from codeprior.commands._jobs import Job
 from codeprior.photos.faces import Detector, Face, Parser
-from codeprior.photos.files import Photo, PhotoError, place, read, read_bytes, write
+from codeprior.photos.files import Photo, PhotoError, read, read_bytes, write
 from codeprior.photos.restoration import Choices, Finished, Prepared, Restored, answer, finish, prepare
 from codeprior.photos.sheets import comparison, uncertainty_map
 from codeprior.shapes import Image
@@ -36,7 +37,8 @@ class Worker:
         overwrite: Replace results that exist.
         compare: Also write comparison sheets.
         uncertainty: Also write maps of where the model guessed.
-        resume: Replace sheets without a result: a run that was killed between the two left them.
+        resume: Replace sheets of ours without a result: a run that was killed between the two left them.
+        metadata: Keep date, camera, description, place and resolution.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class Worker:
         compare: bool = False,
         uncertainty: bool = False,
         resume: bool = False,
+        metadata: bool = True,
     ):
         self.restorer, self.detector, self.choices, self.points = restorer, detector, choices, points
         self.keep_alpha, self.overwrite, self.compare, self.uncertainty = keep_alpha, overwrite, compare, uncertainty
-        self.resume, self.mask = resume, mask
+        self.resume, self.mask, self.metadata = resume, mask, metadata
         self._photos: dict[Path, tuple[Photo, float]] = {}
 
     def prepare(self, job: Job) -> Prepared:
@@ -93,13 +96,20 @@ class Worker:
             [uncertainty_map(prepared, done)] if self.uncertainty else []
         )
         for path, sheet in zip(extra, sheets, strict=True):
-            write(path, sheet, overwrite=True)
+            write(path, sheet, overwrite=self.overwrite or self.resume)
         notes = list(photo.notes)
-        if done.untouched and _could_be_copied(photo, target):
+        if done.untouched and self.metadata and _could_be_copied(photo, target):
             _copy(job.source, target, overwrite=self.overwrite)
             notes.append("the file was copied as it is")
         else:
-            write(target, done.pixels, alpha=photo.alpha, profile=photo.profile, overwrite=self.overwrite)
+            write(
+                target,
+                done.pixels,
+                alpha=photo.alpha,
+                profile=photo.profile,
+                metadata=photo.metadata if self.metadata else None,
+                overwrite=self.overwrite,
+            )
         return {
             "status": "untouched" if done.untouched else "restored",
             "reason": _why_untouched(done) if done.untouched else None,
@@ -113,9 +123,8 @@ class Worker:
         self._photos.pop(job.source, None)
 
     def _targets(self, job: Job) -> list[Path]:
-        target = job.target if job.target.suffix.lower() in WRITABLE else job.target.with_suffix(".png")
-        sheets = (["compare"] if self.compare else []) + (["uncertainty"] if self.uncertainty else [])
-        return [target, *(target.with_name(f"{target.stem}.{sheet}.png") for sheet in sheets)]
+        sheets = [".compare.png"] * self.compare + [".uncertainty.png"] * self.uncertainty
+        return [job.target, *map(job.beside, sheets)]
 
 
 def _could_be_copied(photo: Photo, target: Path) -> bool:
@@ -128,7 +137,7 @@ def _could_be_copied(photo: Photo, target: Path) -> bool:
 
 def _copy(source: Path, target: Path, *, overwrite: bool) -> None:
     try:
-        place(target, read_bytes(source), overwrite=overwrite)
+        files.write(target, read_bytes(source), overwrite=overwrite)
     except FileExistsError:
         raise PhotoError(target, "exists already and is kept; ask for overwriting to replace it") from None
     except OSError as error:

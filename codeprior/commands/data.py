@@ -1,8 +1,9 @@
 """`codeprior data`: looks at training images once, and packs them for fast reading."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from codeprior.commands._printing import say
 
 HELP = "check a folder of training images and list them; pack them into shards or raw pixels"
 
@@ -40,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     try:
         return {"check": _check, "shards": _shards, "pixels": _pixels}[arguments.action](arguments)
-    except (ValueError, OSError) as error:
-        print(f"codeprior data: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as error:
+        say(f"codeprior data: {error}", error=True)
         return 2
 
 
@@ -54,22 +55,22 @@ def _check(arguments: argparse.Namespace) -> int:
     if (folder / PIXELS).exists():
         found = PixelFile(folder)
         found.verify()
-        print(f"{len(found)} images of {found.size}×{found.size} pixels, as they were written")
+        say(f"{len(found)} images of {found.size}×{found.size} pixels, as they were written")
         return 0
     if any(folder.glob("*.tar")):
         refused = index_shards(folder, square=not arguments.any_shape)
-        print(f"listed the images of {len(list(folder.glob('*.tar')))} tar files; {len(refused)} refused")
+        say(f"listed the images of {len(list(folder.glob('*.tar')))} tar files; {len(refused)} refused")
         return _report("refused", refused)
     checked = check_images(folder, square=not arguments.any_shape, workers=arguments.workers)
     changed = _changed(folder / INDEX, checked.entries)
     for name, first in checked.copies.items():
-        print(f"note: {_shown(name)} is a copy of {_shown(first)}")
+        say(f"note: {name} is a copy of {first}")
     if checked.entries and (not changed or arguments.update):
         write_index(folder / INDEX, checked.entries)
-    print(f"{len(checked.entries)} images can be used, {len(checked.refused)} refused")
+    say(f"{len(checked.entries)} images can be used, {len(checked.refused)} refused")
     status = _report("refused", checked.refused)
     if changed and not arguments.update:
-        print("the list is kept as it is; --update replaces it", file=sys.stderr)
+        say("the list is kept as it is; --update replaces it", error=True)
         return _report("changed", changed)
     return status
 
@@ -91,7 +92,7 @@ def _shards(arguments: argparse.Namespace) -> int:
     from codeprior.training import write_shards
 
     written = write_shards(arguments.folder, arguments.out, shard_bytes=int(arguments.megabytes * 2**20))
-    print(f"wrote {len(written)} tar files to {arguments.out}")
+    say(f"wrote {len(written)} tar files to {arguments.out}")
     return 0
 
 
@@ -100,16 +101,11 @@ def _pixels(arguments: argparse.Namespace) -> int:
 
     source = open_images([arguments.folder], size=arguments.size)
     write_pixels(source, arguments.out)
-    print(f"wrote {len(source)} images of {arguments.size}×{arguments.size} pixels to {arguments.out}")
+    say(f"wrote {len(source)} images of {arguments.size}×{arguments.size} pixels to {arguments.out}")
     return 0
 
 
 def _report(what: str, reasons: dict[str, str]) -> int:
     for name, reason in reasons.items():
-        print(f"{what}: {_shown(name)}: {reason}", file=sys.stderr)
+        say(f"{what}: {name}: {reason}", error=True)
     return 3 if reasons else 0
-
-
-def _shown(name: str) -> str:
-    # a file may have any name; what is printed stays one line
-    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -2,12 +2,13 @@
 
 import argparse
 import hashlib
-import json
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
-from codeprior.commands._jobs import Job, UsageError, jobs
+from codeprior.commands._jobs import Job, jobs
+from codeprior.commands._outputs import Report, UsageError
+from codeprior.commands._printing import say
 
 HELP = "Damage photographs with a published preset, so that the same seed gives the same damage."
 _USAGE, _FAILED = 2, 3
@@ -47,31 +48,33 @@ def run(arguments: argparse.Namespace) -> int:
         for name in preset_names():
             about = about_preset(name)
             chosen = f" (of our own: {about.chosen})" if about.chosen else ""
-            print(f"{name:26} {about.status:8} {about.source}{chosen}")
+            say(f"{name:26} {about.status:8} {about.source}{chosen}")
         return 0
     try:
         if len(arguments.paths) < 2:
             raise UsageError("give at least one input and then the output.")
         *inputs, out = arguments.paths
-        work, ignored = jobs(inputs, Path(out), suffix=None if Path(out).suffix else ".png")
+        sheets = [".safetensors"] * arguments.record + [".sheet.png"] * arguments.sheet
+        work, ignored = jobs(inputs, Path(out), suffix=None if Path(out).suffix else ".png", sheets=sheets)
         op = preset(arguments.preset)
-    except (UsageError, FileNotFoundError, ValueError) as error:
-        print(f"codeprior degrade: {error}", file=sys.stderr)
+        report = Report(arguments.report, overwrite=arguments.overwrite, inputs=[job.source for job in work])
+    except (OSError, ValueError) as error:
+        say(f"codeprior degrade: {error}", error=True)
         return _USAGE
-    lines, failed = [], 0
+    failed = 0
     for job in work:
         entry = _entry(job, op, arguments)
-        lines.append(json.dumps(entry, ensure_ascii=True))
+        report.add(**entry)
         if entry["status"] == "failed":
             failed += 1
-            print(f"error: {job.source}: {entry['reason']}", file=sys.stderr)
-    if arguments.report:
-        arguments.report.parent.mkdir(parents=True, exist_ok=True)
-        arguments.report.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            say(f"error: {job.source}: {entry['reason']}", error=True)
+    report.close()
+    if report.failure is not None:
+        say(f"codeprior degrade: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
     told = [f"{len(work) - failed} degraded with {arguments.preset}", f"{failed} failed"]
     told += [f"{ignored} files ignored that are no pictures"] if ignored else []
-    print(f"codeprior degrade: {', '.join(told)}", file=sys.stderr)
-    return _FAILED if failed else 0
+    say(f"codeprior degrade: {', '.join(told)}", error=True)
+    return _FAILED if failed or report.failure is not None else 0
 
 
 def _entry(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -91,21 +94,21 @@ def _degrade(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]
     from codeprior.degradations import steps
     from codeprior.photos.files import read, write
 
-    target = job.target
-    if target.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{target} exists already and is kept; give --overwrite to replace it")
+    target, record, sheet = job.target, job.beside(".safetensors"), job.beside(".sheet.png")
+    for path in [target] + [record] * arguments.record + [sheet] * arguments.sheet:
+        if os.path.lexists(path) and not arguments.overwrite:
+            raise FileExistsError(f"{path} exists already and is kept; give --overwrite to replace it")
     image = torch.from_numpy(np.ascontiguousarray(read(job.source).pixels)).permute(2, 0, 1).contiguous()
     drawn = op.sample(image, torch.Generator().manual_seed(_seed(arguments.seed, job.source.name)))
     result = op.apply(image, drawn, mode=arguments.mode)
     target.parent.mkdir(parents=True, exist_ok=True)
     write(target, np.ascontiguousarray(result.permute(1, 2, 0).numpy()), overwrite=arguments.overwrite)
     if arguments.record:
-        drawn.save(target.with_suffix(".safetensors"))
+        drawn.save(record, overwrite=arguments.overwrite)
     if arguments.sheet:
         from codeprior.commands._sheet import contact_sheet
 
-        sheet = contact_sheet(image, steps(op, image, drawn))
-        write(target.with_suffix(".sheet.png"), sheet, overwrite=arguments.overwrite)
+        write(sheet, contact_sheet(image, steps(op, image, drawn)), overwrite=arguments.overwrite)
     return drawn.describe(0)
 
 

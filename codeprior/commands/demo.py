@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 import textwrap
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from codeprior.commands._printing import say, say_lines
 from codeprior.commands._recipes import recipe
 from codeprior.extras import needed
 from codeprior.shapes import Image
@@ -49,27 +49,28 @@ def run(arguments: argparse.Namespace) -> int:
     """
     started = time.monotonic()
 
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.1f} s] {text}", file=sys.stderr, flush=True)
+    def tell(text: str) -> None:
+        say(f"[{time.monotonic() - started:5.1f} s] {text}", error=True)
 
     try:
-        say("loading the model")
+        tell("loading the model")
         restorer = recipe("daefr").load(arguments.weights, device=arguments.device)
-        done = _demonstrate(restorer, arguments, say)
+        done = _demonstrate(restorer, arguments, tell)
     except (FileNotFoundError, ImportError, ValueError) as error:
-        print(f"codeprior demo: {error}", file=sys.stderr)
+        tell(f"codeprior demo: {error}", error=True)
         return 2
     arguments.out.mkdir(parents=True, exist_ok=True)
-    from codeprior.photos.files import place, write
+    from codeprior import files
+    from codeprior.photos.files import write
 
     write(arguments.out / "demo.png", done.picture, overwrite=True)
     for name, pixels in done.parts.items():
         write(arguments.out / f"{name}.png", pixels, overwrite=True)
     done.figures["seconds"] = round(time.monotonic() - started, 1)
     text = json.dumps(done.figures, indent=2) + "\n"
-    place(arguments.out / "figures.json", text.encode(), overwrite=True)
-    say(f"wrote {arguments.out / 'demo.png'} and {arguments.out / 'figures.json'}")
-    print(text, end="")
+    files.write(arguments.out / "figures.json", text, overwrite=True)
+    tell(f"wrote {arguments.out / 'demo.png'} and {arguments.out / 'figures.json'}")
+    say_lines(text)
     return 0
 
 

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from codeprior import __version__
+from codeprior.commands._printing import say, say_lines
 
 HELP = "Print versions, devices and optional packages, as a bug report needs them."
 _NEEDED = ("torch", "numpy", "einops", "jaxtyping", "numba", "pillow", "safetensors", "timm", "opencv-python-headless")
@@ -34,20 +35,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     from codeprior.kernels import explain
 
-    print(f"codeprior {__version__}; Python {platform.python_version()} on {platform.platform()}")
-    print(f"interpreter: {sys.executable}")
+    say(f"codeprior {__version__}; Python {platform.python_version()} on {platform.platform()}")
+    say(f"interpreter: {sys.executable}")
     for name in _NEEDED:
-        print(f"{name}: {_version(name) or 'missing'}")
+        say(f"{name}: {_version(name) or 'missing'}")
     for name in _OPTIONAL:
-        print(f"{name} (optional): {_version(name) or 'not installed'}")
+        say(f"{name} (optional): {_version(name) or 'not installed'}")
     for name in _CLASHING:
         if _version(name):
-            print(f"{name}: {_version(name)}; overwrites opencv-python-headless and needs a desktop's libraries")
-    print(f"threads: {torch.get_num_threads()}")
+            say(f"{name}: {_version(name)}; overwrites opencv-python-headless and needs a desktop's libraries")
+    say(f"threads: {torch.get_num_threads()}")
     for index in range(torch.cuda.device_count()):
-        print(f"cuda:{index}: {torch.cuda.get_device_name(index)}")
-    print(f"cuda: {torch.version.cuda or 'none'}; mps: {'yes' if torch.backends.mps.is_available() else 'no'}")
-    print(explain())
+        say(f"cuda:{index}: {torch.cuda.get_device_name(index)}")
+    say(f"cuda: {torch.version.cuda or 'none'}; mps: {'yes' if torch.backends.mps.is_available() else 'no'}")
+    say_lines(explain())
     return 0
 
 

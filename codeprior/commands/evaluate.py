@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codeprior.commands._outputs import check_outputs
+from codeprior.commands._printing import say, say_lines
+
 if TYPE_CHECKING:
     from codeprior.metrics.results import Results
 
 HELP = "Measure folders of restored pictures against clean ones: table, CSV, intervals, comparison, report."
 _LEFT_OUT, _USAGE = 3, 2
+_RESULTS = ("scores.csv", "results.json", "results.md", "report.html", "report.md")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report-count", type=int, default=3, help="best and worst pictures of each method (3)")
     parser.add_argument("--batch", type=int, default=8, help="pictures at once (8)")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run in --out has measured")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out that this command never wrote")
     parser.add_argument("--quiet", action="store_true", help="no progress and no table; errors remain")
 
 
@@ -51,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     try:
         results = _evaluate(arguments)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"codeprior evaluate: {error}", file=sys.stderr)
+    except (OSError, ValueError, ImportError, csv.Error, RecursionError) as error:
+        say(f"codeprior evaluate: {error}", error=True)
         return _USAGE
     return _LEFT_OUT if any(results.missing.values()) else 0
 
@@ -97,11 +102,14 @@ def _evaluate(arguments: argparse.Namespace) -> "Results":
     asked = arguments.columns.split(",") if arguments.columns else (None if arguments.truth else ["niqe"])
     measures, left_out = columns(asked, weights=arguments.weights, official=arguments.official)
     for name, reason in left_out.items():
-        print(f"codeprior evaluate: the column {name} is left out: {reason}", file=sys.stderr)
+        say(f"codeprior evaluate: the column {name} is left out: {reason}", error=True)
     network = None
     if arguments.reference_stats or arguments.kid:
         network = FIDInception(downloaded("fid", arguments.weights))
     folders = pair_folders(methods, arguments.truth, pattern=arguments.pattern)
+    check_outputs(
+        arguments.out, _RESULTS, marker="results.json", keys=("settings", "measures"), overwrite=arguments.overwrite
+    )
     with _progress(arguments, len(folders.names)) as bar:
         plan = FolderPlan(
             measures=measures, baseline=baseline, truth=arguments.truth, pattern=arguments.pattern, network=network,
@@ -135,8 +143,8 @@ def _tell(arguments: argparse.Namespace, results: "Results", baselines: list[str
     from codeprior.metrics.tables import results_markdown
 
     if not arguments.quiet:
-        print(results_markdown(results, baselines=baselines))
-        print(json.dumps({"out": str(arguments.out), "settings": results.settings}, ensure_ascii=False))
+        say_lines(results_markdown(results, baselines=baselines))
+        say(json.dumps({"out": str(arguments.out), "settings": results.settings}, ensure_ascii=False))
     for method, gone in results.missing.items():
         for name, reason in gone.items():
-            print(f"codeprior evaluate: {method}: {name}: {reason}", file=sys.stderr)
+            say(f"codeprior evaluate: {method}: {name}: {reason}", error=True)

@@ -2,6 +2,8 @@
 
 import argparse
 
+from codeprior.commands._printing import say_lines
+
 HELP = "say which implementation of each kernel runs here, and why the others do not"
 
 
@@ -18,5 +20,5 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from codeprior.kernels import explain
 
-    print(explain(arguments.device))
+    say_lines(explain(arguments.device))
     return 0

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from codeprior.commands._jobs import Job, Report, UsageError, jobs, landmarks
+from codeprior.commands._jobs import Job, jobs, landmarks, with_folders
+from codeprior.commands._outputs import Report, UsageError
+from codeprior.commands._printing import say
 from codeprior.commands._recipes import RECIPES, recipe
 
 HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file."
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("png", "jpg", "webp", "tif"), help="format of the results (default: as read)"
     )
     parser.add_argument("--keep-alpha", action="store_true", help="keep transparency instead of laying it over white")
+    parser.add_argument("--strip-metadata", action="store_true", help="leave out date, camera, description and place")
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
     parser.add_argument("--resume", action="store_true", help="leave out photographs whose result exists")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON line for each input")
@@ -79,15 +82,17 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.batch < 1:
             raise UsageError(f"--batch must be at least 1, got {arguments.batch}.")
         *inputs, out = arguments.paths
-        work, ignored = jobs(inputs, Path(out), suffix=f".{arguments.format}" if arguments.format else None)
-        points = landmarks(arguments.landmarks, [job.source for job in work]) if arguments.landmarks else {}
+        sheets = [".compare.png"] * arguments.compare + [".uncertainty.png"] * arguments.uncertainty
+        suffix = f".{arguments.format}" if arguments.format else None
+        work, ignored = jobs(inputs, Path(out), suffix=suffix, sheets=sheets)
+        points = landmarks(arguments.landmarks, work) if arguments.landmarks else {}
         worker = _worker(arguments, points)
-        for folder in {job.target.parent for job in work}:
-            folder.mkdir(parents=True, exist_ok=True)
-        report = Report(arguments.report, append=arguments.resume)
+        work = with_folders(work)
+        read = [job.source for job in work]
+        report = Report(arguments.report, append=arguments.resume, overwrite=arguments.overwrite, inputs=read)
     except (OSError, ImportError, RuntimeError, ValueError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
-        print(f"codeprior restore: {text}", file=sys.stderr)
+        say(f"codeprior restore: {text}", error=True)
         return _USAGE
     try:
         return _all(work, worker, report, arguments, ignored)
@@ -139,13 +144,14 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         compare=arguments.compare,
         uncertainty=arguments.uncertainty,
         resume=arguments.resume,
+        metadata=not arguments.strip_metadata,
     )
 
 
 def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:
     from tqdm import tqdm
 
-    from codeprior.photos.files import sweep
+    from codeprior.files import printable, sweep
     from codeprior.photos.stream import stream
 
     counts = {"restored": 0, "untouched": 0, "failed": 0, "skipped": 0}
@@ -158,7 +164,7 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
         counts[status] += 1
         report.add(input=str(job.source), output=str(job.target), status=status, reason=reason, **more)
         if status == "failed":
-            bar.write(f"error: {_printable(job.source)}: {_printable(reason)}", file=sys.stderr)
+            bar.write(f"error: {printable(job.source)}: {printable(reason)}", file=sys.stderr)
         bar.update()
 
     todo = []
@@ -182,8 +188,10 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
     told += [f"{counts['failed']} failed"]
     told += [f"{counts['skipped']} done before"] if counts["skipped"] else []
     told += [f"{ignored} files ignored that are no pictures"] if ignored else []
-    print(f"codeprior restore: {', '.join(told)}; {seconds:.1f} s", file=sys.stderr)
-    return _FAILED if counts["failed"] else 0
+    say(f"codeprior restore: {', '.join(told)}; {seconds:.1f} s", error=True)
+    if report.failure is not None:
+        say(f"codeprior restore: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
+    return _FAILED if counts["failed"] or report.failure is not None else 0
 
 
 def _reason(error: Exception) -> str:
@@ -193,8 +201,3 @@ def _reason(error: Exception) -> str:
         return error.reason
     text = str(error) or type(error).__name__
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
-
-
-def _printable(text: object) -> str:
-    """Keeps a file name with control characters from writing to the terminal."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))

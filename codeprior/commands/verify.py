@@ -1,12 +1,18 @@
 """`codeprior verify PAIRS.csv FOLDER…`: are pairs still told apart, on each folder's pictures, before and after."""
 
 import argparse
+import csv
+import io
 import json
 import math
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codeprior import files
+from codeprior.commands._outputs import check_outputs
+from codeprior.commands._printing import say, say_lines
 from codeprior.extras import needed
 
 if TYPE_CHECKING:
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
 
 HELP = "Verify faces before and after restoration: accuracy, ROC and plot, on pairs from a CSV."
 _LEFT_OUT, _USAGE = 3, 2
+_RESULTS = ("distances.csv", "verification.json", "verification.md", "roc.png")
 _RATE = 0.01
 """False accepts at which true accepts are told."""
 
@@ -35,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, default=10, help="parts for the accuracy (10)")
     parser.add_argument("--batch", type=int, default=16, help="pictures at once (16)")
     parser.add_argument("--out", type=Path, default=Path("verification"), help="folder of the results (verification)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out that this command never wrote")
     parser.add_argument("--quiet", action="store_true", help="no progress and no table; errors remain")
 
 
@@ -49,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     try:
         return _LEFT_OUT if _verify(arguments) else 0
-    except (OSError, ValueError, ImportError) as error:
-        print(f"codeprior verify: {error}", file=sys.stderr)
+    except (OSError, ValueError, ImportError, csv.Error, RecursionError) as error:
+        say(f"codeprior verify: {error}", error=True)
         return _USAGE
 
 
@@ -62,6 +70,9 @@ def _verify(arguments: argparse.Namespace) -> dict[str, str]:
     from codeprior.metrics.provenance import checksum, distribution
     from codeprior.metrics.verification import read_pairs, verify
 
+    check_outputs(
+        arguments.out, _RESULTS, marker="verification.json", keys=("settings", "figures"), overwrite=arguments.overwrite
+    )
     pairs, folders = read_pairs(arguments.pairs), named_folders(arguments.folders)
     network, distance = _network(arguments)
     firsts, seconds = (set(names) for names in zip(*(pair[:2] for pair in pairs), strict=True))
@@ -101,7 +112,7 @@ def _verify(arguments: argparse.Namespace) -> dict[str, str]:
     }
     _write(arguments, settings, judged, distances=distances, pairs=left, gone=gone)
     for name, reason in gone.items():
-        print(f"codeprior verify: {name}: {reason}", file=sys.stderr)
+        say(f"codeprior verify: {name}: {reason}", error=True)
     return gone
 
 
@@ -142,28 +153,28 @@ def _write(
     pairs: "list[FacePair]",
     gone: dict[str, str],
 ) -> None:
-    import csv
+    from codeprior.metrics.results import cell
 
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "distances.csv").open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["first", "second", "same", *distances])
-        for place, pair in enumerate(pairs):
-            writer.writerow(
-                [pair.first, pair.second, int(pair.same), *(repr(row[place]) for row in distances.values())]
-            )
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["first", "second", "same", *map(cell, distances)])
+    for place, pair in enumerate(pairs):
+        figures_of = [repr(row[place]) for row in distances.values()]
+        writer.writerow([cell(pair.first), cell(pair.second), int(pair.same), *figures_of])
+    files.write(out / "distances.csv", lines.getvalue(), overwrite=True)
     figures = {label: _figures(found) for label, found in judged.items()}
     content = {"settings": settings, "figures": figures, "left_out": gone}
-    (out / "verification.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write(out / "verification.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n", overwrite=True)
     table = _table(figures, settings)
-    (out / "verification.md").write_text(table, encoding="utf-8")
+    files.write(out / "verification.md", table, overwrite=True)
     try:
         _plot(out / "roc.png", judged)
     except ImportError as error:
-        print(f"codeprior verify: {error}", file=sys.stderr)
+        say(f"codeprior verify: {error}", error=True)
     if not arguments.quiet:
-        print(table)
+        say_lines(table)
 
 
 def _figures(found: "Verification") -> dict[str, float]:
@@ -209,4 +220,6 @@ def _plot(path: Path, judged: "dict[str, Verification]") -> None:
         axes.plot(found.false_accepts, found.true_accepts, drawstyle="steps-post", label=f"{label} ({found.area:.4f})")
     axes.set(xlabel="false accepts", ylabel="true accepts", xlim=(0, 1), ylim=(0, 1.01), title="ROC (area)")
     axes.legend(loc="lower right")
-    backend.FigureCanvasAgg(figure).print_png(path)
+    encoded = BytesIO()
+    backend.FigureCanvasAgg(figure).print_png(encoded)
+    files.write(path, encoded.getvalue(), overwrite=True)

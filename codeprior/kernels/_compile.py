@@ -26,6 +26,11 @@ _LOG = logging.getLogger(__name__)
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fno-trapping-math", "-fno-math-errno")
 _COMPILERS = ("c++", "g++", "clang++")
 _SECONDS = 120
+_UNFINISHED = "compiling-"
+_ADDING = {
+    "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH",
+    "GCC_EXEC_PREFIX", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "LD_PRELOAD",
+}  # fmt: skip
 
 
 class _Key(NamedTuple):
@@ -132,17 +137,41 @@ def _compiler(named: str) -> tuple[str, ...]:
 
 
 def _why_not_safe(folder: Path) -> str | None:
+    """Gives the reason why somebody else could put another folder in this one's place, by either of its paths."""
     if reason := _why_not_ours(folder):
         return reason
-    for above in folder.resolve().parents:
-        mode = above.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+    # of a path with links, the folders that hold the links count as well as those that they lead to
+    for above in dict.fromkeys([*folder.parents, *folder.resolve().parents]):
+        status = above.stat()
+        sticky = bool(status.st_mode & stat.S_ISVTX)
+        if status.st_uid not in (0, os.geteuid()):
+            return f"others could replace {folder}, because {above} belongs to another user"
+        if status.st_mode & stat.S_IWOTH and not sticky:
             return f"others could replace {folder}, because everyone may write into {above}"
+        if status.st_mode & stat.S_IWGRP and not sticky and not _is_alone_in(status.st_gid):
+            return f"others could replace {folder}, because a group may write into {above}"
+    for link in [folder, *folder.parents]:
+        if link.is_symlink() and link.lstat().st_uid not in (0, os.geteuid()):
+            return f"others could replace {folder}, because the link {link} belongs to another user"
     return None
+
+
+def _is_alone_in(group: int) -> bool:
+    """Says whether a group is the user's own, of which many systems make one for each user."""
+    try:
+        import grp
+        import pwd
+
+        found, user = grp.getgrgid(group), pwd.getpwuid(os.geteuid())
+    except (ImportError, KeyError):
+        return False
+    return group in (0, user.pw_gid) and found.gr_name in ("root", user.pw_name) and set(found.gr_mem) <= {user.pw_name}
 
 
 def _why_not_ours(path: Path) -> str | None:
     status = path.stat()
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        return f"{path} is no file"
     if status.st_uid != os.geteuid():
         return f"{path} belongs to another user; set CODEPRIOR_CACHE to a folder of your own"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -163,12 +192,13 @@ def _named_by_content(name: str, path: Path) -> str:
 
 def _compile(source: Path, command: tuple[str, ...], folder: Path, name: str) -> Path:
     start = time.perf_counter()
+    _sweep(folder)
     # the compiler's own temporary files stay inside as well
-    with tempfile.TemporaryDirectory(dir=folder) as inside:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as inside:
         built = Path(inside) / f"{name}.so"
         result = subprocess.run(
             [*command, "-o", str(built), str(source)],
-            capture_output=True, text=True, timeout=_SECONDS, check=False, env=os.environ | {"TMPDIR": inside},
+            capture_output=True, text=True, timeout=_SECONDS, check=False, env=_environment() | {"TMPDIR": inside},
         )  # fmt: skip
         if result.returncode:
             raise OSError(f"{command[0]} could not compile {source.name}: {result.stderr.strip()[:200]}")
@@ -177,6 +207,18 @@ def _compile(source: Path, command: tuple[str, ...], folder: Path, name: str) ->
         built.replace(target)
     _LOG.info("compiled %s in %.1f s, once for this machine: %s", source.name, time.perf_counter() - start, target)
     return target
+
+
+def _environment() -> dict[str, str]:
+    # what adds headers or libraries would change the result, and is in no name
+    return {name: value for name, value in os.environ.items() if name not in _ADDING}
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what compilers that were killed left, once none can be running any more."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        if left.is_dir() and not left.is_symlink() and time.time() - left.stat().st_mtime > 10 * _SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @functools.cache

@@ -2,15 +2,17 @@
 
 from codeprior.training.adapters import AccelerateEngine, FabricEngine
 from codeprior.training.averages import WeightAverage
-from codeprior.training.checkpoint import Checkpoints, DamagedCheckpoint
+from codeprior.training.checkpoint import Checkpoints
 from codeprior.training.code_cache import CodeCache, Made, weights_sha256, write_codes
 from codeprior.training.data import Batch, Source, Stream, UnreadableImages
 from codeprior.training.engine import Engine, TorchEngine, full, started
 from codeprior.training.index import Checked, Entry, check_images, read_index, write_index
 from codeprior.training.loggers import Logger, TensorBoardLogger, TrackioLogger
 from codeprior.training.loop import Finished, Stopped, train
+from codeprior.training.manifest import DamagedCheckpoint
 from codeprior.training.pixels import PixelFile, write_pixels
 from codeprior.training.report import write_report
+from codeprior.training.runs import FolderInUse
 from codeprior.training.shards import ImageShards, Member, index_shards, write_shards
 from codeprior.training.sources import ImageFolder, Joined, open_images
 from codeprior.training.stage import Stage
@@ -18,9 +20,10 @@ from codeprior.training.steps import NotFinite, checkpoint_activations, step_if_
 
 __all__ = [
     "AccelerateEngine", "Batch", "Checked", "Checkpoints", "CodeCache", "DamagedCheckpoint", "Engine", "Entry",
-    "FabricEngine", "Finished", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member", "NotFinite",
-    "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine", "TrackioLogger",
-    "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations", "full", "index_shards",
+    "FabricEngine", "Finished", "FolderInUse", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member",
+    "NotFinite", "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine",
+    "TrackioLogger", "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations", "full",
+    "index_shards",
     "open_images", "read_index", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
     "write_pixels", "write_report", "write_shards",
 ]  # fmt: skip

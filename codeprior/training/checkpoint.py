@@ -8,26 +8,32 @@ pickled, so a checkpoint from elsewhere can do nothing but be wrong.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from codeprior import distributed
-from codeprior.training.disk import clear, make_folder, remove, sync, write_file
-from codeprior.training.state import Frozen, freeze, parts_of, random_state, restore_random_state, thaw
+from codeprior import distributed, files
+from codeprior.training.manifest import (
+    FORMAT,
+    MANIFEST,
+    DamagedCheckpoint,
+    beside,
+    damage_of,
+    is_ours,
+    read_manifest,
+    read_part,
+    remove,
+    verify,
+    written_parts,
+)
+from codeprior.training.state import Frozen, freeze, parts_of, random_state, restore_random_state
 
-_FORMAT = 1
 _PREFIX = "step-"
-_MANIFEST = "manifest.json"
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint does not hold the bytes that its manifest promises."""
+_UNFINISHED = re.compile(r"\.(?:part|gone)-step-[0-9]{8,18}(?:-[0-9a-f]{16})?")
 
 
 class Resumed(NamedTuple):
@@ -90,7 +96,7 @@ class Checkpoints:
             OSError: It, or the one before it in the background, could not be written; those before are untouched.
         """
         generators = random_state()
-        place = self.folder / f"{_PREFIX}{step:08d}"
+        place = self._place(step)
         if distributed.rank() == 0:
             parts = {name: freeze(part.state_dict()) for name, part in parts_of(saved).items()}
             parts |= {f"random-{rank}": freeze(state) for rank, state in enumerate(generators)}
@@ -126,7 +132,7 @@ class Checkpoints:
         """
         steps, passed = self.steps(), []
         for step in reversed(steps):
-            place = self.folder / f"{_PREFIX}{step:08d}"
+            place = self._place(step)
             reason = ""
             if distributed.rank() == 0:
                 try:
@@ -137,15 +143,22 @@ class Checkpoints:
                 passed.append(reason)
                 continue
             manifest = read_manifest(place)
-            return Resumed(step, manifest["notes"], passed, self._restore(place, manifest, saved))
+            try:
+                return Resumed(step, manifest["notes"], passed, self._restore(place, manifest, saved))
+            except DamagedCheckpoint as error:  # its bytes are those that were written, and make no sense
+                passed.append(str(error))
         return None
 
     def steps(self) -> list[int]:
         """Gives the steps of which there are checkpoints, sound or not, in order."""
         if not self.folder.is_dir():
             return []
-        names = [path.name.removeprefix(_PREFIX) for path in self.folder.glob(f"{_PREFIX}*") if path.is_dir()]
-        return sorted(int(name) for name in names if name.isdigit())
+        names = [path.name for path in self.folder.iterdir() if re.fullmatch(r"step-[0-9]{8,18}", path.name)]
+        steps = sorted(int(name.removeprefix(_PREFIX)) for name in names)
+        return [step for step in steps if self._place(step).is_dir()]
+
+    def _place(self, step: int) -> Path:
+        return self.folder / f"{_PREFIX}{step:08d}"
 
     def _restore(self, place: Path, manifest: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
         parts = parts_of(saved)
@@ -161,12 +174,14 @@ class Checkpoints:
             if name in anew:
                 continue
             try:
-                part.load_state_dict(_read_part(place, manifest, name))
+                part.load_state_dict(read_part(place, manifest, name))
+            except DamagedCheckpoint:
+                raise
             except (RuntimeError, ValueError) as error:
                 raise ValueError(f"{place}: its part {name!r} does not fit the stage: {error}") from error
         same_world = manifest["world"] == distributed.world()
         if same_world:
-            restore_random_state(_read_part(place, manifest, f"random-{distributed.rank()}"))
+            restore_random_state(read_part(place, manifest, f"random-{distributed.rank()}"))
         return same_world
 
     def _write_and_prune(self, place: Path, parts: Mapping[str, Frozen], facts: dict[str, Any]) -> None:
@@ -174,31 +189,31 @@ class Checkpoints:
         self._prune()
 
     def _write(self, place: Path, parts: Mapping[str, Frozen], facts: dict[str, Any]) -> None:
-        make_folder(self.folder)
+        files.make_folder(self.folder)
         self._sweep()
-        if place.exists():
-            if _damage(place) is None:
+        if os.path.lexists(place):
+            if damage_of(place) is None:
                 return
             remove(place)
-        unfinished = self.folder / f".part-{place.name}"
+        unfinished = beside(place, ".part-")
         os.mkdir(unfinished)
-        files = {}
+        written = {}
         for name, part in parts.items():
             content = to_bytes(part.tensors)
-            write_file(unfinished / f"{name}.safetensors", content)
-            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        body = facts | {"format": _FORMAT, "files": files, "skeletons": {n: p.skeleton for n, p in parts.items()}}
+            files.create(unfinished / f"{name}.safetensors", content)
+            written[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        body = facts | {"format": FORMAT, "files": written, "skeletons": {n: p.skeleton for n, p in parts.items()}}
         text = json.dumps(body)
-        write_file(unfinished / _MANIFEST, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
-        sync(unfinished)
+        files.create(unfinished / MANIFEST, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
+        files.sync(unfinished)
         os.rename(unfinished, place)
-        sync(self.folder)
+        files.sync(self.folder)
         self._sound[place.name] = facts["score"]
 
     def _prune(self) -> None:
-        places = [self.folder / f"{_PREFIX}{step:08d}" for step in reversed(self.steps())]
+        places = [self._place(step) for step in reversed(self.steps())]
         for place in places:
-            if place.name not in self._sound and _damage(place) is None:
+            if place.name not in self._sound and damage_of(place) is None:
                 self._sound[place.name] = read_manifest(place).get("score")
         sound = [place for place in places if place.name in self._sound]
         scored = sorted((score, place.name) for place in sound if (score := self._sound[place.name]) is not None)
@@ -207,69 +222,11 @@ class Checkpoints:
         for place in places:
             lasting = self.keep_every and int(place.name.removeprefix(_PREFIX)) % self.keep_every == 0
             # what is damaged goes only when enough sound ones are newer
-            if place.name not in stays and not lasting and place.name < oldest:
+            if place.name not in stays and not lasting and place.name < oldest and is_ours(place):
                 remove(place)
                 self._sound.pop(place.name, None)
 
     def _sweep(self) -> None:
-        for litter in [*self.folder.glob(f".part-{_PREFIX}*"), *self.folder.glob(f".gone-{_PREFIX}*")]:
-            clear(litter)
-
-
-def read_manifest(place: Path) -> dict[str, Any]:
-    """Gives the manifest of a checkpoint.
-
-    Raises:
-        DamagedCheckpoint: It is missing, or not the one that was written.
-    """
-    try:
-        digest, text, rest = (place / _MANIFEST).read_bytes().split(b"\n")
-    except (OSError, ValueError) as error:
-        raise DamagedCheckpoint(f"{place}: the manifest cannot be read: {error}") from error
-    if rest or hashlib.sha256(text).hexdigest().encode() != digest:
-        raise DamagedCheckpoint(f"{place}: the manifest is not the one that was written")
-    manifest = json.loads(text)
-    if manifest["format"] != _FORMAT:
-        raise ValueError(
-            f"{place}: expected checkpoint format {_FORMAT}, got {manifest['format']}; use the version that wrote it."
-        )
-    return manifest
-
-
-def verify(place: Path) -> None:
-    """Checks every byte of a checkpoint.
-
-    Raises:
-        DamagedCheckpoint: Some file is missing, or not the one that was written; the text names it.
-    """
-    for name in (manifest := read_manifest(place))["files"]:
-        _read_checked(place, manifest, name)
-
-
-def _damage(place: Path) -> str | None:
-    try:
-        verify(place)
-    except DamagedCheckpoint as error:
-        return str(error)
-    return None
-
-
-def _read_checked(place: Path, manifest: Mapping[str, Any], name: str) -> bytes:
-    path, promised = place / f"{name}.safetensors", manifest["files"][name]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path}: cannot be read: {error}") from error
-    if len(content) != promised["bytes"]:
-        raise DamagedCheckpoint(f"{path}: expected {promised['bytes']} bytes, got {len(content)}")
-    if hashlib.sha256(content).hexdigest() != promised["sha256"]:
-        raise DamagedCheckpoint(f"{path}: the sha256 is not the one of the manifest")
-    return content
-
-
-def _read_part(place: Path, manifest: Mapping[str, Any], name: str) -> Any:
-    try:
-        tensors = from_bytes(_read_checked(place, manifest, name))
-    except SafetensorError as error:
-        raise DamagedCheckpoint(f"{place / name}.safetensors: {error}") from error
-    return thaw(Frozen(tensors, manifest["skeletons"][name]))
+        for litter in self.folder.iterdir():
+            if _UNFINISHED.fullmatch(litter.name):
+                files.remove_folder(litter, written_parts(litter))

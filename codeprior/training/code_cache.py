@@ -6,7 +6,7 @@ the start of a run some images are encoded again, and a cache that disagrees is 
 
 import hashlib
 import json
-import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from codeprior import files
 from codeprior.shapes import Indices
 from codeprior.training.data import Source
-from codeprior.training.disk import make_folder, sync, write_file
 from codeprior.training.order import slots
 
 Encode = Callable[[UInt8[Tensor, "b 3 H W"]], Indices]
@@ -58,11 +58,12 @@ class CodeCache:
             with safe_open(self.path, "pt") as file:
                 facts = json.loads((file.metadata() or {})[_KEY])
                 self._codes = file.get_tensor("codes")
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            digest, written = facts["sha256"], dict(facts["made"])
+        except (OSError, KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
             raise ValueError(f"CodeCache: {self.path} is no cache of codes: {error}; make it again.") from error
-        if facts["sha256"] != _digest(self._codes):
+        if self._codes.dtype != torch.uint16 or self._codes.ndim != 4 or digest != _digest(self._codes):
             raise ValueError(f"CodeCache: {self.path} is damaged; make it again.")
-        other = [name for name, value in made._asdict().items() if facts["made"].get(name) != value]
+        other = [name for name, value in made._asdict().items() if written.get(name) != value]
         if other:
             raise ValueError(f"CodeCache: {self.path} was made from another {', '.join(other)}; make it again.")
 
@@ -82,15 +83,18 @@ class CodeCache:
         place = indices.device
         return self._codes[indices.cpu(), flipped.cpu().long()].long().to(place)
 
-    def verify(self, source: Source, encode: Encode, *, samples: int = 64, agreement: float = 0.999) -> float:
+    def verify(
+        self, source: Source, encode: Encode, *, samples: int = 64, agreement: float = 0.999, seed: int | None = None
+    ) -> float:
         """Encodes some images again.
 
         Args:
             source: The images.
             encode: The encoder.
-            samples: How many images; the same ones each time.
+            samples: How many images.
             agreement: Share of the codes that must be equal. It is below one because a code that two rows of the table
                 are equally near to may turn over when sums round differently, on another device or batch size.
+            seed: Which images. None draws others each time, so that nobody who wrote the file can know them.
 
         Returns:
             The share that is equal.
@@ -98,7 +102,8 @@ class CodeCache:
         Raises:
             ValueError: It is too small.
         """
-        chosen = slots(0, min(samples, len(self)), count=len(self), seed=0)
+        seed = secrets.randbits(31) if seed is None else seed
+        chosen = slots(0, min(samples, len(self)), count=len(self), seed=seed)
         equal = total = 0
         for index, flip in zip(chosen.indices.tolist(), chosen.flipped.tolist(), strict=True):
             fresh = encode(_oriented(source, index, flip)).cpu()
@@ -144,12 +149,8 @@ def write_codes(path: str | Path, source: Source, encode: Encode, *, made: Made,
         parts.append(torch.stack([encode(images).cpu() for images in both], dim=1))
     codes = torch.from_numpy(torch.cat(parts).numpy().astype(np.uint16))
     facts = {"made": made._asdict(), "sha256": _digest(codes)}
-    make_folder(path.parent)
-    beside = path.with_name(f".part-{path.name}")
-    beside.unlink(missing_ok=True)
-    write_file(beside, to_bytes({"codes": codes}, {_KEY: json.dumps(facts)}))
-    os.replace(beside, path)
-    sync(path.parent)
+    files.make_folder(path.parent)
+    files.write(path, to_bytes({"codes": codes}, {_KEY: json.dumps(facts)}), overwrite=True)
     return path
 
 

@@ -6,6 +6,7 @@ seed per sample, so that the same sample looks the same on whatever rank or work
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -136,7 +137,12 @@ class Stream:
     def fingerprint(self) -> dict[str, int | str | bool]:
         """What the stream depends on; a checkpoint keeps it, and a run does not resume on another stream."""
         facts = {"source": self.source.fingerprint, "batch": self.batch, "seed": self.seed, "flip": self.flip}
+        facts |= {"contents": self._contents} if self._contents else {}
         return facts | ({"block": self.block} if self.block else {})
+
+    @cached_property
+    def _contents(self) -> str:
+        return getattr(self.source, "contents", "")
 
     def at(self, step: int) -> Batch:
         """Gives this rank's samples of a step."""

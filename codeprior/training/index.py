@@ -7,16 +7,18 @@ that was listed is not used.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from codeprior.training.disk import sync, write_file
+from codeprior import files
 
 INDEX = "index.jsonl"
 """Name of the list, in the folder of the images."""
 _FORMAT = "codeprior images 1"
+Line = TypeVar("Line")
 
 
 class Entry(NamedTuple):
@@ -79,18 +81,19 @@ def write_index(path: str | Path, entries: Sequence[NamedTuple], *, format: str 
     """Writes a list, whole or not at all; it holds a sha256 of itself.
 
     Args:
-        path: The file; an existing one is replaced in one step.
+        path: The file; an existing list is replaced in one step.
         entries: One NamedTuple of JSON values a line.
         format: What the first line calls it.
+
+    Raises:
+        FileExistsError: Something that is no such list has the name.
     """
     path = Path(path)
     body = "".join(json.dumps(entry._asdict()) + "\n" for entry in entries).encode()
     head = {"format": format, "count": len(entries), "sha256": hashlib.sha256(body).hexdigest()}
-    beside = path.with_name(f".part-{path.name}")
-    beside.unlink(missing_ok=True)
-    write_file(beside, json.dumps(head).encode() + b"\n" + body)
-    os.replace(beside, path)
-    sync(path.parent)
+    if os.path.lexists(path) and not _is_list(path, format):
+        raise FileExistsError(f"{path} exists and is no list of format {format!r}; it is kept, move it away.")
+    files.write(path, json.dumps(head).encode() + b"\n" + body, overwrite=True)
 
 
 def read_index(path: str | Path) -> list[Entry]:
@@ -102,12 +105,22 @@ def read_index(path: str | Path) -> list[Entry]:
     Raises:
         ValueError: It is no such list, or not as it was written.
     """
-    return [Entry(**line) for line in read_lines(path, format=_FORMAT)]
+    return read_lines(path, Entry, format=_FORMAT)
 
 
-def read_lines(path: str | Path, *, format: str) -> list[dict[str, Any]]:
-    """Gives the lines of a list of some format, see `read_index`."""
-    head, _, body = Path(path).read_bytes().partition(b"\n")
+def read_lines(path: str | Path, kind: Callable[..., Line], *, format: str) -> list[Line]:
+    """Gives the lines of a list of some format, see `read_index`.
+
+    Args:
+        path: The list.
+        kind: The NamedTuple of a line, of texts and counts; what ends in a name must stay below the list's folder.
+        format: What the first line must call it.
+
+    Raises:
+        ValueError: It is no such list, not as it was written, or has a line that describes no such thing.
+    """
+    with files.opened(path) as file:
+        head, _, body = file.read().partition(b"\n")
     try:
         promised = json.loads(head)
         known = promised["format"] == format and promised["sha256"] == hashlib.sha256(body).hexdigest()
@@ -115,7 +128,35 @@ def read_lines(path: str | Path, *, format: str) -> list[dict[str, Any]]:
         known = False
     if not known:
         raise ValueError(f"{path}: expected a whole list of format {format!r}; make it again with `codeprior data`.")
-    return [json.loads(line) for line in body.splitlines()]
+    try:
+        lines = [kind(**json.loads(line)) for line in body.splitlines()]
+    except (ValueError, TypeError, RecursionError):
+        lines = [None]
+    if not all(line is not None and is_sound(line) for line in lines):
+        raise ValueError(
+            f"{path}: has a line that describes no image below its folder; make the list again with `codeprior data`."
+        )
+    return lines  # pyright: ignore[reportReturnType]
+
+
+def _is_list(path: Path, format: str) -> bool:
+    try:
+        with files.opened(path) as file:
+            return not path.is_symlink() and json.loads(file.readline(4096))["format"] == format
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+def is_sound(line: Any) -> bool:
+    """Says whether a line has its types, and names nothing outside the folder of the list."""
+    names = {name for name in ("name", "shard") if hasattr(line, name)}
+    for field, type_ in get_type_hints(type(line)).items():
+        value = getattr(line, field)
+        if type(value) is not type_ or (type_ is int and value < 0):
+            return False
+        if field in names and (PureWindowsPath(value).is_absolute() or set(re.split(r"[/\\]", value)) & {"", ".."}):
+            return False
+    return "shard" not in names or not set("/\\:") & set(line.shard)
 
 
 def _files(root: Path) -> Iterator[Path]:

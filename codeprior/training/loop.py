@@ -7,7 +7,7 @@ folder it goes on where the newest sound checkpoint was written, and ends with t
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from codeprior.training.data import Batch, Stream
 from codeprior.training.engine import Engine, TorchEngine
 from codeprior.training.loggers import Logger
 from codeprior.training.report import write_report
+from codeprior.training.runs import FolderInUse, claimed, differences, made
 from codeprior.training.stage import Stage
 from codeprior.training.state import parts_of
 from codeprior.training.steps import Guard
@@ -62,6 +63,7 @@ def train(
     background: bool = False,
     validate: Callable[[], Mapping[str, float]] | None = None,
     validate_every: int = 0,
+    settings: Mapping[str, Any] | None = None,
     resume: bool = True,
     minutes: float | None = None,
     device: torch.device | str = "cpu",
@@ -90,6 +92,8 @@ def train(
         validate: Gives figures of held-out images; every rank calls it, and it must change nothing that training uses.
             They are logged as `validation_` and their names.
         validate_every: Steps between its calls, and one at the end; 0 for none.
+        settings: JSON values that must be the same when the run is gone on with, such as the recipe and its loss
+            weights; the stage's class, its optimisers and the data are compared without them.
         resume: Go on from the newest sound checkpoint in the folder.
         minutes: Stop cleanly, with a checkpoint, when this call has taken so long.
         device: Where batches are sent; the stage's modules are there already. An engine's own device goes before it.
@@ -102,18 +106,27 @@ def train(
         How it ended: complete, or out of time.
 
     Raises:
-        ValueError: The folder holds a run over other data, or holds one and `resume` is off.
+        ValueError: The folder holds a run over other data or with other settings, or holds one and `resume` is off.
+        FolderInUse: Another process trains in the folder.
         NotFinite: Too many updates had gradients that are not finite; the text has their samples' keys.
         Stopped: SIGTERM or SIGUSR1 came; the state was saved first.
         OSError: A checkpoint could not be written; those before it are untouched.
     """
     engine, folder = engine or TorchEngine(device), Path(folder)
     first = engine.rank == 0
+    recipe = made(stage, settings)
+    options = {"steps": steps, "save_every": save_every, "log_every": log_every, "preview_every": preview_every}
     log = Log(folder / "log.jsonl")
     checkpoints = Checkpoints(
         folder / "checkpoints", keep=keep, keep_every=keep_every, best=best, background=background
     )
-    step, notes = _resume(stage, data, checkpoints, log, resume)
+    stack = ExitStack()
+    _claim(folder, engine, stack)
+    try:
+        step, notes = _resume(stage, data, checkpoints, log, resume, recipe=recipe, options=options)
+    except BaseException:
+        stack.close()
+        raise
     means = Means.of(notes.get("means", {}))
     guard = Guard([p for p in parts_of(stage.saved).values() if isinstance(p, nn.Module)], **notes.get("guard", {}))
     score: float | None = notes.get("score")
@@ -125,10 +138,11 @@ def train(
     def save() -> None:
         nonlocal saved
         state = {"data": data.fingerprint, "means": means.state(), "guard": guard.state(), "score": score}
+        state |= {"made": recipe, "options": options}
         checkpoints.save(step, stage.saved, notes=state, score=score)
         saved = step
 
-    with _requests() as asked:
+    with stack, _requests() as asked:
         if saved < 0:
             save()  # the beginning too, so that whatever drew the first weights need not draw the same again
         for batch in data.between(step, steps):
@@ -182,7 +196,28 @@ def train(
     return Finished(step, step >= steps)
 
 
-def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resume: bool) -> tuple[int, dict[str, Any]]:
+def _claim(folder: Path, engine: Engine, stack: ExitStack) -> None:
+    """Keeps the folder for this run; where another has it, every rank stops."""
+    refusal: FolderInUse | None = None
+    if engine.rank == 0:
+        try:
+            stack.enter_context(claimed(folder))
+        except FolderInUse as error:
+            refusal = error
+    if engine.any(refusal is not None) if engine.world > 1 else refusal is not None:
+        raise refusal or FolderInUse(f"train: another run is using {folder}.")
+
+
+def _resume(
+    stage: Stage,
+    data: Stream,
+    checkpoints: Checkpoints,
+    log: Log,
+    resume: bool,
+    *,
+    recipe: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> tuple[int, dict[str, Any]]:
     if not resume and checkpoints.steps():
         raise ValueError(
             f"train: {checkpoints.folder} holds a run already; give another folder, remove it, or set resume=True."
@@ -192,15 +227,23 @@ def _resume(stage: Stage, data: Stream, checkpoints: Checkpoints, log: Log, resu
         if distributed.rank() == 0:
             log.cut(-1)
         return 0, {}
-    if found.notes["data"] != data.fingerprint:
-        changed = [key for key, value in data.fingerprint.items() if found.notes["data"].get(key) != value]
+    # what earlier versions did not note is not compared
+    changed = [key for key, value in data.fingerprint.items() if found.notes["data"].get(key, value) != value]
+    if changed:
         raise ValueError(
             f"train: {checkpoints.folder} holds a run over other data ({', '.join(changed)} changed); "
             "give another folder, or the data it was begun with."
         )
+    if other := differences(found.notes["made"], recipe) if "made" in found.notes else []:
+        raise ValueError(
+            f"train: {checkpoints.folder} holds a run with other settings: {'; '.join(other)}. "
+            "Give another folder, or the settings that it was begun with."
+        )
     if distributed.rank() == 0:
+        before = found.notes.get("options", options)
+        moved = {key: [before.get(key), value] for key, value in options.items() if before.get(key) != value}
         log.cut(found.step)
-        log.write(found.step, event="resumed", bitwise=found.bitwise, damaged=found.passed)
+        log.write(found.step, event="resumed", bitwise=found.bitwise, damaged=found.passed, changed=moved)
     if not found.bitwise:
         torch.manual_seed(found.step * distributed.world() + distributed.rank())
     return found.step, found.notes
@@ -247,7 +290,8 @@ def _requests() -> Iterator[list[int]]:
         return
     # the handler only remembers; the loop stops between two steps, on all ranks at the same one
     before = {
-        number: signal.signal(number, lambda got, _: asked.append(got)) for number in (signal.SIGTERM, signal.SIGUSR1)
+        number: signal.signal(number, lambda got, _: asked.append(got))
+        for number in (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))  # Windows has the first alone
     }
     try:
         yield asked

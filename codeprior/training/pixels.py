@@ -13,8 +13,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from codeprior import files
 from codeprior.training.data import Source
-from codeprior.training.disk import sync
 
 PIXELS = "pixels.u8"
 """Name of the file of pixels, in its folder."""
@@ -36,13 +36,15 @@ class PixelFile:
         try:
             self.facts = json.loads((self.folder / _FACTS).read_text())
             count, self.size, self.fingerprint = (self.facts[key] for key in ("count", "size", "sha256"))
-        except (OSError, ValueError, KeyError) as error:
+            if type(count) is not int or type(self.size) is not int or not isinstance(self.fingerprint, str):
+                raise ValueError("its facts are no counts")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"PixelFile: {self.folder} has no {_FACTS}; make it with `codeprior data pixels`."
             ) from error
         path, expected = self.folder / PIXELS, count * 3 * self.size**2
         found = path.stat().st_size if path.is_file() else 0
-        if found != expected:
+        if found != expected or not count:
             raise ValueError(f"PixelFile: expected {expected} bytes in {path}, got {found}; make it again.")
         self._map = np.memmap(path, np.uint8, "r", shape=(count, 3, self.size, self.size))
 
@@ -82,19 +84,25 @@ def write_pixels(source: Source, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / PIXELS).exists():
+    if os.path.lexists(folder / PIXELS):
         raise FileExistsError(f"write_pixels: {folder / PIXELS} exists already and is kept; choose another folder.")
-    beside, digest, size = folder / f".part-{PIXELS}", hashlib.sha256(), 0
-    with beside.open("wb") as file:
+    if os.path.lexists(folder / _FACTS) and not _interrupted(folder / _FACTS):
+        raise FileExistsError(f"write_pixels: {folder / _FACTS} exists already and is kept; choose another folder.")
+    digest, size = hashlib.sha256(), 0
+    with files.writing(folder / PIXELS) as file:
         for index in range(len(source)):
             image = source.image(index)
             size, content = image.shape[-1], image.numpy().tobytes()
             digest.update(content)
             file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    facts = {"count": len(source), "size": size, "sha256": digest.hexdigest(), "source": source.fingerprint}
-    (folder / _FACTS).write_text(json.dumps(facts) + "\n")
-    os.replace(beside, folder / PIXELS)
-    sync(folder)
+        facts = {"count": len(source), "size": size, "sha256": digest.hexdigest(), "source": source.fingerprint}
+        files.write(folder / _FACTS, json.dumps(facts) + "\n", overwrite=True)
     return folder
+
+
+def _interrupted(path: Path) -> bool:
+    """Says whether the facts are those of a run that ended before its pixels had their name."""
+    try:
+        return not path.is_symlink() and set(json.loads(path.read_text())) == {"count", "size", "sha256", "source"}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False

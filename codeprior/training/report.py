@@ -6,11 +6,11 @@ It is made from `log.jsonl` and `previews/` alone, so that it can be made again,
 import base64
 import html
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from codeprior import files
 from codeprior.training.watch import Log
 
 _WIDTH, _HEIGHT, _POINTS = 320, 120, 400
@@ -57,9 +57,8 @@ def write_report(folder: str | Path, *, facts: Mapping[str, Any] | None = None) 
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
         f"{_text(folder.resolve().name)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
-    beside, path = folder / ".part-report.html", folder / "report.html"
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, path)
+    path = folder / "report.html"
+    files.write(path, page, overwrite=True)
     return path
 
 

@@ -12,13 +12,13 @@ import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from codeprior.training.disk import sync
-from codeprior.training.index import described, read_lines, write_index
+from codeprior import files
+from codeprior.training.index import described, is_sound, read_lines, write_index
 from codeprior.training.pictures import fitted
 
 SHARDS = "shards.jsonl"
@@ -58,7 +58,7 @@ class ImageShards:
         self.folder, self.size = Path(folder), size
         if not (self.folder / SHARDS).exists():
             raise ValueError(f"ImageShards: {self.folder} has no {SHARDS}; make it with `codeprior data shards`.")
-        self.members = [Member(**line) for line in read_lines(self.folder / SHARDS, format=_FORMAT)]
+        self.members = read_lines(self.folder / SHARDS, Member, format=_FORMAT)
         ends: dict[str, int] = {}
         for member in self.members:
             ends[member.shard] = max(ends.get(member.shard, 0), member.offset + member.bytes)
@@ -85,7 +85,7 @@ class ImageShards:
         """
         member = self.members[index]
         # a read at a place moves no position, so loader processes can share what was opened before they began
-        content = os.pread(self._descriptor(member.shard), member.bytes, member.offset)
+        content = self._read(member)
         if hashlib.sha256(content).hexdigest() != member.sha256:
             raise ValueError(f"{self.name(index)} is not the image that was listed")
         return fitted(content, self.name(index), self.size)
@@ -97,6 +97,13 @@ class ImageShards:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": OrderedDict()}
+
+    def _read(self, member: Member) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor(member.shard), member.bytes, member.offset)
+        with files.opened(self.folder / member.shard) as file:
+            file.seek(member.offset)
+            return file.read(member.bytes)
 
     def _descriptor(self, shard: str) -> int:
         if shard not in self._open:
@@ -128,21 +135,19 @@ def write_shards(folder: str | Path, out: str | Path, *, shard_bytes: int = 2**3
     out.mkdir(parents=True, exist_ok=True)
     entries, written = read_index(root / INDEX), []
     while entries:
-        path, beside = (out / f"{dot}shard-{len(written):06d}.tar" for dot in ("", ".part-"))
-        if path.exists():
+        path = out / f"shard-{len(written):06d}.tar"
+        if os.path.lexists(path):
             raise FileExistsError(f"write_shards: {path} exists already and is kept; choose another folder.")
-        with beside.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with files.writing(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             while entries and file.tell() < shard_bytes:
                 entry = entries.pop(0)
-                content = (root / entry.name).read_bytes()
+                content = _bytes_of(root / entry.name)
                 if hashlib.sha256(content).hexdigest() != entry.sha256:
                     raise ValueError(f"write_shards: {root / entry.name} is not the file that was listed; check again.")
                 header = tarfile.TarInfo(_member_name(entry.name))
                 header.size = len(content)
                 tar.addfile(header, io.BytesIO(content))
-        os.replace(beside, path)
         written.append(path)
-    sync(out)
     index_shards(out)
     return written
 
@@ -176,26 +181,47 @@ def index_shards(folder: str | Path, *, square: bool = True) -> dict[str, str]:
 
 
 def _members(path: Path, square: bool) -> Iterator[Member | tuple[str, str]]:
+    from codeprior.photos.containers import MAX_BYTES
     from codeprior.photos.files import PhotoError
     from codeprior.photos.formats import kind
 
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with files.opened(path) as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as tar:  # pyright: ignore[reportArgumentType, reportCallIssue]
             for header in tar:
-                file = tar.extractfile(header) if header.isreg() else None
-                if file is None:
+                if not header.isreg():
                     continue
-                content = file.read()
+                start = os.path.getsize(path) - header.offset_data
+                if header.issparse() or header.size > min(MAX_BYTES, start):
+                    yield f"{path.name}: {header.name}", "is sparse, too large, or claims bytes that are not there"
+                    continue
+                content = tar.extractfile(header).read()  # pyright: ignore[reportOptionalMemberAccess]
                 if not kind(content[:512]).picture:
                     continue  # captions and labels travel beside the images
                 try:
                     one = described(header.name, content, square=square)
-                    place = (path.name, header.offset_data, one.bytes)
-                    yield Member(*place, one.sha256, one.name, one.width, one.height)
+                    member = Member(path.name, header.offset_data, one.bytes, one.sha256, one.name, *one[3:])
+                    yield member if is_sound(member) else (f"{path.name}: {header.name}", "has a name outside its tar")
                 except PhotoError as error:
                     yield f"{path.name}: {header.name}", error.reason
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, MemoryError) as error:
         raise ValueError(f"index_shards: {path} is damaged: {error}") from error
+
+
+class _Bounded:
+    """A file of which nobody can ask for more bytes than it has: a header may claim terabytes."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._size = file, file.seek(0, 2)
+        self.seek, self.tell = file.seek, file.tell
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size if size < 0 else min(size, self._size))
+
+
+def _bytes_of(path: Path) -> bytes:
+    with files.opened(path) as file:
+        return file.read()
 
 
 def _member_name(name: str) -> str:

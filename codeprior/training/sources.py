@@ -11,13 +11,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from codeprior import files as files_on_disk
 from codeprior.training.data import Source
 from codeprior.training.index import INDEX, read_index
 from codeprior.training.pictures import fitted
 from codeprior.training.pixels import PIXELS, PixelFile
 from codeprior.training.shards import SHARDS, ImageShards
 
-_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_SUFFIXES = set(files_on_disk.PICTURES)
+_END = 256  # bytes
 
 
 class ImageFolder:
@@ -55,6 +57,16 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def contents(self) -> str:
+        """Stands for the bytes of files that no list knows: their ends, of which compressed pictures share none."""
+        digest = hashlib.sha256()
+        for path in self.files if self._digests is None else []:
+            with files_on_disk.opened(path) as file:
+                file.seek(-min(_END, path.stat().st_size), 2)
+                digest.update(file.read(_END))
+        return digest.hexdigest()
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         """Gives one image, RGB, 8-bit levels.
@@ -96,6 +108,11 @@ class Joined:
         self.sources = list(sources)
         self._ends = list(accumulate(map(len, self.sources)))
         self.fingerprint = hashlib.sha256("\n".join(one.fingerprint for one in self.sources).encode()).hexdigest()
+
+    @property
+    def contents(self) -> str:
+        """Stands for the bytes of those that no list knows."""
+        return "".join(getattr(one, "contents", "") for one in self.sources)
 
     def __len__(self) -> int:
         return self._ends[-1]

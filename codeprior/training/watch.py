@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior import files
 from codeprior.shapes import Image
 
 
@@ -38,7 +39,7 @@ class Log:
         """
         line = {"step": step, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | {k: _plain(v) for k, v in values.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        with files.reopen(self.path, text=True) as file:
             file.write(json.dumps(line) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
@@ -50,9 +51,7 @@ class Log:
         lines = self.read()
         kept = [line for line in lines if line["step"] <= step]
         if self.path.exists():
-            beside = self.path.with_name(f".part-{self.path.name}")
-            beside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            os.replace(beside, self.path)
+            files.write(self.path, "".join(json.dumps(line) + "\n" for line in kept), overwrite=True)
 
 
 class Means:
@@ -147,17 +146,19 @@ def save_grid(path: str | Path, pictures: Mapping[str, Image]) -> None:
     levels = (grid.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".part-{path.name}")
-    Pillow.fromarray(np.ascontiguousarray(levels)).save(beside, format="PNG")
-    os.replace(beside, path)
+    encoded = BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(levels)).save(encoded, format="PNG")
+    files.write(path, encoded.getvalue(), overwrite=True)
 
 
 def _lines(path: Path) -> Any:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(found, dict) and type(found.get("step")) is int and isinstance(found.get("time"), str):
+            yield found
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from codeprior import to_unit, weights
+from codeprior import files, to_unit, weights
 from codeprior.losses import PerceptualLoss, code_accuracy, code_loss
 from codeprior.metrics import psnr
 from codeprior.prior import VQGAN
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
             exam = exam or Exam(stage, held_out)
             journal.add(name, seed, exam.judge(stage))
     results = {name: [journal.found[name, seed] for seed in arguments.seeds] for name in VARIANTS}
-    (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (arguments.out / "table.md").write_text(table(results) + "\n")
+    files.write(arguments.out / "results.json", json.dumps(results, indent=1) + "\n", overwrite=True)
+    files.write(arguments.out / "table.md", table(results) + "\n", overwrite=True)
     return results
 
 

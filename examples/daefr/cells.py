@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from codeprior import files
+
 
 class Cells:
     """The figures found so far, a line a variant and seed in `cells.jsonl`, and what they were found under.
@@ -24,7 +26,7 @@ class Cells:
             changed = [key for key in {**before, **conditions} if before.get(key) != conditions.get(key)]
             if changed:
                 raise ValueError(f"{folder} holds an ablation with another {', '.join(changed)}; give another folder")
-        told.write_text(json.dumps(conditions, indent=1) + "\n")
+        files.write(told, json.dumps(conditions, indent=1) + "\n", overwrite=True)
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         self.found = {(row.pop("variant"), row.pop("seed")): row for row in map(json.loads, lines)}
 
@@ -38,6 +40,4 @@ class Cells:
         """
         self.found[variant, seed] = figures
         rows = [{"variant": name, "seed": number} | row for (name, number), row in self.found.items()]
-        beside = self.path.with_suffix(".part")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        beside.replace(self.path)
+        files.write(self.path, "".join(json.dumps(row) + "\n" for row in rows), overwrite=True)

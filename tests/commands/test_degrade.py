@@ -48,7 +48,10 @@ def test_what_was_drawn_is_recorded_reported_and_replays(tmp_path, folder):
         assert isinstance(again, torch.Tensor) and torch.equal(again, planes(entry["output"]))
         with Image.open(entry["output"].replace(".png", ".sheet.png")) as sheet:
             assert sheet.width > 256 * 3
-    assert main(call) == 3  # nothing is replaced unasked
+    before = {path: path.read_bytes() for path in [report, *out.iterdir()]}
+    assert main(call) == 2  # nothing is replaced unasked, the report neither
+    assert main(call[:-2]) == 3
+    assert all(path.read_bytes() == content for path, content in before.items())
     assert main([*call, "--overwrite"]) == 0
 
 

@@ -78,8 +78,12 @@ def test_a_second_run_keeps_and_a_resumed_one_skips(tmp_path, call):
         for end in (suffix, ".compare.png", ".uncertainty.png")
     }
     before = (out / "a.png").read_bytes()
-    assert call(*words) == 3
-    assert "exists already and is kept" in _lines(report)["a.png"]["reason"]
+    written = report.read_bytes()
+    assert call(*words) == 2  # the report is kept too
+    assert report.read_bytes() == written
+    again = tmp_path / "again.jsonl"
+    assert call(*words[:3], "--report", again, *words[5:]) == 3
+    assert "exists already and is kept" in _lines(again)["a.png"]["reason"]
     assert (out / "a.png").read_bytes() == before
     (out / "a.png").unlink()
     report.write_text(report.read_text() + '{"torn')

@@ -1,6 +1,6 @@
 """Every file operation of a save, stopped there: by a kill, or by a power failure.
 
-The operations of `disk` and `checkpoint` go through `os`; a stand-in counts them and stops the save before the one
+The operations of `files` and `checkpoint` go through `os`; a stand-in counts them and stops the save before the one
 that is asked for. A power failure is modelled twice, because file systems differ: files that were not synchronised
 are torn, and names that their folder had not synchronised either stay or are as they were before.
 """
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from codeprior.training import checkpoint, disk
+from codeprior import files
+from codeprior.training import checkpoint, manifest
 
 Failure = Literal["kill", "power loss, names kept", "power loss, names lost"]
 FAILURES: tuple[Failure, ...] = ("kill", "power loss, names kept", "power loss, names lost")
@@ -142,11 +143,11 @@ def outcomes(folder: Path, save: Callable[[Path, int], None], check: Callable[[P
 
 @contextmanager
 def _standing_in(stand_in: Disk) -> Iterator[Disk]:
-    disk.os = checkpoint.os = stand_in  # pyright: ignore[reportAttributeAccessIssue]
+    files.os = checkpoint.os = manifest.os = stand_in  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield stand_in
     finally:
-        disk.os = checkpoint.os = os
+        files.os = checkpoint.os = manifest.os = os
 
 
 def _copy(source: Path, target: Path) -> Path:

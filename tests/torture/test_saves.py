@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from codeprior.training import Checkpoints
-from codeprior.training.checkpoint import _damage
+from codeprior.training.manifest import damage_of as _damage
 from tests.torture.damage import harm
 from tests.torture.saves import Disk, _standing_in, outcomes
 

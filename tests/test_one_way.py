@@ -1,0 +1,60 @@
+"""One way to open an output, to load a pickle and to print, in the whole library."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_BARRED = {"write_text", "write_bytes", "mkstemp", "NamedTemporaryFile", "save_file", "rmtree"}
+_MAY = {
+    "files.py",
+    # a compiler writes its own output, into a folder of its own
+    "kernels/_compile.py",
+    # moves a whole download under its name, and checkpoints under theirs
+    "checkpoints/download.py", "training/checkpoint.py", "training/manifest.py",
+}  # fmt: skip
+
+
+def _openings(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        dotted = ast.unparse(node.func)
+        owner, _, name = dotted.rpartition(".")
+        words = [
+            word.value for word in ast.walk(node) if isinstance(word, ast.Constant) and isinstance(word.value, str)
+        ]
+        flags = {"O_CREAT", "O_WRONLY", "O_RDWR"} & {
+            word.attr for word in ast.walk(node) if isinstance(word, ast.Attribute)
+        }
+        modes = any(set(word) & set("wax+") and set(word) <= set("rwaxbt+") for word in words)
+        opens = name == "open" and owner != "tarfile" and (flags or modes)
+        moves = owner == "os" and name in {"replace", "rename", "link", "unlink", "remove", "removedirs"}
+        if name in _BARRED or opens or moves or dotted == "torch.save":
+            found.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
+    return found
+
+
+def test_there_is_one_way_to_open_an_output():
+    library = ROOT / "codeprior"
+    paths = [path for path in library.rglob("*.py") if str(path.relative_to(library)) not in _MAY]
+    assert not [line for path in paths for line in _openings(path)], "go through codeprior.files"
+
+
+def test_no_pickle_is_loaded_outside_the_room_for_it():
+    library = ROOT / "codeprior"
+    loads = {path.relative_to(library).parts[0] for path in library.rglob("*.py") if "torch.load(" in path.read_text()}
+    assert loads <= {"checkpoints"}
+
+
+def test_commands_print_through_one_function():
+    commands = ROOT / "codeprior" / "commands"
+    calls = [
+        f"{path.name}:{node.lineno}"
+        for path in commands.glob("*.py")
+        if path.name != "_printing.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not calls, "use codeprior.commands._printing.say"
