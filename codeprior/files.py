@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, Any, BinaryIO
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Suffixes of pictures, in lower case."""
@@ -99,7 +99,7 @@ def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def reopen(path: str | Path, *, text: bool = False) -> BinaryIO | TextIO:
+def reopen(path: str | Path, *, text: bool = False) -> IO[Any]:
     """Opens a file that grows over several runs, or makes it; writing begins at its end.
 
     Args:

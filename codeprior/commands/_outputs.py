@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import IO, Any
 
 from codeprior import files
 
@@ -34,7 +34,7 @@ class Report:
     def __init__(
         self, path: Path | None, *, append: bool = False, overwrite: bool = False, inputs: Iterable[Path] = ()
     ):
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
         self.failure: OSError | None = None
         if path is None:
             return
@@ -49,7 +49,7 @@ class Report:
                 files.write(path, b"", overwrite=True)
             else:
                 raise UsageError(f"--report {path} exists already and is kept; give another name, or --overwrite.")
-        self._file = cast(TextIO, files.reopen(path, text=True))
+        self._file = files.reopen(path, text=True)
         self._write("\n" if torn else "")
 
     def add(self, **entry: Any) -> None:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         restorer = recipe("daefr").load(arguments.weights, device=arguments.device)
         done = _demonstrate(restorer, arguments, tell)
     except (FileNotFoundError, ImportError, ValueError) as error:
-        tell(f"codeprior demo: {error}", error=True)
+        say(f"codeprior demo: {error}", error=True)
         return 2
     arguments.out.mkdir(parents=True, exist_ok=True)
     from codeprior import files

@@ -93,8 +93,6 @@ def compare_folders(
         _check_counts(folders, force=plan.force)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "journal.jsonl"
-    if plan.fresh:
-        path.unlink(missing_ok=True)
     versions = versions_of("torch", "numpy", "pillow")
     records = [measure.record for measure in plan.measures] + ([plan.network.record] if plan.network else [])
     key = {
@@ -102,7 +100,7 @@ def compare_folders(
         "records": [record.as_dict() for record in records],
         "versions": versions,
     }
-    with Journal(path, key=key) as journal:
+    with Journal(path, key=key, fresh=plan.fresh) as journal:
         measured = measure_folders(
             folders, plan.measures, journal=journal, batch=plan.batch, set_network=plan.network, groups=plan.groups,
             advance=plan.advance,

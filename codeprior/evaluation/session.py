@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from codeprior import files as outputs
 from codeprior import __version__
 from codeprior.evaluation import summary, worst
 from codeprior.evaluation.cache import DegradedCache
@@ -224,9 +225,9 @@ def _write_table(out: Path, found: Run, sets: Sequence[TestSet], plan: Plan) -> 
     if verified is None and found.embeddings:
         remarks.append("verification: too few people have two pictures in this set, so nothing was judged")
     tables = made + [table for table in (verified, by_source) if table is not None]
-    (out / "table.md").write_text(markdown(tables, remarks), encoding="utf-8")
+    outputs.write(out / "table.md", markdown(tables, remarks), overwrite=True)
     content = {name: {method: one._asdict() for method, one in rows.items()} for name, rows in judged.items()}
-    (out / "verification.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    outputs.write(out / "verification.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n", overwrite=True)
 
 
 def _keep(out: Path, pictures: Pictures) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from codeprior import files
 from codeprior import degradations
 from codeprior.degradations import Chain, Op, Params, Round, concatenate
 from codeprior.evaluation.faces import Face, chosen_faces, read_face
@@ -137,7 +138,7 @@ class TestSet:
             json.dumps({**face._asdict(), "drawn": self.drawn.describe(row)}) for row, face in enumerate(self.faces)
         ]
         head = json.dumps(content, indent=1, ensure_ascii=False).removesuffix("\n}")
-        Path(path).write_text(head + ',\n "faces": [\n' + ",\n".join(rows) + "\n]}\n", encoding="utf-8")
+        files.write(path, head + ',\n "faces": [\n' + ",\n".join(rows) + "\n]}\n", overwrite=True)
 
     @staticmethod
     def load(path: str | Path) -> "TestSet":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from codeprior import files
 from codeprior.files import sweep
@@ -212,11 +212,14 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
         notes.append(f"the first of {frames} frames was taken")
     if metadata.is_deep(content, image, kind):
         notes.append("16 bits a channel were read as 8")
+    pixels = None
     if found:
-        image = jpegs.decoded(content, image, found.ended, notes)
+        image, pixels = jpegs.decoded(content, image, found.ended, notes)
     image.load()
+    decoded = image
     try:
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
+            image = ImageOps.exif_transpose(image)
         kept_text = metadata.kept(image, notes)
     except Exception:
         notes.append("broken EXIF data was ignored")
@@ -232,7 +235,9 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
             notes.append("transparency was laid over white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     kept = profile if is_profile(profile, b"RGB ") else None
-    return Photo(np.array(image), alpha, kept, kind, tuple(notes), kept_text)
+    if pixels is None or image is not decoded:
+        pixels = np.array(image)
+    return Photo(pixels, alpha, kept, kind, tuple(notes), kept_text)
 
 
 def _frames(content: bytes, image: Image.Image, kind: str) -> str:

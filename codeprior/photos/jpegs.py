@@ -9,6 +9,7 @@ import struct
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from codeprior.photos.formats import Refused
@@ -33,6 +34,18 @@ class Structure(NamedTuple):
 
     scans: int
     ended: bool
+
+
+class Decoded(NamedTuple):
+    """A decoded JPEG.
+
+    Attributes:
+        image: As Pillow would have decoded it.
+        pixels: `H W 3`, RGB, 8-bit levels, the same without a copy; None where it is of another mode.
+    """
+
+    image: Image.Image
+    pixels: UInt8[np.ndarray, "H W 3"] | None
 
 
 def structure(content: bytes) -> Structure:
@@ -85,7 +98,7 @@ def structure(content: bytes) -> Structure:
     return Structure(scans, ended)
 
 
-def decoded(content: bytes, image: Image.Image, ended: bool, notes: list[str]) -> Image.Image:
+def decoded(content: bytes, image: Image.Image, ended: bool, notes: list[str]) -> Decoded:
     """Gives the pixels of a JPEG, and refuses one of which libjpeg says that data is missing or wrong.
 
     Args:
@@ -103,7 +116,7 @@ def decoded(content: bytes, image: Image.Image, ended: bool, notes: list[str]) -
         if not ended:
             raise Refused("is truncated: the JPEG does not end") from None
         image.load()
-        return image
+        return Decoded(image, None)
     space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}.get(image.mode)
     if space is None:
         raise Refused(f"has the mode {image.mode}, which no JPEG has")
@@ -118,10 +131,10 @@ def decoded(content: bytes, image: Image.Image, ended: bool, notes: list[str]) -
         notes.append("the end marker of the JPEG was missing, and nothing else")
     if space == "CMYK":  # Pillow knows who stores it inverted
         image.load()
-        return image
+        return Decoded(image, None)
     made = Image.fromarray(np.squeeze(pixels, 2) if space == "GRAY" else pixels)
     made.info = image.info
-    return made
+    return Decoded(made, pixels if space == "RGB" else None)
 
 
 def _note_scan(body: bytes, known: dict[int, list[int | None]]) -> None:

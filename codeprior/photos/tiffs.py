@@ -1,8 +1,8 @@
 """TIFF: whether every strip or tile of the first page is there and holds what its compression promises.
 
-libtiff warns of most damage and goes on, and Pillow does not tell. Inflated strips are counted, JPEG strips are decoded
-with libjpeg's warnings, and of the other compressions a run of zeros is refused that no encoder writes. A bit that
-turned over inside CCITT, LZW or PackBits data is beyond that: these formats have no checksum.
+libtiff warns of most damage and goes on, and Pillow does not tell. JPEG strips are decoded with libjpeg's warnings, and
+of the other compressions a run of zeros is refused that no encoder writes. A bit that turned over inside CCITT, LZW or
+PackBits data is beyond that: these formats have no checksum.
 """
 
 import struct
@@ -113,7 +113,9 @@ def _check_part(
     if compression == _PLAIN:
         whole = length >= expected
     elif compression in _DEFLATE:
-        whole = _inflates(memoryview(content)[start : start + length], expected)
+        # the decoder refuses most damage; what it takes for data is a hole, which may also be stored zeros
+        hole = zeros(content, start, start + length)
+        whole = not hole or _inflates(memoryview(content)[start : start + length], expected)
     elif compression == _JPEG:
         whole = _decodes(content, start, length, tables)
     else:

@@ -61,7 +61,7 @@ class CodeCache:
             digest, written = facts["sha256"], dict(facts["made"])
         except (OSError, KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
             raise ValueError(f"CodeCache: {self.path} is no cache of codes: {error}; make it again.") from error
-        if self._codes.dtype != torch.uint16 or self._codes.ndim != 4 or digest != _digest(self._codes):
+        if self._codes.dtype != torch.uint16 or self._codes.ndim not in (4, 5) or digest != _digest(self._codes):
             raise ValueError(f"CodeCache: {self.path} is damaged; make it again.")
         other = [name for name, value in made._asdict().items() if written.get(name) != value]
         if other:

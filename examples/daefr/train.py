@@ -10,18 +10,20 @@ on the same folder, it goes on.
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from codeprior import distributed, weights
+from codeprior.files import printable
 from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
 from codeprior.prior import VQGAN
 from codeprior.training import (
+    FolderInUse,
     Logger,
     Stream,
     TensorBoardLogger,
@@ -61,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 out = arguments.out / name if arguments.recipe == "small" else arguments.out
                 if not run(name, arguments, out, engine):
                     return 75
-        except (ValueError, FileNotFoundError) as error:
-            print(f"train: {error}", file=sys.stderr)
+        except (ValueError, FileNotFoundError, FolderInUse) as error:
+            print(f"train: {printable(error)}", file=sys.stderr)
             return 2
     return 0
 
@@ -91,12 +93,23 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
         log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name,
         keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best, background=arguments.background,
         best_by="score" if validation else None, validate=validation, validate_every=arguments.validate_every,
-        engine=engine, loggers=_loggers(arguments, out, name),
+        engine=engine, loggers=_loggers(arguments, out, name), settings=_settings(name, recipe),
     )  # fmt: skip
     if distributed.rank() == 0:
         for part, module in stage.results.items():
             weights.save(out / f"{part}.safetensors", module, metadata={"recipe": name, "steps": str(finished.step)})
     return finished.complete
+
+
+def _settings(name: str, recipe: Any) -> dict[str, Any]:
+    """Gives what a run must be gone on with; how long it is, and in how many parts a batch is worked on, may change."""
+    values = {one.name: getattr(recipe, one.name) for one in fields(recipe) if one.name not in ("steps", "accumulate")}
+    plain = {
+        key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else
+        dict(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }  # fmt: skip
+    return {"recipe": name, **plain}
 
 
 def build(

@@ -248,3 +248,18 @@ def test_cells_of_a_table_are_text():
     assert [cell(text) for text in ("=1+1", "+1", "-1", "@x", "\tx", "a=b", "")] == [
         "'=1+1", "'+1", "'-1", "'@x", "'\tx", "a=b", ""
     ]  # fmt: skip
+
+
+def test_a_demo_without_its_photograph_says_so(tmp_path, weights, capsys):
+    words = [
+        "demo",
+        "--photo",
+        str(tmp_path / f"no{_NAME}.png"),
+        "--weights",
+        str(weights),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "codeprior demo: " in told and "\x1b" not in told and r"\x1b" in told

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from codeprior import weights
-from codeprior.recipes.daefr import load
+from codeprior.recipes.daefr import load, train
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.model import vqgan
 from codeprior.recipes.daefr.recipes import small_network
@@ -70,6 +71,26 @@ def test_a_finished_run_does_nothing_more(trained, faces):
     ]
     assert main([*arguments, "--batch", "1", "--perceptual-weights", "random", "--device", "cpu"]) == 0
     assert (trained / "hq_codebook_small" / "vqgan.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"weights": {"l1": 2.0, "perceptual": 1.0, "adversarial": 0.8, "codebook": 1.0}}, "settings.weights"),
+        ({"learning_rate": 1.0}, "learning_rate was"),
+        ({"discriminator_rest": 9.0}, "settings.discriminator_rest was"),
+    ],
+)
+def test_another_loss_or_rate_on_the_folder_of_a_run_is_refused(changes, reason, trained, faces, monkeypatch, capsys):
+    folder, name = trained / "hq_codebook_small", "hq_codebook_small"
+    before = (folder / "vqgan.safetensors").read_bytes()
+    recipe = replace(train.RECIPES[name](), **changes)
+    monkeypatch.setattr(train, "RECIPES", {**train.RECIPES, name: lambda: recipe})
+    words = [name, "--faces", str(faces), "--out", str(folder), "--steps", "3", "--batch", "1"]
+    assert main([*words, "--perceptual-weights", "random", "--device", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert "holds a run with other settings" in told and reason in told
+    assert (folder / "vqgan.safetensors").read_bytes() == before
 
 
 def test_missing_stages_and_pictures_are_named(faces, tmp_path, capsys):
