@@ -4,6 +4,7 @@ A test is clean faces under a few conditions. Its folder gets one folder a condi
 """
 
 import csv
+import io
 import json
 import re
 import time
@@ -16,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from codeprior import files as outputs
 from codeprior import __version__
+from codeprior import files as outputs
 from codeprior.evaluation import summary, worst
 from codeprior.evaluation.cache import DegradedCache
 from codeprior.evaluation.faces import read_face
@@ -243,7 +244,8 @@ def _write_pairs(path: Path, test_set: TestSet) -> None:
     identities = {face.name: face.identity for face in test_set.faces}
     pairs = identity_pairs(identities, torch.Generator().manual_seed(test_set.seed))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["first", "second", "same"])
-        writer.writerows([pair.first, pair.second, int(pair.same)] for pair in pairs)
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["first", "second", "same"])
+    writer.writerows([pair.first, pair.second, int(pair.same)] for pair in pairs)
+    outputs.write(path, lines.getvalue(), overwrite=True)

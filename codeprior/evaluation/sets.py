@@ -19,8 +19,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from codeprior import files
-from codeprior import degradations
+from codeprior import degradations, files
 from codeprior.degradations import Chain, Op, Params, Round, concatenate
 from codeprior.evaluation.faces import Face, chosen_faces, read_face
 from codeprior.images import resize
