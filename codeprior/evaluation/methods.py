@@ -25,6 +25,8 @@ Restore = Callable[[Image], Image]
 """Unit images to unit images."""
 
 AUTO = "auto"
+_LIBRARY = Path(__file__).parents[1]
+_DECIDING = ("estimators", "photos")  # rooms whose code and weights choose what a `Restorer` does with a face
 INPUT, CLEAN, TEACHER = "input", "clean", "reconstruction by the teacher"
 """Names that no method may have."""
 
@@ -190,7 +192,7 @@ def _method(asked: Asked, restorer: Any) -> Method:
         return Method(
             name=asked.name, takes="large", about=about,
             restore=lambda faces: restorer(faces, **asked.options),
-            stamp=_stamp(about["sha256"] + state, asked.options, *parts),
+            stamp=_stamp(about["sha256"] + state + _deciding(), asked.options, *parts),
         )  # fmt: skip
 
     def restore(faces: Image) -> Image:
@@ -216,6 +218,12 @@ def _matched(method: Method) -> Method:
 def _in_parts(faces: Image, batch: int, restore: Restore) -> Image:
     with torch.inference_mode():
         return torch.cat([to_unit(restore(part)).cpu() for part in faces.split(batch)])
+
+
+def _deciding() -> str:
+    """Gives a digest of what a `Restorer` decides by: the estimate is a network's, the rest are functions."""
+    kept = (path for room in _DECIDING for path in (_LIBRARY / room).rglob("*"))
+    return "".join(sorted({checksum(path)[:16] for path in kept if path.suffix in (".py", ".safetensors")}))
 
 
 def _stamp(weights: str, options: Mapping[str, Any], *parts: Any) -> str:

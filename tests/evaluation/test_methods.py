@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from codeprior.evaluation import Asked, asked_method, load_methods, state_checksum, teacher_method
+from codeprior.evaluation import Asked, asked_method, load_methods, methods, state_checksum, teacher_method
 from codeprior.images import to_signed, to_unit
 from codeprior.photos.faces import match_colour
 
@@ -66,6 +66,21 @@ def test_stamps_follow_the_weights():
     assert state_checksum(_Model(0.5)) == state_checksum(_Model(0.5)) != state_checksum(_Model(0.25))
 
 
+def test_stamps_of_auto_follow_what_the_restorer_decides_by(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "_LIBRARY", tmp_path)
+    (tmp_path / "estimators").mkdir()
+
+    def stamps():
+        asked = [asked_method("a=w?fidelity=auto"), asked_method("b=w?fidelity=0.5")]
+        return [method.stamp for method in load_methods(asked, lambda one: _Restorer()).methods]
+
+    before = stamps()
+    (tmp_path / "estimators" / "damage.safetensors").write_bytes(b"other weights")
+    after = stamps()
+    assert before[0] != after[0], "an estimator that changed decides otherwise"
+    assert before[1] == after[1], "the model alone asks no estimator"
+
+
 def test_methods_of_different_sizes_or_one_name_are_refused():
     sizes = {"a": 8, "b": 16}
     with pytest.raises(ValueError, match=r"restore different sizes, \{'a': 8, 'b': 16\}"):
@@ -75,12 +90,12 @@ def test_methods_of_different_sizes_or_one_name_are_refused():
 
 
 def test_matched_colours_are_a_method_of_their_own():
-    methods, _ = load_methods([asked_method("a=w")], lambda asked: _Restorer(), colour=True)
-    assert [method.name for method in methods] == ["a", "a, colours matched"]
-    assert methods[0].stamp != methods[1].stamp
+    loaded, _ = load_methods([asked_method("a=w")], lambda asked: _Restorer(), colour=True)
+    assert [method.name for method in loaded] == ["a", "a, colours matched"]
+    assert loaded[0].stamp != loaded[1].stamp
     faces = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(methods[1].restore(faces), match_colour(methods[0].restore(faces), faces))
-    assert not torch.equal(methods[1].restore(faces), methods[0].restore(faces))
+    assert torch.equal(loaded[1].restore(faces), match_colour(loaded[0].restore(faces), faces))
+    assert not torch.equal(loaded[1].restore(faces), loaded[0].restore(faces))
 
 
 def test_the_teacher_reconstructs_clean_faces():
