@@ -7,18 +7,19 @@ the start of a run some images are encoded again, and a cache that disagrees is 
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from codeprior import files
+from codeprior import distributed, files
 from codeprior.shapes import Indices
 from codeprior.training.data import Source
 from codeprior.training.order import slots
@@ -78,7 +79,7 @@ class CodeCache:
             flipped: `(b,)`, whether each is mirrored.
 
         Returns:
-            `b h w`, int64, where `indices` lie.
+            `b h w`, or `b m h w` of several tables, int64, where `indices` lie.
         """
         place = indices.device
         return self._codes[indices.cpu(), flipped.cpu().long()].long().to(place)
@@ -125,6 +126,9 @@ class CodeCache:
 def write_codes(path: str | Path, source: Source, encode: Encode, *, made: Made, size: int, batch: int = 16) -> Path:
     """Encodes every image, as it is and mirrored, and writes the codes; whole or not at all.
 
+    Every rank must call it. Each encodes its share, for which it reads each image once; rank 0 writes the file. Ranks
+    meet after each batch, so that none waits for another longer than a batch takes.
+
     Args:
         path: The file; an existing one is replaced in one step.
         source: The images.
@@ -138,19 +142,18 @@ def write_codes(path: str | Path, source: Source, encode: Encode, *, made: Made,
 
     Raises:
         ValueError: The table has too many codes.
+        RuntimeError: Another rank failed; its own error says why.
     """
     if size > 2**16:
         raise ValueError(f"write_codes: expected a table of at most 65536 codes, got {size}.")
     path = Path(path)
-    parts = []
-    for start in range(0, len(source), batch):
-        numbers = range(start, min(start + batch, len(source)))
-        both = [torch.cat([_oriented(source, number, flip) for number in numbers]) for flip in (False, True)]
-        parts.append(torch.stack([encode(images).cpu() for images in both], dim=1))
-    codes = torch.from_numpy(torch.cat(parts).numpy().astype(np.uint16))
-    facts = {"made": made._asdict(), "sha256": _digest(codes)}
-    files.make_folder(path.parent)
-    files.write(path, to_bytes({"codes": codes}, {_KEY: json.dumps(facts)}), overwrite=True)
+    codes = _gathered(_share(source, encode, batch), len(source))
+    with _meeting() as failed:
+        if distributed.rank() == 0:
+            try:
+                _write(path, codes, made)
+            except OSError as error:
+                failed.append(error)
     return path
 
 
@@ -165,6 +168,52 @@ def weights_sha256(module: nn.Module) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _share(source: Source, encode: Encode, batch: int) -> UInt16[np.ndarray, "n 2 *places"]:
+    """Gives the codes of this rank's stretch of the images; all stretches but the last ones are equally long."""
+    most = -(-len(source) // distributed.world())
+    mine, parts = range(len(source))[most * distributed.rank() :][:most], []
+    for start in range(0, most, batch):
+        numbers = mine[start : start + batch]
+        with _meeting() as failed:
+            try:
+                if numbers:
+                    parts.append(_both_ways(source, numbers, encode))
+            except Exception as error:  # whatever it is, the other ranks must not wait for this one
+                failed.append(error)
+    # a rank without images still knows the shape of their codes
+    codes = torch.cat(parts) if parts else _both_ways(source, range(1), encode)[:0]
+    return codes.numpy().astype(np.uint16)
+
+
+def _both_ways(source: Source, numbers: Sequence[int], encode: Encode) -> Tensor:
+    images = torch.stack([source.image(number) for number in numbers])
+    return torch.stack([encode(one).cpu() for one in (images, images.flip(-1))], dim=1)
+
+
+def _gathered(mine: UInt16[np.ndarray, "n 2 *places"], count: int) -> UInt16[Tensor, "count 2 *places"]:
+    most = -(-count // distributed.world())
+    padded = np.zeros((most, *mine.shape[1:]), np.uint16)
+    padded[: len(mine)] = mine
+    # as bytes, because not every backend carries 16-bit whole numbers
+    parts = [part.numpy().view(np.uint16) for part in distributed.gather(torch.from_numpy(padded.view(np.uint8)))]
+    return torch.from_numpy(np.concatenate(parts)[:count])
+
+
+def _write(path: Path, codes: Tensor, made: Made) -> None:
+    facts = {"made": made._asdict(), "sha256": _digest(codes)}
+    files.make_folder(path.parent)
+    files.write(path, to_bytes({"codes": codes}, {_KEY: json.dumps(facts)}), overwrite=True)
+
+
+@contextmanager
+def _meeting() -> Iterator[list[Exception]]:
+    """Ends with a question to all ranks whether one of them failed; then all end."""
+    failed: list[Exception] = []
+    yield failed
+    if distributed.any_rank(bool(failed)):
+        raise failed[0] if failed else RuntimeError("write_codes: another rank failed; its own error says why.")
 
 
 def _oriented(source: Source, index: int, flip: bool) -> UInt8[Tensor, "1 3 H W"]:

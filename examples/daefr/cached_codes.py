@@ -36,10 +36,8 @@ def use_cached_codes(stage: RestorationStage, path: str | Path, images: Source) 
         images=images.fingerprint,
         preprocessing=f"8-bit levels, resized to {network.size} by area or bicubic, signed, float32; mirrored or not",
     )
-    if distributed.any_rank(not Path(path).exists(), device=stage.engine.device):
-        if distributed.rank() == 0:
-            write_codes(path, images, encode, made=made, size=network.codes)
-        distributed.any_rank(False, device=stage.engine.device)  # the others wait here
+    if distributed.any_rank(not Path(path).exists()):
+        write_codes(path, images, encode, made=made, size=network.codes)
     cache = CodeCache(path, made)
     agreed = cache.verify(images, encode)
     stage.cache = cache

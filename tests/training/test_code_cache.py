@@ -5,9 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from codeprior import distributed
 from codeprior.recipes.daefr.cached_codes import use_cached_codes
 from codeprior.training import CodeCache, ImageFolder, Made, Stream, weights_sha256, write_codes
 from tests.torture import stages
+from tests.training.ranks import on_ranks
 from tests.training.toy import write_faces
 
 MADE = Made(encoder="e", codebook="c", images="i", preprocessing="p")
@@ -98,3 +100,78 @@ def test_a_hash_of_weights_sees_values_shapes_and_names():
         one.weight[0, 0] += 1e-6
     hashes |= {weights_sha256(one), weights_sha256(torch.nn.Sequential(one)), weights_sha256(one.half())}
     assert len(hashes) == 4
+
+
+class _Counted:
+    """A source that remembers what was read, and an encoder that remembers how much it saw between two collectives."""
+
+    def __init__(self, source):
+        self.source, self.read, self.encoded, self.most = source, [], 0, 0
+
+    def __len__(self):
+        return len(self.source)
+
+    def image(self, index):
+        self.read.append(index)
+        return self.source.image(index)
+
+    def encode(self, levels):
+        self.encoded += len(levels)
+        self.most = max(self.most, self.encoded)
+        return brightness(levels)
+
+    def met(self, flag, **_):
+        self.encoded = 0
+        return _any_rank(flag)
+
+
+_any_rank = distributed.any_rank
+
+
+def _write_share(path, faces):
+    counted = _Counted(faces)
+    distributed.any_rank = counted.met
+    write_codes(path, counted, counted.encode, made=MADE, size=256, batch=2)
+    return counted.read, counted.most, CodeCache(path, MADE).verify(faces, brightness)
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_ranks_share_the_encoding_and_read_each_image_once(faces, tmp_path, world):
+    expected = write_codes(tmp_path / "one", faces, brightness, made=MADE, size=256).read_bytes()
+    found = on_ranks(world, _write_share, tmp_path / "many", faces)
+    most = -(-len(faces) // world)
+    for rank, (read, between, agreed) in enumerate(found):
+        mine = list(range(len(faces)))[rank * most : (rank + 1) * most]
+        # a rank whose share is empty asks for the shape of the codes
+        assert read == (mine or [0])
+        # no rank waits in a collective while another encodes more than a batch, both ways round
+        assert between <= 4 and agreed == 1
+    assert (tmp_path / "many").read_bytes() == expected
+
+
+def _fails_on_one(path, faces):
+    def encode(levels):
+        if distributed.rank() == 1:
+            raise OSError("no such picture")
+        return brightness(levels)
+
+    with pytest.raises((OSError, RuntimeError)) as error:
+        write_codes(path, faces, encode, made=MADE, size=256, batch=2)
+    return str(error.value)
+
+
+def test_a_rank_that_fails_ends_the_others_at_once(faces, tmp_path):
+    found = on_ranks(2, _fails_on_one, tmp_path / "codes", faces)
+    assert found == ["write_codes: another rank failed; its own error says why.", "no such picture"]
+    assert not (tmp_path / "codes").exists()
+
+
+def test_codes_of_several_tables_come_back(faces, tmp_path):
+    def encode(levels):
+        return torch.stack([brightness(levels), 255 - brightness(levels)], dim=1)
+
+    cache = CodeCache(write_codes(tmp_path / "codes", faces, encode, made=MADE, size=256, batch=3), MADE)
+    found = cache.codes(torch.tensor([2, 4]), torch.tensor([False, True]))
+    images = torch.stack([faces.image(2), faces.image(4).flip(-1)])
+    assert found.shape == (2, 2, 2, 2) and torch.equal(found, encode(images))
+    assert cache.verify(faces, encode) == 1.0
