@@ -5,7 +5,7 @@ from codeprior.codebooks.composed import GroupedCodebook, ResidualCodebook, Stag
 from codeprior.codebooks.cosine import CosineCodebook
 from codeprior.codebooks.ema import MovingAverageCodebook
 from codeprior.codebooks.gradients import rotate, straight_through
-from codeprior.codebooks.start import LatentReservoir, kmeans
+from codeprior.codebooks.start import LatentReservoir, kmeans, unused
 from codeprior.codebooks.usage import UsageMeter, perplexity, usage
 from codeprior.codebooks.vqp import QuantizedWithLoss, VQPCodebook, accelerate
 
@@ -26,5 +26,6 @@ __all__ = [
     "perplexity",
     "rotate",
     "straight_through",
+    "unused",
     "usage",
 ]

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior.codebooks.gradients import Passage, pass_gradient
-from codeprior.codebooks.start import Vectors, kmeans
+from codeprior.codebooks.start import Vectors, exchanged, kmeans
 from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
@@ -86,6 +87,19 @@ class Codebook(nn.Module):
             ValueError: There is no vector, or a value is not finite.
         """
         self.weight.copy_(kmeans(vectors, self.size, seed=seed))
+
+    @torch.no_grad()
+    def revive(self, vectors: Vectors, dead: Bool[Tensor, " k"], *, seed: int = 0) -> None:
+        """Sets dead codes to vectors of a batch, from which the gradient then moves them on.
+
+        An optimiser's moments of such a code have faded by then, because nothing chose it.
+
+        Args:
+            vectors: `(n, d)`, as the encoder gives them; the same on every rank.
+            dead: Which codes, see `unused`.
+            seed: Of the draws.
+        """
+        self.weight.copy_(exchanged(self.weight, vectors, dead, seed=seed))
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}"

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from codeprior.codebooks.codebook import Codebook, Quantized
@@ -86,8 +86,21 @@ class GroupedCodebook(nn.Module):
     def start(self, vectors: Vectors, *, seed: int = 0) -> None:
         """Starts each group's table from its part of the vectors `(n, d)`; a shared one from all parts."""
         parts = list(vectors.chunk(self.groups, 1))
-        for table, part in zip(_startable(self.codebooks), [torch.cat(parts)] if self.shared else parts, strict=True):
+        for table, part in zip(
+            _able(self.codebooks, "start"), [torch.cat(parts)] if self.shared else parts, strict=True
+        ):
             table.start(part, seed=seed)
+
+    def revive(self, vectors: Vectors, dead: Bool[Tensor, "m k"], *, seed: int = 0) -> None:
+        """Sets each group's dead codes to its part of vectors of a batch `(n, d)`; a shared table's to all parts.
+
+        A code of a shared table is dead where it is in every group.
+        """
+        parts = list(vectors.chunk(self.groups, 1))
+        if self.shared:
+            parts, dead = [torch.cat(parts)], dead.all(0, keepdim=True)
+        for number, (table, part) in enumerate(zip(_able(self.codebooks, "revive"), parts, strict=True)):
+            table.revive(part, dead[number], seed=seed + number)
 
 
 @configured
@@ -166,9 +179,20 @@ class ResidualCodebook(nn.Module):
     def start(self, vectors: Vectors, *, seed: int = 0) -> None:
         """Starts each stage's table from what the tables before it leave of the vectors `(n, d)`; a shared one once."""
         rest = vectors
-        for table in _startable(self.codebooks):
+        for table in _able(self.codebooks, "start"):
             table.start(rest, seed=seed)
             rest = rest - lookup(rest, table.weight).codes.detach()
+
+    def revive(self, vectors: Vectors, dead: Bool[Tensor, "m k"], *, seed: int = 0) -> None:
+        """Sets each stage's dead codes to what the tables before it leave of vectors of a batch `(n, d)`.
+
+        A code of a shared table is dead where it is in every stage, and becomes a whole vector.
+        """
+        rest, dead = vectors, dead.all(0, keepdim=True) if self.shared else dead
+        for number, table in enumerate(_able(self.codebooks, "revive")):
+            left = rest - lookup(rest, table.weight).codes.detach()
+            table.revive(rest, dead[number], seed=seed + number)
+            rest = left
 
     def _depth(self, depth: int | None) -> int:
         depth = self.count if depth is None else depth
@@ -189,10 +213,10 @@ def _family(first: Any, count: int) -> nn.ModuleList:
     return nn.ModuleList([first, *(build(first.config) for _ in range(count - 1))])
 
 
-def _startable(codebooks: nn.ModuleList) -> list[Any]:
+def _able(codebooks: nn.ModuleList, what: str) -> list[Any]:
     for codebook in codebooks:
-        if not hasattr(codebook, "start"):
-            raise TypeError(f"start: {type(codebook).__name__} cannot be started from vectors; it has no start().")
+        if not hasattr(codebook, what):
+            raise TypeError(f"{what}: {type(codebook).__name__} takes no vectors for its codes; it has no {what}().")
     return list(codebooks)
 
 

@@ -7,7 +7,7 @@ and Zeghidour et al. 2021 (SoundStream), section III-C, for residual tables.
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from codeprior.kernels.code_stats import code_stats
@@ -53,6 +53,40 @@ def kmeans(vectors: Vectors, size: int, *, iterations: int = 12, seed: int = 0) 
             means = found.sums / found.counts.clamp(min=1)[:, None]
             centres = torch.where(found.counts[:, None] > 0, means, drawn(size)).float()
     return centres
+
+
+def unused(counts: Float[Tensor, "*m k"], *, below: float) -> Bool[Tensor, "*m k"]:
+    """Gives which codes are chosen less than a share of the mean use of their table.
+
+    Args:
+        counts: How often each code of each table was chosen, over many batches, see `UsageMeter`.
+        below: Share of the mean, in [0, 1).
+
+    Raises:
+        ValueError: The share is out of range.
+    """
+    if not 0 <= below < 1:
+        raise ValueError(f"unused: expected below in [0, 1), got {below}.")
+    return counts < below * counts.mean(-1, keepdim=True)
+
+
+def exchanged(
+    table: Float[Tensor, "k d"], vectors: Vectors, dead: Bool[Tensor, " k"], *, seed: int
+) -> Float[Tensor, "k d"]:
+    """Gives a table in which dead codes are vectors drawn from those that came; nothing waits for the device.
+
+    Args:
+        table: The codes.
+        vectors: What is drawn from, without repeats while there are enough. One that is not finite revives nothing.
+        dead: Which codes are exchanged.
+        seed: Of the draws; the same vectors and seed give the same table, on every rank.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(vectors), generator=generator).repeat(-(-len(table) // len(vectors)))[: len(table)]
+    if vectors.is_cuda:
+        order = order.pin_memory()
+    drawn = vectors[order.to(vectors.device, non_blocking=True)].to(table.dtype)
+    return torch.where(dead[:, None] & drawn.isfinite().all(1, keepdim=True), drawn, table)
 
 
 class LatentReservoir(nn.Module):

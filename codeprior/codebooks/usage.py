@@ -59,6 +59,14 @@ class UsageMeter(nn.Module):
         """Adds the counts of one batch, `(tables, size)`, as `usage` gives them for each table."""
         self.counts.mul_(1 - 1 / self.memory).add_(counts)
 
+    @torch.no_grad()
+    def forgive(self, dead: Tensor) -> None:
+        """Sets the counts of codes that were just revived, `(tables, size)`, to the mean of their table.
+
+        So they have the time that the memory takes to fade before they count as dead again.
+        """
+        self.counts.copy_(torch.where(dead, self.counts.mean(1, keepdim=True), self.counts))
+
     def figures(self) -> dict[str, Tensor]:
         """Gives `perplexity` and `codes_used`, the share of codes chosen lately; of several tables, the least of each.
 
