@@ -26,7 +26,7 @@ class FidelityStage:
 
     Args:
         recipe: The configuration.
-        model: The restorer of stage 3; it is frozen, but for its taps.
+        model: The restorer of stage 3; it is frozen, but for its taps. Taps that it has already are trained further.
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
@@ -49,6 +49,8 @@ class FidelityStage:
         )
         self.perceptual = perceptual.to(device)
         taps = fidelity_taps(network)
+        if model.taps is not None:
+            taps.load_state_dict(model.taps.state_dict())
         self.model = model.with_taps(taps).to(device)
         self.model.requires_grad_(False)
         self.taps = taps.requires_grad_(True)

@@ -19,7 +19,7 @@ def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batc
     """Gives a restorer with trained weights.
 
     Args:
-        name: `small`, the embedded prior (128 pixels, trained on faces under a non-commercial licence), or the path of
+        name: `small`, the embedded prior (128 pixels, CC BY 4.0), or the path of
             a weights file that `codeprior.save` or `codeprior convert` wrote.
         device: Where it runs.
         batch: Faces that go through it at once.
