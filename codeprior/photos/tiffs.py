@@ -1,8 +1,8 @@
 """TIFF: whether every strip or tile of the first page is there and holds what its compression promises.
 
 libtiff warns of most damage and goes on, and Pillow does not tell. JPEG strips are decoded with libjpeg's warnings, and
-of the other compressions a run of zeros is refused that no encoder writes. A bit that turned over inside CCITT, LZW or
-PackBits data is beyond that: these formats have no checksum.
+in fax data a run of zeros is refused that no encoder writes. A bit that turned over inside CCITT, LZW or PackBits data
+is beyond that: these formats have no checksum.
 """
 
 import struct
@@ -16,6 +16,7 @@ _MAX_ENTRIES = 4_096
 _MAX_PARTS = 200_000
 _SIZES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _DEFLATE, _JPEG, _PLAIN = (8, 32946), 7, 1
+_FAX = (2, 3, 4)
 _PIECE = 2**20
 
 
@@ -119,7 +120,8 @@ def _check_part(
     elif compression == _JPEG:
         whole = _decodes(content, start, length, tables)
     else:
-        whole = not zeros(content, start, start + length)
+        # the decoder refuses other compressions that end early, and only warns of fax data
+        whole = compression not in _FAX or not zeros(content, start, start + length)
     if not whole:
         raise Refused("is damaged: a part of the TIFF does not hold all its rows")
 

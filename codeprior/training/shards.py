@@ -168,7 +168,7 @@ def index_shards(folder: str | Path, *, square: bool = True) -> dict[str, str]:
     folder = Path(folder)
     members: list[Member] = []
     refused: dict[str, str] = {}
-    for path in sorted(folder.glob("*.tar")):
+    for path in sorted(path for path in folder.glob("*.tar") if path.name[0] != "."):
         for found in _members(path, square):
             if isinstance(found, Member):
                 members.append(found)

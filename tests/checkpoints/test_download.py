@@ -145,3 +145,75 @@ def test_the_command_fetches_what_is_asked_for_and_nothing_else(tmp_path, server
     assert "nothing is named 'nothing'" in capsys.readouterr().err
     assert main(["download", "yunet", "--to", str(tmp_path), "--sha256", SUM, "--offline"]) == 2
     assert [item.name for item in tmp_path.iterdir()] == ["weights.pth"]
+
+
+class _Raw(ThreadingHTTPServer):
+    """Answers with bytes of the test's own, below what HTTP allows."""
+
+    daemon_threads = True
+
+    def __init__(self, reply: bytes):
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.reply = reply
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: _Raw
+
+    def handle(self):
+        self.rfile.readline()
+        self.wfile.write(self.server.reply)
+
+    def log_message(self, *_):
+        pass
+
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"", b"\0" * 100, b"SSH-2.0-server\r\n", b"HTTP/9.9 abc\r\n\r\n", b"HTTP/1.1 999999 x\r\n\r\n",
+        b"HTTP/1.1 200" + b"x" * 70_000,
+        _OK + b"Header\r\n" * 200 + b"\r\n", _OK + b"X: y\r\n" * 200 + b"\r\n", _OK + b"Content-Length: -5\r\n\r\nabc",
+        _OK + b"Content-Length: 9" + b"9" * 5000 + b"\r\n\r\nabc", _OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        _OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nabc", _OK + b"Content-Length: 10\r\n\r\nabc",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 7-9/10\r\n\r\nabc",
+        b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/a.pth\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://192.0.2.1/a.pth\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\n\r\n", b"HTTP/1.1 416 No\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_replies_that_are_no_http_are_one_kind_of_error(reply, tmp_path):
+    with _Raw(reply) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/weights.pth"
+        with pytest.raises((ConnectionError, ValueError), match="fetch: "):
+            fetch(address, tmp_path, sha256=SUM, timeout=5)
+        server.shutdown()
+    assert not (tmp_path / "weights.pth").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "folder"])
+def test_a_partial_file_that_is_not_ours_is_not_written_through(kind, tmp_path, server):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_bytes(b"mine")
+    folder.mkdir()
+    partial = folder / f".weights.pth.{SUM[:16]}.part"
+    if kind == "folder":
+        partial.mkdir()
+    elif kind == "hard link":
+        partial.hardlink_to(outside)
+    else:
+        partial.symlink_to(outside if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="not written through"):
+        fetch(server.address, folder, sha256=SUM)
+    assert outside.read_bytes() == b"mine" and not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["CON", "a:b.pth", "nul.txt", "dots..", "a%3Ab\\c"])
+def test_names_that_some_system_reserves_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="expected an address https"):
+        fetch(f"https://example.org/{name}", tmp_path, sha256=SUM)

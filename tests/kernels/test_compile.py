@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -97,6 +98,53 @@ def test_a_folder_that_others_could_exchange_is_refused(cache, small_source):
     cache.parent.chmod(0o1777)
     _compile._loaded.clear()
     assert not isinstance(compiled(small_source), str)
+
+
+def test_a_group_that_could_exchange_the_folder_is_refused_unless_it_is_the_users_own(cache, small_source, monkeypatch):
+    cache.parent.chmod(0o770)
+    monkeypatch.setattr(_compile, "_is_alone_in", lambda _: False)
+    assert "a group may write into" in compiled(small_source)
+    _compile._loaded.clear()
+    monkeypatch.setattr(_compile, "_is_alone_in", lambda _: True)
+    assert compiled(small_source).seven() == 7
+
+
+def test_a_link_in_a_folder_that_everyone_may_write_is_refused(cache, small_source, tmp_path, monkeypatch):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "open" / "cache").symlink_to(tmp_path / "real")
+    (tmp_path / "real").mkdir(mode=0o700)
+    monkeypatch.setenv("CODEPRIOR_CACHE", str(tmp_path / "open" / "cache"))
+    assert "everyone may write into" in compiled(small_source)
+
+
+def test_a_pipe_of_the_right_name_is_not_waited_for(cache, small_source):
+    assert compiled(small_source).seven() == 7
+    (kept,) = cache.iterdir()
+    kept.unlink()
+    os.mkfifo(kept)
+    _compile._loaded.clear()
+    _compile._was_there.cache_clear()
+    assert not is_compiled(small_source)
+
+
+def test_headers_of_the_environment_change_nothing(cache, small_source, tmp_path, monkeypatch):
+    (tmp_path / "headers").mkdir()
+    (tmp_path / "headers" / "number.h").write_text("#define NUMBER 8\n")
+    small_source.write_text('#include "number.h"\nextern "C" int seven() { return NUMBER; }\n')
+    for name in ("CPATH", "CPLUS_INCLUDE_PATH"):
+        monkeypatch.setenv(name, str(tmp_path / "headers"))
+    assert "could not compile" in compiled(small_source)
+
+
+def test_what_killed_compilers_left_goes_once_it_is_old(cache, small_source):
+    for name, age in (("compiling-old", 10_000), ("compiling-new", 0)):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "cc.o").write_bytes(b"x")
+        os.utime(cache / name, (time.time() - age,) * 2)
+    cache.chmod(0o700)
+    assert compiled(small_source).seven() == 7
+    assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == ["compiling-new"]
 
 
 def test_a_folder_of_another_user_is_refused(cache, small_source, monkeypatch):
