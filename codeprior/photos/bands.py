@@ -27,6 +27,7 @@ class Crossover(NamedTuple):
 
     Attributes:
         transfer: Where its blur has halved the amplitude; infinity where it is not blurred.
+        reduced: Where having been reduced and enlarged again has halved it; infinity where it has not been.
         reach: Up to where its content is used at all; infinity for all of it.
         noise: Standard deviation of white noise as dense as the face's, 8-bit levels.
     """
@@ -34,6 +35,7 @@ class Crossover(NamedTuple):
     transfer: float
     reach: float
     noise: float = 0.0
+    reduced: float = math.inf
 
 
 def keep_trustworthy(
@@ -41,9 +43,10 @@ def keep_trustworthy(
 ) -> Float[Tensor, "3 n n"]:
     """Gives a face completed by the restored one: `y + G · (x − H · y)`.
 
-    `x` is the face, `y` the restored one without the frequencies that `m` pixels cannot show, `H` a Gaussian that
-    halves the amplitude at `transfer`, the blur that `x` went through, and `G = exp(−ln 2 · (f / reach)⁴)` the use of
-    the face. With `G = 1` this is `x + (1 − H) · y`: all that the face has, and from the model what the blur took.
+    `x` is the face, `y` the restored one without the frequencies that `m` pixels cannot show,
+    `H = exp(−ln 2 · ((f / transfer)² + (f / reduced)⁴))` what blur and reduction left of `x`, a Gaussian and a steeper
+    fall, and `G = exp(−ln 2 · (f / reach)⁴)` the use of the face. With `G = 1` this is `x + (1 − H) · y`: all that the
+    face has, and from the model what the damage took.
     Where there is noise, `G · (x − H · y)` is divided into octaves, each one weighted at each place by
     `(v − 1.5 · s) / v`, with `v` the local power of `x` in that octave and `s` that of the noise (a Wiener filter with
     a margin).
@@ -70,7 +73,8 @@ def keep_trustworthy(
     model = _spectrum(scaled(restored.float(), side))
     if restored.shape[-1] < side:
         model = model * _falling(radius, restored.shape[-1] / 2, exponent=8)
-    missing = _spectrum(face.float()) - _falling(radius, crossover.transfer, exponent=2) * model
+    left = _falling(radius, crossover.transfer, exponent=2) * _falling(radius, crossover.reduced)
+    missing = _spectrum(face.float()) - left * model
     result = _image(model, side)
     if crossover.noise <= _QUIET:
         return (result + _image(_falling(radius, crossover.reach) * missing, side)).clamp(0, 1)

@@ -21,7 +21,8 @@ _USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md
 _NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
 _COMPRESSED = 60  # JPEG quality below which artefacts hide among the detail
 _BLUR = math.sqrt(math.log(2) / 2) / math.pi  # σ times the frequency at which a Gaussian blur halves the amplitude
-_REDUCTION = 0.3  # the same of a face reduced by r and enlarged again, times √(r² − 1)
+_REDUCTION = 0.36  # r times the frequency at which reducing by r and enlarging again, both bicubic, halve it
+_CAUTION = 1.25  # the model is less right about fine detail than the formula takes it to be
 
 
 class Estimator(Protocol):
@@ -122,14 +123,26 @@ def _crossover(damage: Damage, side: float, fidelity: float) -> Crossover:
     blur, reduction, noise, quality, limit = (float(part) for part in damage)
     if fidelity == 1:
         return Crossover(math.inf, math.inf)
-    softness = math.hypot(blur / _BLUR, math.sqrt(max(0.0, reduction**2 - 1)) / _REDUCTION)
-    transfer = max(limit, 1 / softness if softness > 0 else math.inf)  # cycles per pixel
+    transfer = _BLUR / blur if blur > 0 else math.inf  # cycles per pixel
+    reduced = _REDUCTION / reduction if reduction > 1.05 else math.inf
+    half = _half(transfer, reduced)
+    if limit > half:  # what is trustworthy cannot lie above: the blur was estimated too strong
+        transfer, reduced, half = transfer * limit / half, reduced * limit / half, limit
     if quality >= _COMPRESSED and noise > 1:
-        reach = 2 * transfer  # each band's own share of signal decides
+        reach = 2 * half  # each band's own share of signal decides
     else:
         # what lies above the limit of a blurred face is faint and sound; above that of a compressed one are artefacts
-        reach = 2 * limit * min(1.0, max(0.5, limit / transfer))
+        reach = 2 * limit * min(1.0, max(0.5, limit / half))
     factor = side * fidelity / (1 - fidelity)
-    transfer, reach = (0.0 if factor == 0 else cycles * factor for cycles in (transfer, reach))
+    transfer, reduced, reach = (
+        0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)
+    )
     # noise that was added to the reduced face lies in the bands that were left, that much denser
-    return Crossover(transfer, reach, noise * reduction)
+    return Crossover(transfer, reach, noise * reduction, reduced)
+
+
+def _half(transfer: float, reduced: float) -> float:
+    """Gives where `(f / transfer)² + (f / reduced)⁴ = 1`: blur and reduction together have halved the amplitude."""
+    if math.inf in (transfer, reduced):
+        return min(transfer, reduced)
+    return math.sqrt(reduced**4 / 2 * (math.sqrt(transfer**-4 + 4 * reduced**-4) - transfer**-2))

@@ -43,6 +43,14 @@ def test_slow_bands_are_the_faces_and_fast_ones_the_models():
         assert abs(added - (1 - 0.5 ** ((cycles / 12) ** 2))) < 0.03
 
 
+def test_what_a_reduction_took_is_added_later_and_steeper():
+    grey = torch.full((3, _SIDE, _SIDE), 0.5)
+    for cycles in (4, 12, 16, 24):
+        crossover = Crossover(transfer=math.inf, reach=math.inf, reduced=16)
+        added = _amplitude(keep_trustworthy(grey, _wave(cycles), crossover), cycles)
+        assert abs(added - (1 - 0.5 ** ((cycles / 16) ** 4))) < 0.03
+
+
 def test_a_blurred_face_and_the_model_that_knows_it_give_the_sharp_face():
     """The blur of the formula, undone by a model that is right: nothing is doubled and nothing is missing."""
     for cycles in (4, 10, 20):

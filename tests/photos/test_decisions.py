@@ -76,11 +76,25 @@ def test_fidelity_moves_the_crossover_from_the_model_to_the_face():
 
 
 def test_the_blur_of_an_estimate_halves_where_its_gaussian_does():
-    """σ of 6 pixels halves the amplitude at 1/32 cycles a pixel: `exp(−2 π² σ² f²) = ½`."""
+    """σ of 6 pixels halves the amplitude at 1/32 cycles a pixel, `exp(−2 π² σ² f²) = ½`; a quarter of caution above."""
     crossover = decide(_damage(limit=0.02, blur=6), side=512, size=128).crossover
     assert crossover is not None
-    frequency = crossover.transfer / 512
+    assert crossover.reduced == math.inf
+    frequency = crossover.transfer / 512 / 1.25
     assert math.exp(-2 * math.pi**2 * 36 * frequency**2) == pytest.approx(0.5, abs=1e-3)
+
+
+@given(st.floats(0.5, 8), st.floats(1.1, 12))
+def test_blur_and_reduction_together_halve_no_lower_than_the_limit(blur, reduction):
+    """A trustworthy limit above what the estimated blur lets through moves the blur, never the limit."""
+    damage = _damage(limit=0.05, blur=blur, reduction=reduction)
+    crossover = decide(damage, side=256, size=128).crossover
+    assert crossover is not None
+    at = 1.25 * 0.05 * 256
+    assert (at / crossover.transfer) ** 2 + (at / crossover.reduced) ** 4 <= 1 + 1e-6
+    # the proportion between both stays the estimate's
+    estimated = (math.sqrt(math.log(2) / 2) / math.pi / blur) / (0.36 / reduction)
+    assert crossover.transfer / crossover.reduced == pytest.approx(estimated)
 
 
 def test_artefacts_of_compression_are_not_kept_above_the_limit():
