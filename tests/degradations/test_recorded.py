@@ -80,7 +80,8 @@ def test_blur(recorded, picture):
 
 def test_bilinear_reduction_to_the_bit(recorded):
     blurred = planes(recorded["blur"])
-    agree(Resize(factor=(3.7, 3.7)), blurred, recorded["down_linear_17"])
+    # recorded with IPP on AVX2; the installed OpenCV's last place may be another without it
+    agree(Resize(factor=(3.7, 3.7)), blurred, recorded["down_linear_17"], atol=0 if ipp_is_avx2() else 2.4e-7)
 
 
 def test_a_factor_of_0_8_rounds_as_floats_do(recorded, picture):
