@@ -9,6 +9,7 @@ matrix product, timed in the same run. `--quick` takes the small network, in flo
 """
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -33,12 +34,12 @@ from codeprior.training import Batch, Engine, Stage, TorchEngine
 class KnownCodes:
     """Stands in for the cache of target codes, which is read from memory and costs next to nothing."""
 
-    def __init__(self, grid: tuple[int, int], codes: int):
-        self.grid, self.size = grid, codes
+    def __init__(self, grid: tuple[int, int], codes: int, tables: int = 1):
+        self.shape, self.size = grid if tables == 1 else (tables, *grid), codes
 
     def codes(self, indices: Tensor, flipped: Tensor) -> Tensor:
         """Gives some codes for each image."""
-        return torch.arange(len(indices) * self.grid[0] * self.grid[1]).reshape(-1, *self.grid) % self.size
+        return torch.arange(len(indices) * math.prod(self.shape)).reshape(-1, *self.shape) % self.size
 
 
 def chosen(quick: bool) -> dict[str, Any]:
@@ -46,7 +47,10 @@ def chosen(quick: bool) -> dict[str, Any]:
     ending = "_small" if quick else ""
     names = ["hq_codebook", "lq_codebook", "association", "restoration"]
     found = {name: recipes.RECIPES[name + ending]() for name in names}
-    whole = {"adversarial_start": 0, "crop": None}
+    whole = {
+        "adversarial_start": 0, "adversarial_from": None, "codes_from": 0.0, "perceptual_from": 0.0, "crop": None,
+        "whole_batch": None,
+    }  # fmt: skip
     return {name: recipe if name == "restoration" else replace(recipe, **whole) for name, recipe in found.items()}
 
 
@@ -55,7 +59,7 @@ def stage_of(recipe: Any, engine: Engine) -> Stage:
     network = recipe.network
     if isinstance(recipe, recipes.RestorationRecipe):
         stage = RestorationStage(recipe, teacher=vqgan(network), hq=vqgan(network), lq=vqgan(network), engine=engine)
-        stage.cache = KnownCodes(network.grid, network.codes)  # pyright: ignore[reportAttributeAccessIssue]
+        stage.cache = KnownCodes(network.grid, network.codes, network.tables)  # pyright: ignore[reportAttributeAccessIssue]
         return stage
     perceptual = PerceptualLoss(recipe.perceptual, weights="random")
     if isinstance(recipe, recipes.AssociationRecipe):
