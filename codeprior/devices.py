@@ -25,6 +25,6 @@ def usable_device(who: str, device: str | torch.device) -> torch.device:
             raise ValueError(f"{who} {device}: there are {count} here, counted from cuda:0.")
     elif found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"{who} {device}: there is none here that torch can use; leave it out to run on the CPU.")
-    elif found.type not in ("cpu", "cuda", "mps", "meta"):
+    elif found.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"{who} {device} is no device; give cpu, cuda, cuda:1 and so on, or mps.")
     return found

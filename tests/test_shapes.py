@@ -29,7 +29,7 @@ predict = cp.CodePredictor(16, 32, grid=(6, 4), width=16, layers=1, heads=2, hid
 image = cp.to_signed(torch.rand(2, 3, 12, 8))
 made = model(image)
 logits = predict(fuse(made.latent, guide=made.quantized.values))
-print(*model.prior().decode(logits.argmax(-1)).shape, *cp.to_unit(made.image).shape)
+print(*model.prior().decode_indices(logits.argmax(-1)).shape, *cp.to_unit(made.image).shape)
 """
 WRONG = (
     "model(torch.zeros(3, 8, 8))",

@@ -5,7 +5,10 @@ import json
 import pytest
 import torch
 
+from codeprior import weights
 from codeprior.recipes.daefr.data import Faces
+from codeprior.recipes.daefr.model import vqgan
+from codeprior.recipes.daefr.recipes import small_network
 from codeprior.recipes.daefr.train import main
 from codeprior.training import Batch, train
 from tests.torture import stages
@@ -68,6 +71,8 @@ def test_a_run_damaged_on_workers_ends_and_resumes_with_the_bits_of_the_other(fo
 
 def test_the_command_damages_where_it_is_told(folder, tmp_path):
     ends = []
+    (tmp_path / "hq_codebook_small").mkdir()
+    weights.save(tmp_path / "hq_codebook_small" / "vqgan.safetensors", vqgan(small_network()))
     for where in ("device", "workers"):
         words = [
             "lq_codebook_small", "--faces", str(folder), "--out", str(tmp_path / where), "--steps", "2", "--batch", "2",
@@ -76,5 +81,5 @@ def test_the_command_damages_where_it_is_told(folder, tmp_path):
         ]  # fmt: skip
         assert main(words) == 0
         lines = [json.loads(line) for line in (tmp_path / where / "log.jsonl").read_text().splitlines()]
-        ends.append([line["l1"] for line in lines if "l1" in line])
+        ends.append([line["pyramid"] for line in lines if "pyramid" in line])
     assert len(ends[0]) == 2 and ends[0] == ends[1]

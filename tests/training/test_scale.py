@@ -15,7 +15,7 @@ from codeprior.training import TorchEngine
 
 TINY = {
     "size": 32, "dim": 8, "codes": 16, "channels": 8, "multipliers": (1, 2, 2), "decoder_blocks": 1, "groups": 4,
-    "fusion_groups": 4, "fusion_heads": 2, "width": 16, "layers": 1, "heads": 2, "hidden": 16,
+    "unshuffle": 1, "fusion_groups": 4, "fusion_heads": 2, "width": 16, "layers": 1, "heads": 2, "hidden": 16,
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def broken_off(made, data, folder):
 
 
 def made_hq(seed):
-    return stages.stage("hq", seed=seed, adversarial_start=2)
+    return stages.stage("hq", seed=seed, adversarial_start=2, codes_from=0.0, discriminator_norm="batch")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,7 @@ PIECES = {
     "counts of the moving average": ("vqgan", ("codebook.counts", "codebook.sums")),
     "discriminator": ("discriminator", ("",)),
     "running statistics": ("discriminator", ("running",)),
+    "averages of the weights": ("average", ("",)),
     "Adam of the generator": ("vqgan_optimizer", ("",)),
     "Adam of the discriminator": ("discriminator_optimizer", ("",)),
 }
