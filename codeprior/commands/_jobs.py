@@ -102,6 +102,22 @@ def with_folders(work: Sequence[Job]) -> list[Job]:
     return [job._replace(refusal=job.refusal or reasons.get(job.target.parent)) for job in work]
 
 
+def pictures(inputs: Sequence[str]) -> tuple[list[Path], int]:
+    """Gives the photographs that the inputs name, in a fixed order, where nothing is to be written beside them.
+
+    Args:
+        inputs: Files, folders (walked, links to folders not followed) and patterns.
+
+    Returns:
+        The files, and the number of files in folders that are no pictures by name nor by content.
+
+    Raises:
+        UsageError: A pattern matches nothing.
+    """
+    files, ignored = _files(inputs, Path(os.devnull))
+    return [source for source, _ in files], ignored
+
+
 def landmarks(path: Path, work: Sequence[Job]) -> dict[Path, list[Any]]:
     """Reads hand-made landmarks: JSON, a mapping from file names to lists of faces.
 

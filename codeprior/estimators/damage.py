@@ -67,11 +67,14 @@ class DamageEstimator(nn.Module):
 
     mean: Tensor
     spread: Tensor
+    widening: Tensor
 
     def __init__(self, width: int = 256):
         super().__init__()
         self.register_buffer("mean", torch.zeros(COUNT))
         self.register_buffer("spread", torch.ones(COUNT))
+        # by how much the outer quantiles are moved out after training, so that they hold for other people's faces
+        self.register_buffer("widening", torch.ones(5, 2))
         self.layers = nn.Sequential(
             nn.Linear(COUNT, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 15)
         )
@@ -85,7 +88,8 @@ class DamageEstimator(nn.Module):
         # numbers far outside what was seen in training count as the most extreme seen
         rows = ((statistics - self.mean) / self.spread).clamp(-4, 4)
         middle, below, above = rearrange(self.layers(rows), "b (q k) -> q b k", q=3)
-        return torch.stack([middle - F.softplus(below), middle, middle + F.softplus(above)], dim=-1)
+        low, high = middle - F.softplus(below) * self.widening[:, 0], middle + F.softplus(above) * self.widening[:, 1]
+        return torch.stack([low, middle, high], dim=-1)
 
     def estimate(self, faces: Image) -> Damage:
         """Gives the damage of faces at the photograph's own resolution.
@@ -118,7 +122,8 @@ class DamageEstimator(nn.Module):
         rows = torch.stack([face_statistics(face.cpu()) for face in faces]) if len(faces) else torch.zeros(0, COUNT)
         answer = self(rows.to(self.mean)).float().cpu()
         low, middle, high = (from_coordinates(answer[..., quantile]) for quantile in range(3))
-        return Examined(middle, low, high)
+        # the coordinate of the quality falls where the quality rises
+        return Examined(middle, low._replace(quality=high.quality), high._replace(quality=low.quality))
 
 
 def load_estimator(path: str | Path | None = None) -> DamageEstimator:

@@ -6,7 +6,9 @@ frequency at which the transfer falls to one half, the MTF50 of photography; noi
 the limit to where they reach half the amplitude of the face.
 """
 
+import functools
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -67,11 +69,25 @@ def radial_spectrum(face: Float[Tensor, "3 H W"]) -> tuple[Float[Tensor, " n"], 
         The middle of each ring, cycles per pixel, ascending, up to 0.5; and the mean power in it, in squared 8-bit
         levels under a Hann window, so that white noise of standard deviation `s` has the power `s²` in every ring.
     """
-    levels = luma(face.double() * 255)
+    levels = luma(face.detach().float().cpu() * 255)
     height, width = levels.shape
-    window = torch.hann_window(height, dtype=torch.float64)[:, None] * torch.hann_window(width, dtype=torch.float64)
+    window, rings = _window(height, width), _rings(height, width)
     mean = (levels * window).sum() / window.sum()
     power = torch.fft.rfft2((levels - mean) * window).abs().square() / window.square().sum()
+    sums = torch.bincount(rings.ring, weights=power[rings.inside].double(), minlength=len(rings.numbers))
+    some = rings.numbers > 0
+    return rings.middles[some], sums[some] / rings.numbers[some]
+
+
+class _Rings(NamedTuple):
+    inside: Tensor  # which coefficients are in any ring
+    ring: Tensor  # the number of the ring of each of those
+    numbers: Tensor  # how many coefficients a ring has
+    middles: Tensor  # cycles per pixel
+
+
+@functools.lru_cache(maxsize=32)
+def _rings(height: int, width: int) -> _Rings:
     radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]).double()
     # below two cycles a side a Hann window mixes in the mean
     lowest = 2 / min(height, width)
@@ -79,11 +95,11 @@ def radial_spectrum(face: Float[Tensor, "3 H W"]) -> tuple[Float[Tensor, " n"], 
     edges = lowest * (0.5 / lowest) ** (torch.arange(count + 1, dtype=torch.float64) / count)
     inside = (radius >= lowest) & (radius <= 0.5)
     ring = torch.bucketize(radius[inside], edges[1:-1].contiguous(), right=True)
-    numbers = torch.bincount(ring, minlength=count)
-    sums = torch.bincount(ring, weights=power[inside], minlength=count)
-    some = numbers > 0
-    middles = (edges[:-1] * edges[1:]).sqrt()
-    return middles[some], (sums[some] / numbers[some])
+    return _Rings(inside, ring, torch.bincount(ring, minlength=count), (edges[:-1] * edges[1:]).sqrt())
+
+
+def _window(height: int, width: int) -> Tensor:
+    return torch.hann_window(height)[:, None] * torch.hann_window(width)
 
 
 def luma(face: Tensor) -> Tensor:

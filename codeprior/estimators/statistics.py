@@ -6,6 +6,7 @@ the rhythm of second differences (enlarging by `r` repeats every `r` pixels, Gal
 how well DCT coefficients sit on the steps of each JPEG quality (Fan and de Queiroz 2003). First step of the estimator.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -22,13 +23,13 @@ LEVELS = 5
 TILE = 32
 """Side of a tile, pixels of its level: also the smallest face that can be looked at."""
 
-_ACROSS, _ACROSS_COLOUR = 24, 12  # tiles along a side, at most
+_ACROSS, _ACROSS_COLOUR = 16, 8  # tiles along a side, at most
 _RINGS = TILE // 2
 _SMALLEST = 1e-3  # squared 8-bit levels: what is below is rounding
 _RHYTHM, _RHYTHM_BANDS = 2048, 64
 _REGION = 1024  # pixels a side that rhythm and grid are searched in
 _QUALITIES = (99, 97, 95, 92, 90, 85, 80, 75, 70, 60, 50, 40, 30, 20)
-_BLOCKS = 1024
+_BLOCKS = 512
 # libjpeg's luma table, ITU-T T.81 K.1
 _LUMA_STEPS = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -108,6 +109,7 @@ def _places(side: int, most: int) -> Tensor:
     return torch.linspace(0, side - TILE, count).round().long()
 
 
+@functools.cache
 def _ring_weights() -> Tensor:
     radius = torch.hypot(torch.fft.fftfreq(TILE)[:, None], torch.fft.rfftfreq(TILE)[None]) * TILE
     ring = radius.round().long()
@@ -185,6 +187,7 @@ def _zeros(coefficients: Tensor) -> Tensor:
     return torch.stack([small[diagonal == which].mean() for which in range(1, 15)])
 
 
+@functools.cache
 def _dct() -> Tensor:
     place = torch.arange(8, dtype=torch.float32)
     matrix = ((place[None] + 0.5) * place[:, None] * math.pi / 8).cos() / 2
