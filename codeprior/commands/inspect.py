@@ -2,13 +2,14 @@
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from codeprior.commands._jobs import Report, UsageError, pictures
-from codeprior.commands.restore import _printable, _reason
+from codeprior.commands._jobs import pictures
+from codeprior.commands._outputs import Report, UsageError
+from codeprior.commands._printing import say
+from codeprior.commands.restore import _reason
 
 HELP = "Say how the faces of photographs are damaged: blur, reduction, noise, JPEG, and how far their detail goes."
 _FAILED, _USAGE = 3, 2
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smallest", type=float, default=16.0, help="least distance of the eyes, pixels (default: 16)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="another estimator, written by codeprior.save")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw each face with its spectrum and its limit")
-    parser.add_argument("--overwrite", action="store_true", help="replace a plot that exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace a plot or a report that exists")
     parser.add_argument("--json", action="store_true", help="print the lines of the report instead of words")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON line for each input")
 
@@ -56,10 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.plot is not None:
             _check_plot(arguments.plot, arguments.overwrite)
         estimator, detector = load_estimator(arguments.weights), _detector(arguments)
-        report = Report(arguments.report)
+        report = Report(arguments.report, overwrite=arguments.overwrite, inputs=work)
     except (OSError, ImportError, RuntimeError, ValueError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
-        print(f"codeprior inspect: {text}", file=sys.stderr)
+        say(f"codeprior inspect: {text}", error=True)
         return _USAGE
     failed, seen = 0, []
     for source in work:
@@ -81,11 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             write(arguments.plot, drawing(seen), overwrite=arguments.overwrite)
         except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say(f"error: {error}", error=True)
             failed += 1
     told = [f"{len(work) - failed} inspected", f"{failed} failed"]
     told += [f"{ignored} files ignored that are no pictures"] if ignored else []
-    print(f"codeprior inspect: {', '.join(told)}", file=sys.stderr)
+    say(f"codeprior inspect: {', '.join(told)}", error=True)
     return _FAILED if failed else 0
 
 
@@ -117,10 +118,10 @@ def _tell(source: Path, entry: dict[str, Any], *, as_json: bool) -> None:
     from codeprior.commands._inspecting import in_words
 
     if as_json:
-        print(json.dumps(entry, ensure_ascii=True), flush=True)
+        say(json.dumps(entry, ensure_ascii=True))
     if entry["status"] == "failed":
-        print(f"error: {_printable(source)}: {_printable(entry['reason'])}", file=sys.stderr)
+        say(f"error: {source}: {entry['reason']}", error=True)
     elif not as_json:
-        print(_printable(source))
+        say(str(source))
         for number, face in enumerate(entry["faces"]):
-            print(f"  face {number}: {in_words(face)}", flush=True)
+            say(f"  face {number}: {in_words(face)}")
