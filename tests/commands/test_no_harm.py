@@ -48,9 +48,11 @@ def test_a_photograph_of_sharp_faces_is_copied_byte_for_byte(tmp_path, call, est
     assert line["faces"][0]["cycles"] == pytest.approx(0.4 * line["faces"][0]["side"], abs=0.1)
     assert line["faces"][0]["damage"]["limit"] == 0.4
     assert "0 restored, 1 left as they were, 0 failed" in capsys.readouterr().err
-    # another format cannot be copied, and has the same pixels
+    # another format cannot be copied, and has the same pixels; a report that exists would be kept
+    (tmp_path / "report.jsonl").unlink()
     assert call(photo, tmp_path / "out.png", *words) == 0
     assert np.array_equal(read(tmp_path / "out.png").pixels, read(photo).pixels)
+    (tmp_path / "report.jsonl").unlink()
     assert call(photo, tmp_path / "out.jpg", *words) == 3  # kept without --overwrite
 
 
