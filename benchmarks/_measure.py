@@ -137,15 +137,25 @@ def report(rows: list[dict], given: Given, *, missing: list[str], left_out: list
 
 def about() -> dict[str, object]:
     """What every row says of its run."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "git": found.stdout.strip(),
+        "git": _revision(),
         "date": time.strftime("%Y-%m-%d"),
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _revision() -> str:
+    """The commit; of a copy without its history the one that `CODEPRIOR_REVISION` names."""
+    if named := os.environ.get("CODEPRIOR_REVISION"):
+        return named
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"
 
 
 def _key(row: dict) -> tuple:
@@ -174,7 +184,8 @@ def _timed(run: Callable[[], object]) -> float:
 
 
 def _quantiles(values: list[float]) -> list[float]:
-    cut = statistics.quantiles(values, n=10, method="inclusive")
+    # of a single run all quantiles are that run
+    cut = statistics.quantiles(values if len(values) > 1 else 2 * values, n=10, method="inclusive")
     return [round(value, 4) for value in (cut[1], cut[4], cut[7])]
 
 

@@ -77,7 +77,8 @@ def roof(roofs: Roofs, n: int, k: int, d: int, *, writes_codes: bool, itemsize: 
 
 def _lanes() -> float:
     properties = torch.cuda.get_device_properties(0)
-    return 64.0 * properties.multi_processor_count * properties.clock_rate
+    # newer versions of torch do not tell the clock, kHz: an H100's is taken then
+    return 64.0 * properties.multi_processor_count * getattr(properties, "clock_rate", 1_755_000)
 
 
 def _start(run: Callable[[], object]) -> float:

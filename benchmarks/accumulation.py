@@ -53,8 +53,8 @@ def used(rows: Tensor, codes: Tensor) -> float:
 
 
 def gamma(width: int) -> float:
-    """GAMMA of `certified._find`."""
-    return (width + width // 16 + 4) * 2.0**-23
+    """GAMMA of `certified._screened`."""
+    return (width + width // 8 + 4) * 2.0**-23
 
 
 def adversaries(width: int) -> dict[str, tuple[Tensor, Tensor]]:

@@ -30,6 +30,8 @@ from codeprior.recipes.daefr.model import vqgan
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
 from codeprior.training import Batch, Engine, Stage, TorchEngine
 
+_STAGES = ("hq_codebook", "lq_codebook", "association", "restoration")
+
 
 class KnownCodes:
     """Stands in for the cache of target codes, which is read from memory and costs next to nothing."""
@@ -45,8 +47,7 @@ class KnownCodes:
 def chosen(quick: bool) -> dict[str, Any]:
     """Gives the four recipes, with the discriminators in from the first step and whole images."""
     ending = "_small" if quick else ""
-    names = ["hq_codebook", "lq_codebook", "association", "restoration"]
-    found = {name: recipes.RECIPES[name + ending]() for name in names}
+    found = {name: recipes.RECIPES[name + ending]() for name in _STAGES}
     whole = {
         "adversarial_start": 0, "adversarial_from": None, "codes_from": 0.0, "perceptual_from": 0.0, "crop": None,
         "whole_batch": None,
@@ -103,8 +104,9 @@ def rows_of(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
     half = not options.quick
     peak = peak_tflops(device, torch.bfloat16 if half else torch.float32, seconds=options.seconds / 4)
     rows, left_out = [], []
-    made = chosen(options.quick)
-    work = dict(zip(made, scale.tflop_an_image(scale.parts(made["hq_codebook"])).values(), strict=True))
+    made = {name: recipe for name, recipe in chosen(options.quick).items() if options.stage in (None, name)}
+    every = chosen(options.quick)
+    work = dict(zip(every, scale.tflop_an_image(scale.parts(every["hq_codebook"])).values(), strict=True))
     for name, recipe in made.items():
         for batch in options.batch:
             engine = TorchEngine(
@@ -129,6 +131,8 @@ def rows_of(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
             row |= {"tflop_an_image": work[name], "tflops": rate, "peak_tflops": peak, "share_of_peak": rate / peak}
             row["peak_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
             rows.append(row)
+            # after every stage: the process may be ended at any time
+            report(rows, Given(options.quick, options.json, None), missing=[], left_out=left_out)
             print(
                 f"{name:12s} batch {batch:3d} {row['ms']:10.1f} ms {row['images_per_second']:9.2f} images/s "
                 f"{rate:8.3f} TFLOP/s = {rate / peak:.1%} of {peak:.3f}",
@@ -142,6 +146,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the small network in float32, for a CPU")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--batch", type=int, nargs="+", help="images a step; 2 with --quick, else 4")
+    parser.add_argument("--stage", choices=_STAGES, help="only this one; without it, all four")
     parser.add_argument("--compile", action="store_true", help="compile the networks")
     parser.add_argument("--seconds", type=float, help="for each stage and batch; 4 with --quick, else 20")
     options = parser.parse_args()

@@ -2,15 +2,17 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from codeprior.kernels._choose import Reasons
 
 
 def why_not_triton(device: str) -> str | None:
-    """Gives the reason why a Triton kernel cannot run on tensors of this type of device, or None.
+    """Gives the reason why a Triton kernel cannot run on tensors of this device, `"cuda"` or `"cuda:1"`, or None.
 
     On the CPU it can where `TRITON_INTERPRET=1` was set before Triton was imported: slowly, for tests.
     """
@@ -19,13 +21,23 @@ def why_not_triton(device: str) -> str | None:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if device == "cpu":
         return None if interpreted else "it reads CUDA tensors (on the CPU only under TRITON_INTERPRET=1)"
-    if device != "cuda":
+    if torch.device(device).type != "cuda":
         return f"it reads CUDA tensors, not {device}"
     if not torch.cuda.is_available():
         return "no CUDA device is here"
-    if torch.cuda.get_device_capability() < (8, 0):
+    if torch.cuda.get_device_capability(device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 or newer"
     return None
+
+
+@contextmanager
+def launching(tensor: Tensor) -> Iterator[None]:
+    """Makes a tensor's device the current one: Triton launches on that, whatever the tensors are on."""
+    if tensor.device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(tensor.device):
+        yield
 
 
 def reasons_by_device(
@@ -34,7 +46,7 @@ def reasons_by_device(
     """Gives the implementations of an op that has a Triton kernel, a compiled one and plain ones, best first.
 
     Args:
-        device: Type of the tensors' device.
+        device: The tensors' device.
         plain: Names of those that run anywhere.
         compiled: Why the compiled one cannot run on this machine, or None.
         unfit: For an implementation, why it cannot read these tensors.

@@ -1,10 +1,14 @@
 """Which implementation runs is decided by argument, context, environment and fitness, in that order; never silently."""
 
+import importlib.util
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from codeprior.kernels import ImplUnavailable, code_stats, explain, nearest_code, residual_code, use_impl
 from codeprior.kernels._choose import choose
+from codeprior.kernels._device import launching, why_not_triton
 
 TABLE = {"best": lambda: "no such chip", "good": lambda: None, "plain": lambda: None}
 
@@ -60,6 +64,30 @@ def test_the_choice_of_a_block_ends_with_it():
     with pytest.raises(KeyError), use_impl("plain"):
         raise KeyError
     assert choose("op", None, reasons=TABLE) == "good"
+
+
+def test_the_tensors_own_device_is_asked_and_is_the_current_one_for_a_launch(monkeypatch):
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("triton is not installed")
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(str(device)) or (7, 5))
+    assert "compute capability 8.0" in why_not_triton("cuda:1")
+
+    class Current:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            asked.append(str(self.device))
+
+        def __exit__(self, *_):
+            asked.append("left")
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    with launching(SimpleNamespace(device=torch.device("cuda:1"))):
+        asked.append("launched")
+    assert asked == ["cuda:1", "cuda:1", "launched", "left"]
 
 
 def test_the_environment_reaches_the_op(monkeypatch):

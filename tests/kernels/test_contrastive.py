@@ -63,6 +63,22 @@ def test_large_logits_do_not_overflow():
     assert second.isfinite().all()
 
 
+def test_autocast_does_not_lower_the_precision():
+    first, second = sides(60, 16)
+    exact = symmetric_cross_entropy(first.double(), second.double(), scale=14.3, impl="reference")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = symmetric_cross_entropy(first, second, scale=14.3, impl="blocked")
+    assert abs(loss.double() - exact) < 1e-5
+
+
+def test_a_number_as_scale_is_not_copied_from_the_host(monkeypatch):
+    """A captured graph refuses such a copy."""
+    monkeypatch.setattr(torch, "as_tensor", None)
+    monkeypatch.setattr(torch, "tensor", None)
+    first, second = sides(5, 3)
+    assert symmetric_cross_entropy(first, second, scale=2.5).isfinite()
+
+
 def test_half_precision_sides_get_half_precision_gradients():
     first, second = (side.detach().bfloat16().requires_grad_() for side in sides(30, 8))
     loss = symmetric_cross_entropy(first, second, scale=10)

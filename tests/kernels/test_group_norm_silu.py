@@ -79,6 +79,16 @@ def test_it_is_a_good_citizen_of_the_compiler(layout):
     opcheck(fused.forward, (*_inputs((2, 8, 5, 3), layout), 4, 1e-6), test_utils=checks)
 
 
+@pytest.mark.parametrize(("side", "channels"), [(1024, 128), (1024, 512), (4096, 64)])
+def test_no_grid_is_longer_than_a_device_allows(side, channels):
+    from codeprior.kernels.group_norm_silu import fused
+
+    tile = {"BP": 2048 // min(128, channels), "BC": min(128, channels)}
+    grid = fused.grid_of(8, side * side, channels, tile)
+    # CUDA C++ programming guide, technical specifications per compute capability
+    assert grid[0] < 2**31 and max(grid[1:]) <= 65535
+
+
 def test_without_a_gpu_the_definition_runs():
     feature, weight, bias = (tensor.detach().cpu() for tensor in _inputs((1, 8, 5, 3), LAYOUTS[0]))
     assert torch.equal(group_norm_silu(feature, weight, bias, groups=4), _definition(feature, weight, bias, 4))

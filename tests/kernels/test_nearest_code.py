@@ -176,6 +176,7 @@ def test_the_way_the_work_is_cut_up_does_not_matter(monkeypatch):
         monkeypatch.setattr(blocked, "_ROWS", size)
         monkeypatch.setattr(blocked, "_CODES", size + 2)
         monkeypatch.setattr(blocked, "_PANEL", 64)
+        monkeypatch.setattr(blocked, "_APART", size // 3)
         monkeypatch.setattr(settle, "_SCORES", 64)
         assert torch.equal(blocked.nearest_rows(rows, codebook), whole)
 
@@ -262,12 +263,40 @@ def test_the_whole_can_be_exported():
     assert torch.equal(program.module()(latent, codebook), nearest_code(latent, codebook))
 
 
-def test_autocast_does_not_lower_the_precision():
-    rows, codebook = torch.randn(300, 32), torch.randn(200, 32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = lookup(rows, codebook, impl="blocked")
-    assert torch.equal(found.indices, truth(rows, codebook))
-    assert found.codes.dtype == torch.float32
+def test_autocast_does_not_lower_the_precision(impl):
+    for name, (rows, codebook) in families(32, rows=64, codes=130).items():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = lookup(rows, codebook, impl=impl)
+        assert torch.equal(found.indices, truth(rows, codebook)), name
+        assert found.codes.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("high", 11), ("medium", 8)])
+def test_products_of_fewer_bits_that_torch_was_asked_for_do_not_change_an_index(precision, bits, monkeypatch):
+    """Emulated: which processor and device take a float32 product so is theirs to say."""
+    addmm = torch.addmm
+
+    def rounded(x):
+        mantissa, exponent = torch.frexp(x.double())
+        return torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent).float()
+
+    def coarse(half, rows, codes, **options):
+        return addmm(half, rounded(rows), rounded(codes), **options)
+
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch, "addmm", coarse)
+    wrong = {}
+    try:
+        for asked in ("highest", precision):
+            torch.set_float32_matmul_precision(asked)
+            rows, codebook = families(32, rows=64, codes=130)["between two codes"]
+            found = nearest_code(rows, codebook, impl="blocked")
+            wrong[asked] = int((found != truth(rows, codebook)).sum())
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert wrong[precision] == 0
+    # the emulation does what it is for
+    assert wrong["highest"] > 0
 
 
 def test_nothing_to_look_up_gives_nothing(impl):

@@ -1,11 +1,12 @@
-"""The residual lookup: all stages in one launch give what a lookup for each stage gives."""
+"""The residual lookup: all stages on the device give what a lookup for each stage gives."""
 
 import pytest
 import torch
 from einops import rearrange
 
 from codeprior.kernels import ImplUnavailable, residual_code
-from codeprior.kernels.nearest_code.fused import Tiles, prepare
+from codeprior.kernels.nearest_code.fused import Tiles
+from codeprior.kernels.nearest_code.prepared import prepare
 from codeprior.kernels.nearest_code.residual import launch
 from tests.kernels.families import families, truth
 
@@ -58,9 +59,9 @@ def test_half_precision_leaves_its_rest_in_float32(dtypes):
 
 def test_tables_are_prepared_together_as_one_by_one():
     codebooks = torch.randn(3, 50, 12) * torch.tensor([1.0, 1e-3, 100.0])[:, None, None]
-    for together, alone in zip(prepare(codebooks), zip(*map(prepare, codebooks), strict=True), strict=True):
-        # sums may be taken in another order
-        assert torch.allclose(together.float(), torch.stack(alone).float(), rtol=1e-3)
+    each = [prepare(table.to(DEVICE), width=16) for table in codebooks]
+    for together, alone in zip(prepare(codebooks.to(DEVICE), width=16), zip(*each, strict=True), strict=True):
+        assert torch.equal(together, torch.stack(alone))
 
 
 def test_the_rows_are_left_as_they_were():
@@ -68,6 +69,14 @@ def test_the_rows_are_left_as_they_were():
     before = rows.clone()
     residual_code(rows, codebooks, impl="triton")
     assert torch.equal(rows, before)
+
+
+def test_rows_that_are_not_finite_get_zero_at_every_stage():
+    rows, codebooks = torch.randn(7, 4), torch.randn(2, 9, 4)
+    rows[3, 1], rows[5, 0] = torch.nan, torch.inf
+    expected = residual_code(rows, codebooks, impl="reference")
+    assert expected[[3, 5]].eq(0).all()
+    assert torch.equal(residual_code(rows.to(DEVICE), codebooks.to(DEVICE), impl="triton").cpu(), expected)
 
 
 def test_wrong_calls_say_what_was_expected():

@@ -10,24 +10,28 @@ the image had been blurred. The window is as large as the sample's own kernel; a
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 
-import os
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
 from torch.nn import functional as F
+
+from codeprior.kernels._device import launching
 
 PIXELS, WARPS = 128, 4
 
 
-@triton_op("codeprior::blur_resize_triton", mutates_args=())
+@torch.library.custom_op("codeprior::blur_resize_triton", mutates_args=())
 def blur_resize_triton(
     pixels: Tensor, kernels: Tensor, sizes: Tensor, targets: Tensor, height: int, width: int
 ) -> Tensor:
     """Images `b 3 H W` with kernels `b k k`, from `sizes` to `targets`, on a canvas `b 3 height width`."""
     return launch(pixels, kernels, sizes, targets, (height, width))
+
+
+@blur_resize_triton.register_fake
+def _(pixels: Tensor, kernels: Tensor, sizes: Tensor, targets: Tensor, height: int, width: int) -> Tensor:
+    return pixels.new_empty((len(pixels), 3, height, width), dtype=torch.float32)
 
 
 def launch(
@@ -52,14 +56,14 @@ def launch(
     half = kernels.shape[-1] // 2
     away = torch.arange(-half, half + 1, device=kernels.device).abs()
     reach = torch.where(kernels != 0, torch.maximum(away[:, None], away[None]), 0).amax((1, 2)).int()
-    kernel = blur_resize_taps if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(blur_resize_taps)
     pixels = pixels.float()
-    kernel[(triton.cdiv(canvas[0] * canvas[1], lanes), len(pixels))](
-        pixels, F.pad(kernels.float(), (1, 1, 1, 1)), reach, sizes.int().contiguous(), targets.int().contiguous(),
-        result, half, *pixels.stride(), *canvas,
-        # coordinates are products and sums, each rounded
-        PIXELS=lanes, num_warps=WARPS, enable_fp_fusion=False,
-    )  # fmt: skip
+    with launching(pixels):
+        blur_resize_taps[(triton.cdiv(canvas[0] * canvas[1], lanes), len(pixels))](
+            pixels, F.pad(kernels.float(), (1, 1, 1, 1)), reach, sizes.int().contiguous(), targets.int().contiguous(),
+            result, half, *pixels.stride(), *canvas,
+            # coordinates are products and sums, each rounded
+            PIXELS=lanes, num_warps=WARPS, enable_fp_fusion=False,
+        )  # fmt: skip
     return result
 
 

@@ -54,7 +54,7 @@ def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None =
         unfit["compiled"] = "it reads int64 indices"
     # while tracing the sizes are symbols, and a compiler is at work anyway
     small = not torch.compiler.is_compiling() and rows.numel() < _SMALL
-    name = choose_stats(impl, rows.device.type, unfit=unfit, small=small)
+    name = choose_stats(impl, str(rows.device), unfit=unfit, small=small)
     if name == "triton":
         from codeprior.kernels.code_stats.fused import code_stats_triton
 

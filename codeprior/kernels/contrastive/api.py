@@ -34,8 +34,8 @@ def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Ten
     Source: Radford et al. 2021, figure 3.
     """
     unfit = why_unfit("symmetric_cross_entropy", first, second)
-    scale = torch.as_tensor(scale, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
-    name = choose_contrastive(impl, first.device.type, unfit=unfit)
+    scale = as_scale(scale, first)
+    name = choose_contrastive(impl, str(first.device), unfit=unfit)
     if name == "reference":
         return symmetric_cross_entropy_reference(first, second, scale)
     if name == "triton":
@@ -43,6 +43,14 @@ def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Ten
 
         return fused.forward(first, second, scale)[0]
     return forward_op(first, second, scale)[0]
+
+
+def as_scale(scale: float | Tensor, like: Tensor) -> Tensor:
+    """Gives the scale as a scalar tensor; a number is written by the device itself, as a captured graph needs it."""
+    wide = torch.promote_types(like.dtype, torch.float32)
+    if isinstance(scale, Tensor):
+        return scale.to(device=like.device, dtype=wide)
+    return torch.full((), scale, dtype=wide, device=like.device)
 
 
 def why_unfit(op: str, first: Tensor, second: Tensor) -> str | None:
@@ -60,7 +68,9 @@ def why_unfit(op: str, first: Tensor, second: Tensor) -> str | None:
 @torch.library.custom_op("codeprior::symmetric_cross_entropy", mutates_args=())
 def forward_op(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, and the log-sum-exp of each row and column."""
-    return blocked.forward(first, second, scale)
+    # autocast would take the products in half precision
+    with torch.autocast(first.device.type, enabled=False):
+        return blocked.forward(first, second, scale)
 
 
 @forward_op.register_fake
@@ -75,7 +85,8 @@ def backward_op(
     first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of both sides and of the scale."""
-    return blocked.backward(first, second, scale, rows, columns)
+    with torch.autocast(first.device.type, enabled=False):
+        return blocked.backward(first, second, scale, rows, columns)
 
 
 @backward_op.register_fake

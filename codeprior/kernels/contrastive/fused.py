@@ -8,14 +8,12 @@ Sums are taken in a fixed order, without atomics. Tested in Triton's interpreter
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
 
-import os
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
 
+from codeprior.kernels._device import launching
 from codeprior.kernels.contrastive._gradient import gradients, remember
 
 
@@ -83,7 +81,7 @@ def row_gradients(left_ptr, right_ptr, scale_ptr, sums_ptr, other_sums_ptr, out_
     tl.store(slope_ptr + rows, share, mask=fits)
 
 
-@triton_op("codeprior::symmetric_cross_entropy_triton", mutates_args=())
+@torch.library.custom_op("codeprior::symmetric_cross_entropy_triton", mutates_args=())
 def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, and the log-sum-exp of each row and column."""
     rows, diagonal = sums(first, second, scale, 0)
@@ -91,7 +89,7 @@ def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
     return ((rows + columns) / 2 - diagonal).mean(), rows, columns
 
 
-@triton_op("codeprior::symmetric_cross_entropy_triton_backward", mutates_args=())
+@torch.library.custom_op("codeprior::symmetric_cross_entropy_triton_backward", mutates_args=())
 def backward(
     first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,6 +97,17 @@ def backward(
     to_first, share = slopes(first, second, scale, rows, columns, 0)
     to_second, _ = slopes(second, first, scale, columns, rows, 0)
     return to_first / len(first), to_second / len(first), share / len(first)
+
+
+@forward.register_fake
+def _(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows, columns = (first.new_empty(first.shape[:1], dtype=torch.float32) for _ in range(2))
+    return rows.new_empty(()), rows, columns
+
+
+@backward.register_fake
+def _(first: Tensor, second: Tensor, scale: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return rows.new_empty(first.shape), rows.new_empty(first.shape), rows.new_empty(())
 
 
 forward.register_autograd(gradients(backward), setup_context=remember)
@@ -109,7 +118,8 @@ def sums(left: Tensor, right: Tensor, scale: Tensor, start: int) -> tuple[Tensor
     left, right = left.contiguous(), right.contiguous()
     rows, diagonal = (torch.empty(len(left), device=left.device) for _ in range(2))
     grid, sizes = _sizes(left)
-    _launcher(row_sums)[grid](left, right, scale, rows, diagonal, start, len(left), *right.shape, **sizes)
+    with launching(left):
+        row_sums[grid](left, right, scale, rows, diagonal, start, len(left), *right.shape, **sizes)
     return rows, diagonal
 
 
@@ -120,17 +130,20 @@ def slopes(
     left, right = left.contiguous(), right.contiguous()
     out, share = torch.empty(left.shape, device=left.device), torch.empty_like(mine)
     grid, sizes = _sizes(left)
-    _launcher(row_gradients)[grid](
-        left, right, scale, mine, others, out, share, start, len(left), *right.shape, **sizes
-    )
+    with launching(left):
+        row_gradients[grid](
+            left, right, scale, mine, others, out, share, start, len(left), *right.shape, **sizes
+        )  # fmt: skip
     return out, share.sum()
 
 
 def _sizes(first: Tensor) -> tuple[tuple[int], dict[str, int]]:
-    padded = max(16, triton.next_power_of_2(first.shape[1]))
+    sizes = sizes_of(first.shape[1])
+    return (triton.cdiv(len(first), sizes["BN"]),), sizes
+
+
+def sizes_of(width: int) -> dict[str, int]:
+    """The constants of both kernels for rows of this width, by what spills least for compute capability 9.0."""
+    padded = max(16, triton.next_power_of_2(width))
     block = 64 if padded <= 256 else 32
-    return (triton.cdiv(len(first), block),), {"DP": padded, "BD": min(64, padded), "BN": block, "BM": block}
-
-
-def _launcher(kernel):
-    return kernel if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(kernel)
+    return {"DP": padded, "BD": min(64, padded), "BN": block, "BM": block, "num_warps": 8 if padded > 64 else 4}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from codeprior import distributed
 from codeprior.kernels.contrastive import blocked
-from codeprior.kernels.contrastive.api import symmetric_cross_entropy, why_unfit
+from codeprior.kernels.contrastive.api import as_scale, symmetric_cross_entropy, why_unfit
 from codeprior.kernels.contrastive.choices import choose_contrastive
 
 
@@ -36,8 +36,8 @@ def gathered_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Tens
     if distributed.world() == 1:
         return symmetric_cross_entropy(first, second, scale=scale, impl=impl)
     unfit = why_unfit("gathered_cross_entropy", first, second)
-    scale = torch.as_tensor(scale, dtype=torch.promote_types(first.dtype, torch.float32), device=first.device)
-    name = choose_contrastive(impl, first.device.type, unfit=unfit)
+    scale = as_scale(scale, first)
+    name = choose_contrastive(impl, str(first.device), unfit=unfit)
     if name == "reference":
         whole = (distributed.gather_with_gradient(side) for side in (first, second))
         return symmetric_cross_entropy(*whole, scale=scale, impl=name)

@@ -53,7 +53,7 @@ def convolution(
     if residual is not None and residual.shape != shape:
         raise ValueError(f"convolution: expected a residual {tuple(shape)}, got {tuple(residual.shape)}.")
     tensors = [part for part in (feature, weight, bias, residual, *(norm or ())[:2]) if isinstance(part, Tensor)]
-    if choose_convolution(impl, feature.device.type, unfit=_why_unfit(tensors, impl, shape)) == "reference":
+    if choose_convolution(impl, str(feature.device), unfit=_why_unfit(tensors, impl, shape)) == "reference":
         return convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
     return convolution_op(feature, weight, bias, *(norm or (None, None, 1, 0.0)), residual, doubled)
 

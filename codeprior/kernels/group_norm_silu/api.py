@@ -37,7 +37,7 @@ def group_norm_silu(
     if feature.shape[1] % groups:
         raise ValueError(f"group_norm_silu: {feature.shape[1]} channels do not divide into {groups} groups.")
     unfit = "its moments are float32, which float64 does not want" if feature.dtype == torch.float64 else None
-    if choose_norm(impl, feature.device.type, unfit=unfit) == "reference":
+    if choose_norm(impl, str(feature.device), unfit=unfit) == "reference":
         return group_norm_silu_reference(feature, weight, bias, groups, epsilon)
     from codeprior.kernels.group_norm_silu import fused
 

@@ -10,13 +10,12 @@ Tested in Triton's interpreter, and compiled for compute capability 9.0; not tim
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false
 
-import os
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+
+from codeprior.kernels._device import launching
 
 _PROGRAMS = 1024  # that a pass over the feature is split into, at least where it is large
 _TILE = 2048  # elements
@@ -78,8 +77,8 @@ def join_moments(mean_ptr, squares_ptr, group_mean_ptr, group_rate_ptr, PLACES, 
 
 
 @triton.jit
-def _normalised(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, channels, mask, at, C, GROUPS):
-    group = tl.program_id(0) * GROUPS + channels // (C // GROUPS)
+def _normalised(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, number, channels, mask, at, C, GROUPS):
+    group = number * GROUPS + channels // (C // GROUPS)
     fits = channels < C
     mean = tl.load(mean_ptr + group, mask=fits, other=0.0)
     rate = tl.load(rate_ptr + group, mask=fits, other=0.0)
@@ -93,10 +92,13 @@ def _normalised(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, channels, mask,
 @triton.jit
 def apply(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, out_ptr, PLACES, C, GROUPS, image_stride, place_stride,
           channel_stride, BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
-    """silu(weight · (x − mean) · rate + bias) of a tile."""
-    image = tl.program_id(0).to(tl.int64) * image_stride
-    channels, mask, at = _tile(tl.program_id(1) * BP, PLACES, C, place_stride, channel_stride, BP, BC)
-    _, y, _, _, _ = _normalised(x_ptr + image, mean_ptr, rate_ptr, weight_ptr, bias_ptr, channels, mask, at, C, GROUPS)
+    """silu(weight · (x − mean) · rate + bias) of a tile; places are on the grid's first axis, the longest."""
+    number = tl.program_id(1)
+    image = number.to(tl.int64) * image_stride
+    channels, mask, at = _tile(tl.program_id(0) * BP, PLACES, C, place_stride, channel_stride, BP, BC)
+    _, y, _, _, _ = _normalised(
+        x_ptr + image, mean_ptr, rate_ptr, weight_ptr, bias_ptr, number, channels, mask, at, C, GROUPS
+    )
     tl.store(out_ptr + image + at, (y * tl.sigmoid(y)).to(out_ptr.dtype.element_ty), mask=mask)
 
 
@@ -118,7 +120,7 @@ def partial_slopes(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, slope_ptr, s
     for first in range(start, end, BP):
         channels, mask, at = _tile(first, end, C, place_stride, channel_stride, BP, BC)
         hat, y, _, _, _ = _normalised(
-            x_ptr + image, mean_ptr, rate_ptr, weight_ptr, bias_ptr, channels, mask, at, C, GROUPS
+            x_ptr + image, mean_ptr, rate_ptr, weight_ptr, bias_ptr, tl.program_id(0), channels, mask, at, C, GROUPS
         )
         slope = _slope(y, slope_ptr + image, at, mask)
         total += tl.sum(slope, 0)
@@ -133,10 +135,11 @@ def partial_slopes(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, slope_ptr, s
 def to_feature(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, slope_ptr, first_ptr, second_ptr, out_ptr, PLACES, C,
                GROUPS, image_stride, place_stride, channel_stride, BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
     """Dx = rate · (weight · dz − mean of weight · dz − x̂ · mean of weight · dz · x̂), means over the group."""
-    image = tl.program_id(0).to(tl.int64) * image_stride
-    channels, mask, at = _tile(tl.program_id(1) * BP, PLACES, C, place_stride, channel_stride, BP, BC)
+    number = tl.program_id(1)
+    image = number.to(tl.int64) * image_stride
+    channels, mask, at = _tile(tl.program_id(0) * BP, PLACES, C, place_stride, channel_stride, BP, BC)
     hat, y, weight, rate, group = _normalised(
-        x_ptr + image, mean_ptr, rate_ptr, weight_ptr, bias_ptr, channels, mask, at, C, GROUPS
+        x_ptr + image, mean_ptr, rate_ptr, weight_ptr, bias_ptr, number, channels, mask, at, C, GROUPS
     )
     slope = _slope(y, slope_ptr + image, at, mask) * weight[None, :]
     first = tl.load(first_ptr + group, mask=channels < C, other=0.0)
@@ -145,7 +148,7 @@ def to_feature(x_ptr, mean_ptr, rate_ptr, weight_ptr, bias_ptr, slope_ptr, first
     tl.store(out_ptr + image + at, out.to(out_ptr.dtype.element_ty), mask=mask)
 
 
-@triton_op("codeprior::group_norm_silu_triton", mutates_args=())
+@torch.library.custom_op("codeprior::group_norm_silu_triton", mutates_args=())
 def forward(
     feature: Tensor, weight: Tensor, bias: Tensor, groups: int, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,22 +159,26 @@ def forward(
     means, squares = feature.new_empty(2, batch, splits, channels, dtype=torch.float32)
     mean, rate = (feature.new_empty(batch, groups, dtype=torch.float32) for _ in range(2))
     blocks = triton.cdiv(channels, tile["BC"])
-    _launcher(partial_moments)[(batch, splits, blocks)](
-        feature, means, squares, places, channels, span, *strides, **tile
-    )
-    members = channels // groups
-    _launcher(join_moments)[(batch * groups,)](
-        means, squares, mean, rate, places, channels, span, splits, groups, members, epsilon,
-        BS=triton.next_power_of_2(splits), BM=triton.next_power_of_2(members),
-    )  # fmt: skip
-    out = torch.empty_like(feature)
-    _launcher(apply)[(batch, triton.cdiv(places, tile["BP"]), blocks)](
-        feature, mean, rate, weight, bias, out, places, channels, groups, *strides, **tile
-    )
+    out, members = torch.empty_like(feature), channels // groups
+    with launching(feature):
+        partial_moments[(batch, splits, blocks)](feature, means, squares, places, channels, span, *strides, **tile)
+        join_moments[(batch * groups,)](
+            means, squares, mean, rate, places, channels, span, splits, groups, members, epsilon,
+            BS=triton.next_power_of_2(splits), BM=triton.next_power_of_2(members),
+        )  # fmt: skip
+        apply[grid_of(batch, places, channels, tile)](
+            feature, mean, rate, weight, bias, out, places, channels, groups, *strides, **tile
+        )
     return out, mean, rate
 
 
-@triton_op("codeprior::group_norm_silu_triton_backward", mutates_args=())
+@forward.register_fake
+def _(feature: Tensor, weight: Tensor, bias: Tensor, groups: int, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    mean, rate = (feature.new_empty((len(feature), groups), dtype=torch.float32) for _ in range(2))
+    return torch.empty_like(_dense(feature)), mean, rate
+
+
+@torch.library.custom_op("codeprior::group_norm_silu_triton_backward", mutates_args=())
 def backward(
     feature: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rate: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,20 +189,34 @@ def backward(
     (batch, channels), groups = feature.shape[:2], mean.shape[1]
     places, strides, tile, splits, span = _plan(feature)
     sums, products = feature.new_empty(2, batch, splits, channels, dtype=torch.float32)
-    blocks, told = triton.cdiv(channels, tile["BC"]), (feature, mean, rate, weight, bias, slope)
-    _launcher(partial_slopes)[(batch, splits, blocks)](
-        *told, sums, products, places, channels, groups, span, *strides, **tile
-    )
+    blocks, read = triton.cdiv(channels, tile["BC"]), (feature, mean, rate, weight, bias, slope)
+    with launching(feature):
+        partial_slopes[(batch, splits, blocks)](
+            *read, sums, products, places, channels, groups, span, *strides, **tile
+        )  # fmt: skip
     sums, products = sums.sum(1), products.sum(1)
     first, second = (
         (part * weight.float()).unflatten(1, (groups, -1)).sum(2) / (places * (channels // groups))
         for part in (sums, products)
     )
     out = torch.empty_like(feature)
-    _launcher(to_feature)[(batch, triton.cdiv(places, tile["BP"]), blocks)](
-        *told, first, second, out, places, channels, groups, *strides, **tile
-    )
+    with launching(feature):
+        to_feature[grid_of(batch, places, channels, tile)](
+            *read, first, second, out, places, channels, groups, *strides, **tile
+        )  # fmt: skip
     return out, products.sum(0).to(weight.dtype), sums.sum(0).to(bias.dtype)
+
+
+@backward.register_fake
+def _(
+    feature: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rate: Tensor, slope: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(_dense(feature)), torch.empty_like(weight), torch.empty_like(bias)
+
+
+def grid_of(batch: int, places: int, channels: int, tile: dict[str, int]) -> tuple[int, int, int]:
+    """Programs of a pass that takes a tile each; the first axis alone may have more than 65,535."""
+    return triton.cdiv(places, tile["BP"]), batch, triton.cdiv(channels, tile["BC"])
 
 
 def _remember(ctx, inputs: tuple, output: tuple) -> None:
@@ -224,7 +245,3 @@ def _plan(feature: Tensor) -> tuple[int, tuple[int, int, int], dict[str, int], i
     programs = max(1, _PROGRAMS // (batch * triton.cdiv(channels, wide)))
     span = triton.cdiv(triton.cdiv(places, programs), tile["BP"]) * tile["BP"]
     return places, strides, tile, triton.cdiv(places, span), span
-
-
-def _launcher(kernel):
-    return kernel if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(kernel)

@@ -39,7 +39,7 @@ def jpeg(pixels: Tensor, sizes: Tensor, tables: Tensor, *, impl: str | None = No
             f"jpeg: expected pixels (b, 3, H, W), sizes (b, 2) and tables (b, 2, 8, 8), got {tuple(pixels.shape)}, "
             f"{tuple(sizes.shape)} and {tuple(tables.shape)}."
         )
-    if choose_jpeg(impl, pixels.device.type) == "triton":
+    if choose_jpeg(impl, str(pixels.device)) == "triton":
         from codeprior.kernels.jpeg.fused import jpeg_triton
 
         return jpeg_triton(pixels.detach(), sizes, tables)

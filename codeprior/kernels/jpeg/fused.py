@@ -10,22 +10,26 @@ neighbours of the halved chroma for each pixel. A program of either that lies ou
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 
-import os
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+
+from codeprior.kernels._device import launching
 
 BLOCKS, PIXELS, WARPS = 16, 512, 4
 _ROUND = tl.constexpr(12582912.0)  # 1.5 · 2²³: adding it to a float32 below 2²² rounds half to even
 
 
-@triton_op("codeprior::jpeg_triton", mutates_args=())
+@torch.library.custom_op("codeprior::jpeg_triton", mutates_args=())
 def jpeg_triton(pixels: Tensor, sizes: Tensor, tables: Tensor) -> Tensor:
     """Images `b 3 H W`, unit, through JPEG with tables `b 2 8 8`; sizes `b 2`."""
     return launch(pixels, sizes, tables)
+
+
+@jpeg_triton.register_fake
+def _(pixels: Tensor, sizes: Tensor, tables: Tensor) -> Tensor:
+    return pixels.new_empty(pixels.shape, dtype=torch.float32)
 
 
 def launch(pixels: Tensor, sizes: Tensor, tables: Tensor, *, blocks: int = BLOCKS, lanes: int = PIXELS) -> Tensor:
@@ -49,20 +53,18 @@ def launch(pixels: Tensor, sizes: Tensor, tables: Tensor, *, blocks: int = BLOCK
     tall, wide = (height + 15) // 16 * 16, (width + 15) // 16 * 16
     luma = torch.empty((batch, tall, wide), dtype=torch.uint8, device=pixels.device)
     chroma = torch.empty((batch, 2, tall // 2, wide // 2), dtype=torch.uint8, device=pixels.device)
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    transform = jpeg_blocks if interpreted else wrap_triton(jpeg_blocks)
-    colours = jpeg_colours if interpreted else wrap_triton(jpeg_colours)
     count = (tall // 8) * (wide // 8)
-    for planes, number in ((luma, count), (chroma, 2 * (count // 4))):
-        # a rounding that is fused with the product before it is another rounding
-        transform[(triton.cdiv(number, blocks), batch)](
-            pixels, sizes, tables, planes, tall, wide, *pixels.stride(),
-            CHROMA=planes is chroma, BLOCKS=blocks, num_warps=WARPS, enable_fp_fusion=False,
+    with launching(pixels):
+        for planes, number in ((luma, count), (chroma, 2 * (count // 4))):
+            # a rounding that is fused with the product before it is another rounding
+            jpeg_blocks[(triton.cdiv(number, blocks), batch)](
+                pixels, sizes, tables, planes, tall, wide, *pixels.stride(),
+                CHROMA=planes is chroma, BLOCKS=blocks, num_warps=WARPS, enable_fp_fusion=False,
+            )  # fmt: skip
+        jpeg_colours[(triton.cdiv(height * width, lanes), batch)](
+            luma, chroma, sizes, result, tall, wide, height, width,
+            PIXELS=lanes, num_warps=WARPS, enable_fp_fusion=False,
         )  # fmt: skip
-    colours[(triton.cdiv(height * width, lanes), batch)](
-        luma, chroma, sizes, result, tall, wide, height, width,
-        PIXELS=lanes, num_warps=WARPS, enable_fp_fusion=False,
-    )  # fmt: skip
     return result
 
 

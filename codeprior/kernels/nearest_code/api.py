@@ -95,4 +95,4 @@ def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: st
         unfit = {"triton": "its codes are at most 512 wide"}
     # while tracing the sizes are symbols, and a compiler is at work anyway
     small = not torch.compiler.is_compiling() and latent.numel() * len(codebook) < _SMALL
-    return choose_lookup(impl, latent.device.type, unfit=unfit, small=small)
+    return choose_lookup(impl, str(latent.device), unfit=unfit, small=small)

@@ -1,7 +1,8 @@
 """The lookup in plain PyTorch for any device: float32 blocks over rows and codes, near ties settled in float64.
 
-Blocks are small enough to stay in the cache, and no n x k matrix exists. On the CPU the argmin is numpy's, on the same
-memory: it is vectorised, and torch's is not.
+Blocks are small enough to stay in the cache, and no n x k matrix exists. A block of scores is read once, for the
+minimum of every `_APART`-th; the winning group's members are then compared, and its runner-up with those of the other
+groups. That reading is vectorised, which torch's argmin on a CPU is not.
 """
 
 import functools
@@ -10,10 +11,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from codeprior.kernels.nearest_code.settle import margin, middle, settle
+from codeprior.kernels.nearest_code.settle import margin, middle, operand_rounding, settle
 
 _ROWS = 1024
 _CODES = 1024
+_APART = 64  # groups of codes in a block
+_SHORT = 16  # dims up to which |c|²/2 is one more column of the product
 _PANEL = 2**20  # elements of centred rows, and of centred codes, that are held at a time
 
 
@@ -50,37 +53,70 @@ class _Table:
         self.centre = middle(codebook)
         self.half = torch.cat([self._centred(first).square().sum(1) / 2 for first in range(0, len(codebook), _CODES)])
         self.longest = (2 * self.half.max()).sqrt()
-        if codebook.numel() <= _PANEL:
-            self.block = functools.cache(self._centred)
+        self.short = codebook.shape[1] <= _SHORT
+        self.block = functools.cache(self._block) if codebook.numel() <= _PANEL else self._block
+
+    def rows(self, panel: Tensor) -> Tensor:
+        """Centred rows; with a column of ones where the product takes |c|²/2 as well."""
+        centred = (panel - self.centre).float()
+        return torch.cat([centred, centred.new_ones(len(panel), 1)], 1) if self.short else centred
+
+    def scores(self, rows: Tensor, first: int, out: Tensor) -> None:
+        """Writes |c|²/2 − x·c of these rows and the block of codes that begins at `first`."""
+        codes = self.block(first)
+        if self.short:
+            torch.mm(rows, codes.T, out=out)
         else:
-            self.block = self._centred
+            torch.addmm(self.half[first : first + len(codes)], rows, codes.T, alpha=-1, out=out)
+
+    def _block(self, first: int) -> Tensor:
+        codes = self._centred(first)
+        half = self.half[first : first + _CODES, None]
+        return torch.cat([-codes, half], 1) if self.short else codes
 
     def _centred(self, first: int) -> Tensor:
         return (self.codebook[first : first + _CODES] - self.centre).float()
 
 
 def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, exact: bool) -> None:
-    centred = (panel - table.centre).float()
+    centred = table.rows(panel)
     low = torch.full((len(panel),), torch.inf, device=panel.device)
     after = low.clone()
-    scores = torch.empty(min(len(panel), _ROWS), min(len(table.codebook), _CODES), device=panel.device)
-    for first in range(0, len(table.codebook), _CODES):
-        codes = table.block(first)
-        half = table.half[first : first + _CODES]
+    size = len(table.codebook)
+    room = torch.empty(min(len(panel), _ROWS), -(-min(size, _CODES) // _APART) * _APART, device=panel.device)
+    for first in range(0, size, _CODES):
+        count = min(_CODES, size - first)
+        wide = -(-count // _APART) * _APART
+        # what is no code can win nothing
+        room[:, count:wide] = torch.inf
         for start in range(0, len(panel), _ROWS):
             span = slice(start, start + _ROWS)
             rows = centred[span]
-            part = torch.addmm(half, rows, codes.T, alpha=-1, out=scores[: len(rows), : len(codes)])
-            found = _argmin(part)[:, None]
-            least = part.gather(1, found)[:, 0]
-            runner = part.scatter_(1, found, torch.inf).amin(1)
+            part = room[: len(rows), :wide]
+            table.scores(rows, first, part[:, :count])
+            least, found, runner = _two_least(part)
             better = least < low[span]
             # the loser of the two blocks, or the runner-up of either
             after[span] = torch.minimum(torch.maximum(least, low[span]), torch.minimum(runner, after[span]))
             low[span] = torch.minimum(least, low[span])
-            indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]
-    reach = margin(torch.linalg.vector_norm(centred, dim=1), table.longest, width=panel.shape[1])
+            indices[span] = torch.where(better, found + first, indices[span]) if first else found
+    centred = centred[:, : panel.shape[1]]
+    norm, rounding = torch.linalg.vector_norm(centred, dim=1), operand_rounding(panel.device)
+    reach = margin(norm, table.longest, width=panel.shape[1], rounding=rounding)
     doubtful.copy_(~(after - low > reach) if exact else ~reach.isfinite())
+
+
+def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gives the least score of each row, its place, and the second least; of equal ones any is the first."""
+    groups = rearrange(scores, "n (member group) -> n member group", group=_APART)
+    minima = groups.amin(1)
+    group = _argmin(minima)[:, None]
+    members = groups.gather(2, group[:, None].expand(-1, groups.shape[1], 1))[:, :, 0]
+    member = _argmin(members)[:, None]
+    least = members.gather(1, member)[:, 0]
+    minima.scatter_(1, group, torch.inf)
+    members.scatter_(1, member, torch.inf)
+    return least, (member * _APART + group)[:, 0], torch.minimum(minima.amin(1), members.amin(1))
 
 
 def _argmin(scores: Tensor) -> Tensor:

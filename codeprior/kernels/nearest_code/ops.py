@@ -21,7 +21,8 @@ def nearest_code_op(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> T
 
 
 @nearest_code_op.register_fake
-def _(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
+def fake_indices(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
+    """Shape of what `nearest_code_op` gives."""
     return rows.new_empty(rows.shape[:2], dtype=torch.int64)
 
 
@@ -80,11 +81,13 @@ lookup_op.register_autograd(gradients, setup_context=remember)
 
 
 def _search(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
-    if impl == "compiled":
-        return compiled.nearest_rows(rows, codebook, exact=exact)
-    if impl == "blocked":
+    if impl == "reference":
+        return reference.nearest_rows(rows, codebook)
+    # the bounds are those of products in the operands' own type: autocast would take them in another
+    with torch.autocast(rows.device.type, enabled=False):
+        if impl == "compiled":
+            return compiled.nearest_rows(rows, codebook, exact=exact)
         return blocked.nearest_rows(rows, codebook, exact=exact)
-    return reference.nearest_rows(rows, codebook)
 
 
 def _wide(rows: Tensor) -> torch.dtype:

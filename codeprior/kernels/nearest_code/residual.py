@@ -1,15 +1,13 @@
 """All stages of a residual codebook: each finds the nearest code of what those before it have left over."""
 
-import os
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
 
 from codeprior.kernels._choose import Reasons, choose, constant_while_tracing
-from codeprior.kernels._device import why_not_triton
+from codeprior.kernels._device import launching, why_not_triton
 from codeprior.kernels._layout import as_rows, check_floating, check_width
 from codeprior.kernels.nearest_code.api import nearest_code
 
@@ -22,7 +20,7 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
     Args:
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; any floating type; any strides.
         codebooks: `(m, k, d)`, one table a stage, on the same device.
-        impl: `"triton"`, one launch for all stages, `"reference"`, a `nearest_code` for each, or None to choose.
+        impl: `"triton"`, two launches a stage, `"reference"`, a `nearest_code` for each, or None to choose.
         mode: `"exact"` or `"fast"`, as for `nearest_code`.
 
     Returns:
@@ -47,7 +45,7 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
     elif codebooks.shape[2] > 512:
         unfit = "its codes are at most 512 wide"
     latent, codebooks = latent.detach(), codebooks.detach()
-    if choose_residual(impl, latent.device.type, unfit=unfit) == "reference":
+    if choose_residual(impl, str(latent.device), unfit=unfit) == "reference":
         return _stages(latent, codebooks, mode)
     rows = as_rows(latent)
     found = residual_code_triton(rearrange(rows, "b s d -> (b s) d"), codebooks, mode == "exact")
@@ -70,35 +68,38 @@ def residual_reasons(device: str, *, unfit: str | None = None) -> Reasons:
     return plain | triton if device == "cpu" else triton | plain
 
 
-@triton_op("codeprior::residual_code_triton", mutates_args=())
+@torch.library.custom_op("codeprior::residual_code_triton", mutates_args=())
 def residual_code_triton(rows: Tensor, codebooks: Tensor, exact: bool) -> Tensor:
     """Indices `(n, m)` for rows `(n, d)` and tables `(m, k, d)`, float32 or half precision."""
     return launch(rows, codebooks, exact=exact)
 
 
+@residual_code_triton.register_fake
+def _(rows: Tensor, codebooks: Tensor, exact: bool) -> Tensor:
+    return rows.new_empty((len(rows), len(codebooks)), dtype=torch.int64)
+
+
 def launch(rows: Tensor, codebooks: Tensor, *, exact: bool = True, tiles: Any = None) -> Tensor:
-    """Runs the kernel; `tiles` as for `fused.launch`, without a split."""
-    from codeprior.kernels.nearest_code.certified import residual_lookup
-    from codeprior.kernels.nearest_code.fused import choose_tiles, prepare
+    """Runs the lookup's kernels for every stage, which take the chosen codes away from the rows; as `fused.launch`."""
+    from codeprior.kernels.nearest_code.fused import Work, choose_tiles
+    from codeprior.kernels.nearest_code.prepared import Prepared, prepare
 
     codebooks = codebooks.contiguous()
     stages, size, width = codebooks.shape
-    indices = torch.empty(len(rows), stages, dtype=torch.int64, device=rows.device)
+    indices = torch.empty(stages, len(rows), dtype=torch.int64, device=rows.device)
     if len(rows) == 0:
-        return indices
-    centre, table, half, constants = prepare(codebooks)
-    tiles = tiles or choose_tiles(len(rows), size, width, exact=exact)
-    blocks = -(-size // tiles.codes)
-    rest = rows.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    kernel: Any = residual_lookup if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(residual_lookup)
-    kernel[(-(-len(rows) // tiles.rows),)](
-        rest, codebooks, table, half, centre, constants, indices,
-        len(rows), size, width, stages, 0,
-        DP=max(16, 1 << max(width - 1, 0).bit_length()), BN=tiles.rows, BK=tiles.codes,
-        GROUP=tiles.group if exact else 1, BITS=max(1, (blocks - 1).bit_length()), EXACT=exact,
-        num_warps=tiles.warps, num_stages=tiles.stages, enable_fp_fusion=False,
-    )  # fmt: skip
-    return indices
+        return indices.T
+    work = Work(len(rows), size, width, tiles or choose_tiles(len(rows), size, width, device=rows.device), rows.device)
+    rest = rows.to(torch.float32, copy=True, memory_format=torch.contiguous_format)[None]
+    nothing = torch.empty(0, dtype=torch.int64, device=rows.device)
+    with launching(rows):
+        tables = prepare(codebooks, width=work.padded, zeroed=(nothing, work.words))
+        for stage, table in enumerate(codebooks):
+            if stage:
+                work.words.zero_()
+            part = Prepared(*(values[stage] for values in tables))
+            work.run(rest, table, part, (indices[stage], rest, rest, nothing), write=2, exact=exact)
+    return indices.T.contiguous()
 
 
 def _stages(latent: Tensor, codebooks: Tensor, mode: str) -> Tensor:

@@ -14,7 +14,22 @@ _ELEMENTS = 2**18
 _CROWDED = 32  # candidates per row from which codes are first rid of their duplicates
 
 
-def margin(norm: Tensor, longest: Tensor | float, *, width: int) -> Tensor:
+def operand_rounding(device: torch.device) -> float:
+    """Gives to what part of itself torch may round an operand of a float32 product here: 0 where it takes it whole.
+
+    `torch.set_float32_matmul_precision` and `torch.backends` may ask for TF32, 11 bits, or bfloat16, 8 bits.
+    """
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    asked = getattr(backend.matmul, "fp32_precision", None) if hasattr(backend, "matmul") else None
+    if asked is None:
+        asked = {"high": "tf32", "medium": "bf16"}.get(torch.get_float32_matmul_precision(), "ieee")
+        tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+        asked = "tf32" if tf32 and asked == "ieee" else asked
+    # devices that take what they like: the worst that is offered
+    return {"ieee": 0.0, "none": 0.0, "tf32": 2.0**-10}.get(asked, 2.0**-8)
+
+
+def margin(norm: Tensor, longest: Tensor | float, *, width: int, rounding: float = 0.0) -> Tensor:
     """Gives 2 E, the gap of scores from which the float32 ranking is certain.
 
     E = u (d + 8) C (|x − μ| + C), with u = 2⁻²⁴ and C = max |c − μ|: a sum of d + 1 products and terms in any order,
@@ -25,8 +40,9 @@ def margin(norm: Tensor, longest: Tensor | float, *, width: int) -> Tensor:
         norm: |x − μ| for each row, float32.
         longest: C.
         width: d.
+        rounding: To what part of itself an operand of the product may be rounded, `operand_rounding`.
     """
-    slack = 2 * 2.0**-24 * (width + 8) * (1 + 2.0**-10)
+    slack = 2 * (2.0**-24 * (width + 8) + rounding * (2 + rounding)) * (1 + 2.0**-10)
     return slack * longest * (norm + longest) + (width + 8) * 2.0**-124
 
 
@@ -71,7 +87,8 @@ def _window(rows: Tensor, codebook: Tensor, centre: Tensor) -> Tensor:
         half = codes.square().sum(1) / 2
         longest = torch.maximum(longest, (2 * half.max()).sqrt())
         scores[:, first : first + step] = torch.addmm(half, centred, codes.T, alpha=-1)
-    reach = margin(torch.linalg.vector_norm(centred, dim=1), longest, width=codebook.shape[1])
+    reach = margin(torch.linalg.vector_norm(centred, dim=1), longest, width=codebook.shape[1],
+                   rounding=operand_rounding(rows.device))  # fmt: skip
     # written so that a NaN rules nothing out
     return ~(scores > (scores.amin(1) + reach)[:, None])
 

@@ -7,14 +7,12 @@ Whole numbers wrap, products and sums are rounded one by one, so the bits are th
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 
-import os
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
 
+from codeprior.kernels._device import launching
 from codeprior.kernels.normal_field import reference
 
 PIXELS, WARPS = 512, 4
@@ -24,12 +22,17 @@ _SHIFT, _ONE = tl.constexpr(23 - reference.PIECES), tl.constexpr(127 << referenc
 _REST, _UNIT = tl.constexpr((1 << 23 - reference.PIECES) - 1), tl.constexpr(2.0 ** (reference.PIECES - 23))
 
 
-@triton_op("codeprior::normal_field_triton", mutates_args=())
+@torch.library.custom_op("codeprior::normal_field_triton", mutates_args=())
 def normal_field_triton(
     keys: Tensor, shared: Tensor, sizes: Tensor, quantiles: Tensor, height: int, width: int
 ) -> Tensor:
     """Normal numbers `b 3 height width` of keys `b`."""
     return launch(keys, shared, sizes, quantiles, (height, width))
+
+
+@normal_field_triton.register_fake
+def _(keys: Tensor, shared: Tensor, sizes: Tensor, quantiles: Tensor, height: int, width: int) -> Tensor:
+    return keys.new_empty((len(keys), 3, height, width), dtype=torch.float32)
 
 
 def launch(
@@ -51,11 +54,11 @@ def launch(
     result = torch.empty((len(keys), 3, *canvas), dtype=torch.float32, device=keys.device)
     if result.numel() == 0:
         return result
-    kernel = normal_pixels if os.environ.get("TRITON_INTERPRET") == "1" else wrap_triton(normal_pixels)
-    kernel[(triton.cdiv(canvas[0] * canvas[1], lanes), len(keys))](
-        keys.contiguous(), shared.int(), sizes.int().contiguous(), quantiles.contiguous(), result, *canvas,
-        PIXELS=lanes, num_warps=WARPS, enable_fp_fusion=False,
-    )  # fmt: skip
+    with launching(keys):
+        normal_pixels[(triton.cdiv(canvas[0] * canvas[1], lanes), len(keys))](
+            keys.contiguous(), shared.int(), sizes.int().contiguous(), quantiles.contiguous(), result, *canvas,
+            PIXELS=lanes, num_warps=WARPS, enable_fp_fusion=False,
+        )  # fmt: skip
     return result
 
 
