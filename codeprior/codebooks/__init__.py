@@ -5,6 +5,8 @@ from codeprior.codebooks.composed import GroupedCodebook, ResidualCodebook, Stag
 from codeprior.codebooks.cosine import CosineCodebook
 from codeprior.codebooks.ema import MovingAverageCodebook
 from codeprior.codebooks.gradients import rotate, straight_through
+from codeprior.codebooks.implicit import FiniteScalarCodebook, LookupFreeCodebook
+from codeprior.codebooks.simvq import SimVQCodebook
 from codeprior.codebooks.start import LatentReservoir, kmeans, unused
 from codeprior.codebooks.usage import UsageMeter, perplexity, usage
 from codeprior.codebooks.vqp import QuantizedWithLoss, VQPCodebook, accelerate
@@ -12,12 +14,15 @@ from codeprior.codebooks.vqp import QuantizedWithLoss, VQPCodebook, accelerate
 __all__ = [
     "Codebook",
     "CosineCodebook",
+    "FiniteScalarCodebook",
     "GroupedCodebook",
     "LatentReservoir",
+    "LookupFreeCodebook",
     "MovingAverageCodebook",
     "Quantized",
     "QuantizedWithLoss",
     "ResidualCodebook",
+    "SimVQCodebook",
     "Stages",
     "UsageMeter",
     "VQPCodebook",

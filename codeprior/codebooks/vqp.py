@@ -3,13 +3,16 @@
 The package is imported when it is used; install the extra `bench` or the package itself. Tried with 1.20 to 1.32.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.gradients import straight_through
 from codeprior.kernels.code_stats import code_stats
 from codeprior.kernels.nearest_code import lookup
 from codeprior.shapes import Latent
@@ -87,11 +90,15 @@ class VQPCodebook(nn.Module):
 def accelerate(module: Module) -> Module:
     """Gives the quantizers inside a module our lookup and statistics, in place of n x k distances and one-hot products.
 
+    `VectorQuantize` and `SimVQ` are taken, and what is made of them: `ResidualVQ`, `GroupedResidualVQ`,
+    `ResidualSimVQ`, `RandomProjectionQuantizer`, `HierarchicalVQ`. The others compute no distances, and are left as
+    they are.
+
     State dictionary, arguments and outputs stay as they are, moving averages and replacement of dead codes included; an
     index can differ only where the original's float32 distances are wrong about a near tie.
 
     Args:
-        module: A `VectorQuantize` or `ResidualVQ`, or any module that holds some.
+        module: A `VectorQuantize`, `SimVQ` or `ResidualVQ`, or any module that holds some.
 
     Returns:
         The same module, changed in place.
@@ -108,16 +115,52 @@ def accelerate(module: Module) -> Module:
     from vector_quantize_pytorch.vector_quantize_pytorch import Codebook as Original
 
     quantizers = [part for part in module.modules() if isinstance(part, VectorQuantize)]
-    if not quantizers:
-        raise ValueError(f"accelerate: found no VectorQuantize in {type(module).__name__}.")
-    accelerated = _accelerated(Original)
+    mapped = _mapped_quantizers(module)
+    if not quantizers and not mapped:
+        raise ValueError(f"accelerate: found no VectorQuantize and no SimVQ in {type(module).__name__}.")
+    accelerated = _accelerated(Original, _make)
     for quantizer in quantizers:
         reason = _why_not(quantizer, Original, accelerated)
         if reason is not None:
             raise ValueError(f"accelerate: {reason}.")
     for quantizer in quantizers:
         quantizer._codebook.__class__ = accelerated
+    for quantizer in mapped:
+        if type(quantizer) not in _made.values():
+            quantizer.__class__ = _accelerated(type(quantizer), _make_mapped)
     return module
+
+
+def _mapped_quantizers(module: nn.Module) -> list[Any]:
+    try:
+        from vector_quantize_pytorch import SimVQ
+    except ImportError:
+        # a version that does not have it yet
+        return []
+    return [part for part in module.modules() if isinstance(part, SimVQ)]
+
+
+def _make_mapped(original: type) -> type:
+    from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
+
+    class AcceleratedSimVQ(original):
+        """The original's state and arguments, without the distances of all vectors to all codes."""
+
+        def forward(self, x: Tensor):
+            rows = x.movedim(1, -1) if self.channel_first else x
+            flat = rows.flatten(1, -2)
+            with torch.autocast(x.device.type, enabled=False):
+                found = lookup(flat.detach().float(), self.codebook.float())
+            codes = found.codes.to(flat.dtype)
+            loss = F.mse_loss(flat.detach(), codes)
+            loss = loss + F.mse_loss(flat, codes.detach()) * self.input_to_quantize_commit_loss_weight
+            values = rotate_to(flat, codes) if self.rotation_trick else straight_through(flat, codes)
+            values, indices = values.view(rows.shape), found.indices.view(rows.shape[:-1])
+            values = values.movedim(-1, 1) if self.channel_first else values
+            return values, indices, loss * self.commitment_weight
+
+    AcceleratedSimVQ.__name__ = original.__name__
+    return AcceleratedSimVQ
 
 
 def _why_not(quantizer: nn.Module, original: type, accelerated: type) -> str | None:
@@ -139,9 +182,9 @@ def _why_not(quantizer: nn.Module, original: type, accelerated: type) -> str | N
 _made: dict[type, type] = {}
 
 
-def _accelerated(original: type) -> type:
+def _accelerated(original: type, make: Callable[[type], type]) -> type:
     if original not in _made:
-        _made[original] = _make(original)
+        _made[original] = make(original)
     return _made[original]
 
 

@@ -13,6 +13,7 @@ from codeprior.losses.adversarial import generator_adversarial_loss, hinge_discr
 from codeprior.losses.association import association_loss
 from codeprior.losses.codebook import codebook_loss
 from codeprior.losses.codes import code_accuracy, code_loss
+from codeprior.losses.entropy import code_entropy_loss
 from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFeatures, VGGFeatures, feature_network
 from codeprior.losses.identity import IdentityLoss
 from codeprior.losses.perceptual import PerceptualLoss
@@ -31,6 +32,7 @@ __all__ = [
     "association_loss",
     "chroma_loss",
     "code_accuracy",
+    "code_entropy_loss",
     "code_loss",
     "codebook_loss",
     "cut_adaptive_weight",

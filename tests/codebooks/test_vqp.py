@@ -62,10 +62,36 @@ def test_calls_with_a_mask_take_the_originals_way():
         assert torch.equal(ours.state_dict()[name], value)
 
 
+@pytest.mark.parametrize("options", [{}, {"rotation_trick": False}, {"channel_first": True}])
+def test_an_accelerated_simvq_gives_what_the_original_gives(options):
+    original = vqp.SimVQ(dim=8, codebook_size=32, **options)
+    ours = accelerate(copy.deepcopy(original))
+    found = []
+    for module in (original, ours):
+        latent = torch.randn(2, 8, 3, 4, generator=torch.Generator().manual_seed(0))
+        latent = latent if options.get("channel_first") else rearrange(latent, "b d h w -> b h w d")
+        latent.requires_grad_()
+        values, indices, loss = module(latent)
+        slope = torch.randn(values.shape, generator=torch.Generator().manual_seed(1))
+        gradients = torch.autograd.grad((values * slope).sum() + loss, (latent, module.code_transform.weight))
+        found.append((values, indices, loss, *gradients))
+    for theirs, mine in zip(*found, strict=True):
+        assert theirs.shape == mine.shape
+        # the rotation's products in another order
+        assert torch.allclose(theirs, mine, rtol=1e-5, atol=1e-6)
+
+
+def test_quantizers_made_of_simvq_are_accelerated():
+    module = accelerate(vqp.ResidualSimVQ(dim=8, codebook_size=32, num_quantizers=2))
+    assert all("Accelerated" in type(layer).__qualname__ for layer in module.layers)
+    # once more changes nothing
+    assert accelerate(module) is module
+
+
 def test_what_needs_every_distance_is_refused():
     with pytest.raises(ValueError, match="stochastic_sample_codes, which needs every distance"):
         accelerate(vqp.VectorQuantize(dim=8, codebook_size=32, stochastic_sample_codes=True))
-    with pytest.raises(ValueError, match="found no VectorQuantize in Linear"):
+    with pytest.raises(ValueError, match="found no VectorQuantize and no SimVQ in Linear"):
         accelerate(torch.nn.Linear(2, 2))
 
 
