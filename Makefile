@@ -10,6 +10,7 @@ SHARED ?= $(or $(CODEPRIOR_SHARED),../shared)
 RUN := $(TEST)/bin/python
 PYTEST := $(RUN) -m pytest -q
 WORKERS ?= 2
+WHEELS ?= vector-quantize-pytorch flash-kmeans
 # versions that the suite has passed with; CONSTRAINTS= takes the newest of everything
 CONSTRAINTS ?= constraints/known-good.txt
 
@@ -19,7 +20,7 @@ install = { test -n "$(CONSTRAINTS)" && $(1)/bin/python $(PIP) -c "$(CONSTRAINTS
 	  echo "installing the newest versions$(if $(CONSTRAINTS), instead: those of $(CONSTRAINTS) cannot be installed here)"; \
 	  $(1)/bin/python $(PIP) -e '$(2)'; }
 
-.PHONY: help test matrix test-slow test-gpu demo train-small parity torture notebooks figures docs lint format environment clean
+.PHONY: help test matrix test-slow test-gpu campaign demo train-small parity torture notebooks figures docs lint format environment clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
@@ -34,6 +35,11 @@ matrix:
 
 test-slow: $(TEST)/.codeprior-all
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile -m "slow and not gpu"
+
+# what a run on a lent GPU needs, in one ignored folder under 40 MiB: make campaign FACES=dir [WEIGHTS="file ..."]
+campaign: $(TEST)/.codeprior-all
+	@test -n "$(FACES)" || { echo "usage: make campaign FACES=folder-of-faces [WEIGHTS='file ...']"; exit 2; }
+	$(RUN) -m benchmarks.device.pack --faces $(FACES) --weights $(WEIGHTS) --wheel $(WHEELS) --out campaign
 
 test-gpu: $(TEST)/.codeprior-all
 	$(PYTEST) -m gpu

@@ -1,0 +1,129 @@
+"""The campaign for a lent GPU runs here on tiny sizes, and goes on whatever a step does."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.device import campaign, pack
+from benchmarks.device.campaign import STAGES, Step, archive, environment, run, steps_of
+from codeprior.recipes.daefr import train
+
+
+def finished(out) -> dict:
+    return json.loads((out / "summary.json").read_text())["steps"]
+
+
+def test_a_step_that_fails_hangs_or_is_not_there_ends_alone(tmp_path):
+    child = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+    steps = [
+        Step("fails", [sys.executable, "-c", "raise SystemExit(3)"], 60),
+        Step("hangs", [sys.executable, "-c", child + "print('begun', flush=True); time.sleep(60)"], 2),
+        Step("absent", [str(tmp_path / "no-such-program")], 5),
+        Step("runs", [sys.executable, "-c", "print('fine')"], 60),
+    ]
+    start = time.monotonic()
+    run(steps, tmp_path, dict(os.environ))
+    assert time.monotonic() - start < 50
+    found = finished(tmp_path)
+    assert [found[step.name]["status"] for step in steps][:2] == [3, "out of time"]
+    assert "FileNotFoundError" in found["absent"]["status"]
+    assert found["runs"]["status"] == 0 and found["runs"]["last"] == ["fine"]
+
+
+def test_the_summary_is_there_after_every_step(tmp_path):
+    look = f"import json; print(list(json.load(open({str(tmp_path / 'summary.json')!r}))['steps']))"
+    steps = [Step("first", [sys.executable, "-c", ""], 60), Step("second", [sys.executable, "-c", look], 60)]
+    run(steps, tmp_path, dict(os.environ))
+    assert finished(tmp_path)["second"]["last"] == ["['first']"]
+
+
+def test_the_archive_has_no_more_than_was_allowed(tmp_path, capsys):
+    (tmp_path / "small.json").write_text("{}")
+    (tmp_path / "large.bin").write_bytes(os.urandom(5000))
+    with tarfile.open(archive(tmp_path, most=1000)) as tar:
+        assert tar.getnames() == ["small.json"]
+    assert "left out of the archive: large.bin (5000 bytes)" in capsys.readouterr().out
+
+
+def test_training_calls_the_recipes_own_commands(tmp_path):
+    steps = steps_of("train", tmp_path, tmp_path / "pack", minutes=8)
+    assert [step.name for step in steps] == list(STAGES) and abs(sum(STAGES.values()) - 1) < 1e-9
+    parser = train._parser()
+    for step in steps:
+        words = step.command[step.command.index("codeprior.recipes.daefr.train") + 1 :]
+        if words[0] not in _known(parser):
+            pytest.skip(f"{words[0]} has not landed")
+        given = parser.parse_args(words)
+        assert given.recipe == step.name and given.minutes > 0 and given.precision == "bfloat16"
+
+
+def _known(parser) -> list[str]:
+    return next(action.choices for action in parser._actions if action.dest == "recipe")
+
+
+def test_kernels_are_compiled_in_earnest_and_the_revision_travels(tmp_path):
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "peer-1.0-py3-none-any.whl").write_bytes(b"")
+    (tmp_path / "REVISION").write_text("abc1234\n")
+    found = environment(tmp_path, dry=False)
+    assert found["TRITON_INTERPRET"] == "0" and found["CODEPRIOR_REVISION"] == "abc1234"
+    assert str(tmp_path / "wheels" / "peer-1.0-py3-none-any.whl") in found["PYTHONPATH"].split(os.pathsep)
+    assert environment(tmp_path, dry=True)["TRITON_INTERPRET"] == "1"
+
+
+def test_what_is_measured_is_marked_with_the_revision_that_travels(monkeypatch):
+    from benchmarks._measure import about
+
+    monkeypatch.setenv("CODEPRIOR_REVISION", "abc1234")
+    assert about()["git"] == "abc1234"
+    monkeypatch.delenv("CODEPRIOR_REVISION")
+    monkeypatch.setenv("PATH", "")
+    # a machine without git
+    assert about()["git"] == "unknown"
+
+
+def test_faces_are_packed_until_the_room_is_taken(tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(faces / f"{number}.png")
+    out = tmp_path / "out"
+    assert pack.pack_faces([faces], out, side=32, room=10**6) == 6
+    assert {Image.open(path).size for path in out.iterdir()} == {(32, 32)}
+    one = max(path.stat().st_size for path in out.iterdir())
+    few = tmp_path / "few"
+    assert 1 <= pack.pack_faces([faces], few, side=32, room=3 * one) < 6
+    assert pack.size_of(few) <= 3 * one
+
+
+@pytest.mark.parametrize("call", ["tune", "correctness"])
+@pytest.mark.slow
+def test_the_dry_run_ends_well(call, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.device.campaign", "--call", call, "--dry", "--out", tmp_path],
+        capture_output=True, text=True, timeout=580, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for name, step in finished(tmp_path).items():
+        assert step["status"] == 0, (name, (tmp_path / f"{name}.log").read_text()[-2000:])
+    with tarfile.open(tmp_path / "results.tar.gz") as tar:
+        assert {"summary.json", "rows.json"} <= set(tar.getnames())
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert rows and all(row["wrong"]["codeprior"] == 0 for row in rows)
+
+
+def test_a_dry_campaign_of_one_step_runs_in_seconds(tmp_path, monkeypatch):
+    """The step that imports most: the commands of the rest are run by the slow test."""
+    steps = [step for step in campaign.steps_of("tune", tmp_path, tmp_path, dry=True) if step.name == "tune"]
+    run(steps, tmp_path, environment(tmp_path, dry=True))
+    found = finished(tmp_path)["tune"]
+    assert found["status"] == 0, (tmp_path / "tune.log").read_text()[-2000:]
+    assert all(row["wrong"] == 0 for row in json.loads((tmp_path / "tiles.json").read_text()))
