@@ -69,7 +69,8 @@ def test_every_code_of_finite_levels_is_reached_and_is_the_nearest(levels):
     # all combinations of each number's levels, in [−1, 1]
     grids = [[(digit - count // 2) / (count // 2) for digit in range(count)] for count in levels]
     assert torch.allclose(torch.tensor(sorted(table.T.tolist())), torch.tensor(sorted(itertools.product(*grids))))
-    z = 3 * torch.randn(1, len(levels), 40, 50)
+    # steps of an eighth, finer than any level, over all that the bound does not flatten
+    z = torch.stack(torch.meshgrid(*[torch.linspace(-4, 4, 65)] * len(levels), indexing="ij")).flatten(1)[None, :, None]
     found, bounded = codebook(z), codebook.bounded(z)
     # nearest in units of levels, where all numbers' steps are alike
     scale = rearrange(codebook.levels // 2, "d -> d 1 1")
