@@ -116,6 +116,9 @@ class Work:
         from codeprior.kernels.nearest_code.certified import certified_lookup
         from codeprior.kernels.nearest_code.doubtful import settle_rows
 
+        # a launch takes more than the functions' own arguments
+        screen: Any = certified_lookup
+        rest: Any = settle_rows
         indices, codes, distances, counts = out
         tiles, split = self.tiles, self.parts > 1
         strides, onto = rows.stride(), codes.stride() if write == 1 else rows.stride()
@@ -124,7 +127,7 @@ class Work:
         wide = unit > 0 and not any(number % 16 for number in (strides[0], onto[0], *apart))
         blocks = self.chunk // tiles.codes
         heads = self.words
-        certified_lookup[(self.programs, self.parts)](
+        screen[(self.programs, self.parts)](
             rows, codebook, table.codes, table.half, table.centre, table.constants,
             indices, codes, distances, counts, self.partial, self.partial_codes, heads[4:], heads, self.list,
             self.rows, rows.shape[1], *strides, *onto, self.codes, self.chunk, self.parts, self.few, self.crowds, 0,
@@ -133,7 +136,7 @@ class Work:
             WRITE=write, UNIT=unit, WIDE=wide, num_warps=tiles.warps, num_stages=tiles.stages,
         )  # fmt: skip
         # also where nothing is certified: rows and codes that are not finite, or of extreme scales, are settled there
-        settle_rows[(min(_PROGRAMS, _ceil(self.rows, 8)),)](
+        rest[(min(_PROGRAMS, _ceil(self.rows, 8)),)](
             heads, self.list, rows, codebook, indices, codes, distances, counts,
             self.rows, rows.shape[1], *strides, *onto, self.codes, self.chunk, _ceil(self.codes, tiles.codes),
             self.few, self.crowds,

@@ -20,7 +20,8 @@ def operand_rounding(device: torch.device) -> float:
     `torch.set_float32_matmul_precision` and `torch.backends` may ask for TF32, 11 bits, or bfloat16, 8 bits.
     """
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
-    asked = getattr(backend.matmul, "fp32_precision", None) if hasattr(backend, "matmul") else None
+    # older versions of torch have the one setting alone
+    asked = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
     if asked is None:
         asked = {"high": "tf32", "medium": "bf16"}.get(torch.get_float32_matmul_precision(), "ieee")
         tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
