@@ -188,7 +188,11 @@ def test_hostile_checkpoints_that_keep_a_reader_busy_are_bounded(tmp_path):
 def _survives(tmp_path, without):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     count, loaded, reasons = 0, [], {}
-    for path in [*corpus(tmp_path), *more(tmp_path)]:
+    first = list(corpus(tmp_path))
+    # in the first corpus a tensor that is called "a" is always this one, but for the old format's file, which holds two
+    # zeros; in the second it may be anything
+    known = {path.name for path in first} - {"container-legacy.ckpt"}
+    for path in [*first, *more(tmp_path)]:
         count += 1
         if path.stem.partition("-")[2] in without:
             continue
@@ -196,7 +200,7 @@ def _survives(tmp_path, without):
         try:
             found = read_checkpoint(path)
             loaded.append(path.name)
-            if "a" in found.tensors and "shared" not in path.name:
+            if "a" in found.tensors and path.name in known and "shared" not in path.name:
                 assert found.tensors["a"].tolist() == [[1, 2], [3, 4]]
         except ValueError as error:
             reasons[path] = str(error)
