@@ -1,5 +1,7 @@
 """Chains against the plain OpenCV chain, and replay."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -145,11 +147,13 @@ def test_torch_and_cpu_agree_for_every_preset():
     # OpenCV's bicubic sums in single precision: one level moved at low resolution covers 32 × 32 pixels after ×8;
     # torch's float32 interpolation flips a byte of Real-ESRGAN's chain before its JPEG now and then
     loose = {"lcqs-mild": 0.01, "lcqs-moderate": 0.01, "lcqs-severe": 0.01, "realesrgan": 0.01}
+    # the rule is OpenCV's with IPP on AVX2; without IPP up to 6.4e-4 of the values were seen to differ, by 3 levels
+    usual = 1e-4 if os.environ.get("OPENCV_IPP") == "avx2" else 2e-3
     for name in preset_names():
         op, image = preset(name), photograph(256 if name in ("gpen-paper", "realesrgan") else 128).expand(2, -1, -1, -1)
         drawn = op.sample(image, rng(1))
         ours, truth = (op.apply(image, drawn, mode="strict", impl=impl).int() for impl in ("torch", "cpu"))
-        assert (ours != truth).float().mean() <= loose.get(name, 1e-4), name
+        assert (ours != truth).float().mean() <= loose.get(name, usual), name
 
 
 def test_lists_of_any_sizes_and_types_keep_their_form():
