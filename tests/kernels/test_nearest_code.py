@@ -176,7 +176,7 @@ def test_the_way_the_work_is_cut_up_does_not_matter(monkeypatch):
         monkeypatch.setattr(blocked, "_ROWS", size)
         monkeypatch.setattr(blocked, "_CODES", size + 2)
         monkeypatch.setattr(blocked, "_PANEL", 64)
-        monkeypatch.setattr(blocked, "_APART", size // 3)
+        monkeypatch.setattr(blocked, "_SHORT", 0 if size == 7 else 16)
         monkeypatch.setattr(settle, "_SCORES", 64)
         assert torch.equal(blocked.nearest_rows(rows, codebook), whole)
 

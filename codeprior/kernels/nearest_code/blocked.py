@@ -1,8 +1,8 @@
 """The lookup in plain PyTorch for any device: float32 blocks over rows and codes, near ties settled in float64.
 
-Blocks are small enough to stay in the cache, and no n x k matrix exists. A block of scores is read once, for the
-minimum of every `_APART`-th; the winning group's members are then compared, and its runner-up with those of the other
-groups. That reading is vectorised, which torch's argmin on a CPU is not.
+Blocks are small enough to stay in the cache, and no n x k matrix exists. On the CPU the argmin is numpy's, on the same
+memory: it is vectorised, and torch's is not. Where codes are short the product takes |c|²/2 as one more column: adding
+it to each block would cost as much as the product.
 """
 
 import functools
@@ -15,7 +15,6 @@ from codeprior.kernels.nearest_code.settle import margin, middle, operand_roundi
 
 _ROWS = 1024
 _CODES = 1024
-_APART = 64  # groups of codes in a block
 _SHORT = 16  # dims up to which |c|²/2 is one more column of the product
 _PANEL = 2**20  # elements of centred rows, and of centred codes, that are held at a time
 
@@ -83,40 +82,25 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, 
     low = torch.full((len(panel),), torch.inf, device=panel.device)
     after = low.clone()
     size = len(table.codebook)
-    room = torch.empty(min(len(panel), _ROWS), -(-min(size, _CODES) // _APART) * _APART, device=panel.device)
+    room = torch.empty(min(len(panel), _ROWS), min(size, _CODES), device=panel.device)
     for first in range(0, size, _CODES):
-        count = min(_CODES, size - first)
-        wide = -(-count // _APART) * _APART
-        # what is no code can win nothing
-        room[:, count:wide] = torch.inf
         for start in range(0, len(panel), _ROWS):
             span = slice(start, start + _ROWS)
             rows = centred[span]
-            part = room[: len(rows), :wide]
-            table.scores(rows, first, part[:, :count])
-            least, found, runner = _two_least(part)
+            part = room[: len(rows), : min(_CODES, size - first)]
+            table.scores(rows, first, part)
+            found = _argmin(part)[:, None]
+            least = part.gather(1, found)[:, 0]
+            runner = part.scatter_(1, found, torch.inf).amin(1)
             better = least < low[span]
             # the loser of the two blocks, or the runner-up of either
             after[span] = torch.minimum(torch.maximum(least, low[span]), torch.minimum(runner, after[span]))
             low[span] = torch.minimum(least, low[span])
-            indices[span] = torch.where(better, found + first, indices[span]) if first else found
+            indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]
     centred = centred[:, : panel.shape[1]]
     norm, rounding = torch.linalg.vector_norm(centred, dim=1), operand_rounding(panel.device)
     reach = margin(norm, table.longest, width=panel.shape[1], rounding=rounding)
     doubtful.copy_(~(after - low > reach) if exact else ~reach.isfinite())
-
-
-def _two_least(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gives the least score of each row, its place, and the second least; of equal ones any is the first."""
-    groups = rearrange(scores, "n (member group) -> n member group", group=_APART)
-    minima = groups.amin(1)
-    group = _argmin(minima)[:, None]
-    members = groups.gather(2, group[:, None].expand(-1, groups.shape[1], 1))[:, :, 0]
-    member = _argmin(members)[:, None]
-    least = members.gather(1, member)[:, 0]
-    minima.scatter_(1, group, torch.inf)
-    members.scatter_(1, member, torch.inf)
-    return least, (member * _APART + group)[:, 0], torch.minimum(minima.amin(1), members.amin(1))
 
 
 def _argmin(scores: Tensor) -> Tensor:
