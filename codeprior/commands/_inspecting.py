@@ -20,6 +20,7 @@ from codeprior.photos.restoration import Choices
 _FACE, _CHART, _TEXT, _GAP, _TITLE = 256, 400, 330, 16, 24
 _INK, _PALE, _LIMIT, _RANGE = (30, 30, 30), (200, 200, 200), (200, 80, 0), (255, 228, 200)
 _UNITS = {"blur": "pixels", "reduction": "times", "noise": "levels", "quality": "of 100", "limit": "cycles/pixel"}
+_DIGITS = {"blur": 1, "reduction": 1, "noise": 1, "quality": 0, "limit": 3}
 _FIGURES = tuple(_UNITS)
 
 
@@ -107,12 +108,12 @@ def in_words(face: dict[str, Any]) -> str:
     jpeg = _word(face["quality"], (50, "strong JPEG"), (80, "JPEG"), (95, "light JPEG"), most="hardly any JPEG")
     return (
         f"{width}×{height} pixels, {sharp}: "
-        f"detail up to {face['limit']:.3f} cycles per pixel {_range(face, 'limit', 3)}, "
+        f"detail up to {face['limit']:.3f} cycles per pixel {_range(face, 'limit')}, "
         f"as much as a sharp face of {face['detail']} pixels; "
-        f"blur σ {face['blur']:.1f} pixels {_range(face, 'blur', 1)}; "
-        f"looks reduced {face['reduction']:.1f} times {_range(face, 'reduction', 1)}; "
-        f"{noise}, σ {face['noise']:.1f} levels {_range(face, 'noise', 1)}; "
-        f"{jpeg}, quality {face['quality']:.0f} {_range(face, 'quality', 0)}"
+        f"blur σ {face['blur']:.1f} pixels {_range(face, 'blur')}; "
+        f"looks reduced {face['reduction']:.1f} times {_range(face, 'reduction')}; "
+        f"{noise}, σ {face['noise']:.1f} levels {_range(face, 'noise')}; "
+        f"{jpeg}, quality {face['quality']:.0f} {_range(face, 'quality')}"
     )
 
 
@@ -174,7 +175,8 @@ def _draw_spectrum(
 
 def _write_figures(pen: ImageDraw.ImageDraw, font: Any, face: dict[str, Any], *, left: int, top: int) -> None:
     for line, name in enumerate(_FIGURES):
-        texts = (name, f"{face[name]:.3g}", f"{face['low'][name]:.3g} to {face['high'][name]:.3g}", _UNITS[name])
+        value, low, high = (f"{part[name]:.{_DIGITS[name]}f}" for part in (face, face["low"], face["high"]))
+        texts = (name, value, f"{low} to {high}", _UNITS[name])
         for place, text in zip((0, 80, 140, 245), texts, strict=True):
             pen.text((left + place, top + 24 * line), text, fill=_LIMIT if name == "limit" else _INK, font=font)
     width, height = face["size"]
@@ -190,8 +192,8 @@ def _rounded(damage: Any) -> dict[str, float]:
     return {name: round(float(getattr(damage, name)[0]), 4) for name in _FIGURES}
 
 
-def _range(face: dict[str, Any], name: str, digits: int) -> str:
-    return f"({face['low'][name]:.{digits}f} to {face['high'][name]:.{digits}f})"
+def _range(face: dict[str, Any], name: str) -> str:
+    return f"({face['low'][name]:.{_DIGITS[name]}f} to {face['high'][name]:.{_DIGITS[name]}f})"
 
 
 def _word(value: float, *steps: tuple[float, str], most: str = "sharp") -> str:

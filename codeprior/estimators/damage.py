@@ -16,12 +16,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.estimators.limit import reduced
 from codeprior.estimators.statistics import COUNT, TILE, face_statistics
 from codeprior.layers import configured
 from codeprior.shapes import Image
 
 LARGEST = 4096
 """Longest side of a face, pixels."""
+
+_FAMILIAR = 512  # longest side of faces in training
+_HELD = 0.35  # cycles per pixel of block averages: what lies below is not theirs but the face's
+_REDUCED = 1.2
 
 
 class Damage(NamedTuple):
@@ -119,8 +124,28 @@ class DamageEstimator(nn.Module):
         """
         _check(faces)
         # one face at a time: memory stays that of one, and a batch gives what its faces give alone
-        rows = torch.stack([face_statistics(face.cpu()) for face in faces]) if len(faces) else torch.zeros(0, COUNT)
-        answer = self(rows.to(self.mean)).float().cpu()
+        found = [self._one(face) for face in faces.detach().cpu()]
+        if not found:
+            return Examined(*(from_coordinates(torch.zeros(0, 5)) for _ in range(3)))
+        return Examined(*(_joined([one[part] for one in found]) for part in range(3)))
+
+    def _one(self, face: Tensor) -> Examined:
+        """Gives the damage of one face, seen from so far that it is no larger than faces in training were.
+
+        Averages over blocks hide nothing of a face whose detail ends well below what they can hold; one whose detail
+        does not is looked at more closely.
+        """
+        factor = 2 ** max(0, math.ceil(math.log2(min(face.shape[1:]) / _FAMILIAR)))
+        near = self._seen(face)
+        while factor > 1:
+            far = self._seen(reduced(face, factor))
+            if float(far.damage.limit) < _HELD:
+                return Examined(*(_from_afar(a, b, factor) for a, b in zip(far, near, strict=True)))
+            factor //= 2
+        return near
+
+    def _seen(self, face: Tensor) -> Examined:
+        answer = self(face_statistics(face)[None].to(self.mean)).float().cpu()
         low, middle, high = (from_coordinates(answer[..., quantile]) for quantile in range(3))
         # the coordinate of the quality falls where the quality rises
         return Examined(middle, low._replace(quality=high.quality), high._replace(quality=low.quality))
@@ -174,6 +199,17 @@ def from_coordinates(coordinates: Float[Tensor, "b 5"]) -> Damage:
         quality=(101 - quality.exp2()).clamp(1, 100),
         limit=limit.exp2().clamp(1 / LARGEST, 0.5),
     )
+
+
+def _joined(parts: list[Damage]) -> Damage:
+    return Damage(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _from_afar(far: Damage, near: Damage, factor: int) -> Damage:
+    """Gives what block averages showed in pixels of the face; they hide noise and compression, which are `near`'s."""
+    # a face that was not reduced at all does not look so in the averages either
+    reduction = torch.where(far.reduction > _REDUCED, far.reduction * factor, far.reduction)
+    return near._replace(blur=far.blur * factor, reduction=reduction, limit=far.limit / factor)
 
 
 def _read(path: Path) -> DamageEstimator:

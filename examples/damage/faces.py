@@ -46,7 +46,7 @@ SIZE = 512
 
 # the frequency, in cycles per pixel before enlarging, at which each way of enlarging leaves half the amplitude
 _ENLARGING = {cv2.INTER_CUBIC: 0.5, cv2.INTER_LINEAR: 0.443, cv2.INTER_LANCZOS4: 0.5}
-_PARTED = 160  # of faces larger than this, pixels, mostly parts are taken: they cost less
+_PARTED = 256  # of faces larger than this, pixels, mostly parts are taken: they cost less
 _SHARP = 2.2  # reduced so much from its file, a face is sharp whatever the file was
 
 
@@ -181,17 +181,19 @@ def _cut_off(sigma: float, size: int) -> float:
 
 def _sized(pixels: np.ndarray, draw: np.random.Generator, *, published: bool) -> tuple[np.ndarray, int, float]:
     """Gives the face at a drawn size, its side before enlarging, and the limit that enlarging left."""
-    own = len(pixels)
-    small = own if draw.random() < 0.12 else round(math.exp(draw.uniform(math.log(48), math.log(min(own, 128)))))
+    own, large = len(pixels), draw.random() < 0.4
+    most = min(own, 200 if large else 128)
+    small = own if draw.random() < (0.5 if large else 0.12) else round(_octaves(draw, 48, most))
     if small < own:
         way = cv2.INTER_AREA if draw.random() < 0.7 else cv2.INTER_LINEAR_EXACT
         if way != cv2.INTER_AREA:  # a softer start, as a camera's own scaler has
             pixels = cv2.GaussianBlur(pixels, (0, 0), 0.35 * own / small)
         pixels = cv2.resize(pixels, (small, small), interpolation=way)
-    if published and draw.random() < 0.15:
+    grown, larger = int(small * _octaves(draw, 1, 4)), draw.random() < (0.7 if large else 0.4)
+    if published and draw.random() < 0.5:
         side = SIZE
     else:
-        side = small if draw.random() < 0.6 else min(320, int(small * math.exp(draw.uniform(0, math.log(4)))))
+        side = min(SIZE if large else 320, grown) if larger else small
     if side <= small:
         return pixels, small, 0.5
     way = (cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(draw.choice(3, p=[0.6, 0.25, 0.15]))]
@@ -233,7 +235,7 @@ def _turned(image: Tensor, matrix: np.ndarray | None, scale: float) -> Tensor:
 
 def _window(side: int, draw: np.random.Generator) -> tuple[slice, slice]:
     """Gives a part of the face: parts of small faces stand for parts of large ones."""
-    shares, whole = draw.uniform(0.35, 1, 2), draw.random() < (0.6 if side <= _PARTED else 0.15)
+    shares, whole = draw.uniform(0.35, 1, 2), draw.random() < (0.6 if side <= _PARTED else 0.4)
     most = side if whole else min(side, _PARTED)
     height, width = (side if whole else min(side, max(48, int(most * share))) for share in shares)
     top, left = int(draw.integers(side - height + 1)), int(draw.integers(side - width + 1))
@@ -275,6 +277,11 @@ def _chain(kind: str, side: int, draw: np.random.Generator) -> Op:
 
 
 def _around(draw: np.random.Generator, low: float, high: float) -> tuple[float, float]:
-    """Gives a range of no width, drawn so that every octave is as likely."""
-    value = math.exp(draw.uniform(math.log(low), math.log(high)))
+    """Gives a range of no width."""
+    value = _octaves(draw, low, high)
     return value, value
+
+
+def _octaves(draw: np.random.Generator, low: float, high: float) -> float:
+    """Gives a value that lies in every octave as often."""
+    return math.exp(draw.uniform(math.log(low), math.log(high)))

@@ -84,9 +84,13 @@ def calibrate(estimator: DamageEstimator, rows: Rows) -> None:
     """
     estimator.widening.fill_(1)
     low, middle, high = estimator(rows.statistics).unbind(-1)
-    share = QUANTILES[2]
-    estimator.widening[:, 0] = ((middle - rows.truth) / (middle - low)).quantile(share, dim=0).clamp_min(0.1)
-    estimator.widening[:, 1] = ((rows.truth - middle) / (high - middle)).quantile(share, dim=0).clamp_min(0.1)
+    below, above = (middle - rows.truth) / (middle - low), (rows.truth - middle) / (high - middle)
+    for figure in range(5):
+        # what was not done to a face is seen at once, and would hide how unsure the rest is
+        done = rows.truth[:, figure] != rows.truth[:, figure].min()
+        done = done if figure < 4 and bool(done.any()) else torch.ones_like(done)
+        for end, moved in enumerate((below, above)):
+            estimator.widening[figure, end] = moved[done, figure].quantile(QUANTILES[2]).clamp_min(0.1)
 
 
 def pinball(answers: Float[Tensor, "b 5 3"], truth: Float[Tensor, "b 5"]) -> Tensor:

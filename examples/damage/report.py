@@ -128,17 +128,17 @@ def plot(path: Path, made: Set, estimator: DamageEstimator) -> None:
     kinds = made.kinds[made.trusted]
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
-    axes.plot([1 / 512, 0.5], [1 / 512, 0.5], color="black", linewidth=1)
+    axes.plot([1 / 160, 0.5], [1 / 160, 0.5], color="black", linewidth=1)
     for number, kind in enumerate(KINDS):
         which = kinds == number
-        marker = "osv^D"[number % 5]
+        marker = "osv^DP"[number % 6]
         axes.scatter(
             true[which], estimated[which].clamp_max(0.5), s=12, alpha=0.7, marker=marker, label=kind, linewidths=0
         )
     axes.set(
         xscale="log", yscale="log", xlabel="true limit, cycles per pixel", ylabel="estimated limit, cycles per pixel"
     )
-    ticks = [1 / 256, 1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+    ticks = [1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(ticks, [f"1/{round(1 / tick)}" for tick in ticks])
         axis.set_ticks([], minor=True)

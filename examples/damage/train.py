@@ -28,10 +28,10 @@ from codeprior.photos import read as read_photo
 from .faces import Portraits, make_face, read_portraits
 from .fit import Rows, calibrate, fit
 
-FACES = {"train": 6000, "val": 200, "test": 600}
+FACES = {"train": 9000, "val": 500, "test": 1000}
 """How many faces are made of each split."""
 
-_PART = 100
+_PART = 250
 _SEEDS = {"train": 1, "val": 2, "test": 3}
 LICENCE = "CC BY 4.0"
 ATTRIBUTION = (

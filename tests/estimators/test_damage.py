@@ -93,7 +93,7 @@ def test_errors_on_faces_never_seen_stay_within_bounds(estimator):
     found = torch.cat([to_coordinates(answer.damage) for answer in answers])
     truth = to_coordinates(Damage(*torch.stack([one.truth for one in made]).unbind(1)))
     octaves = (found - truth).abs().median(0).values  # of 1 + blur, reduction, 1 + noise, 101 - quality, limit
-    assert bool((octaves < torch.tensor([0.5, 0.6, 0.6, 1.0, 0.3])).all()), octaves
+    assert bool((octaves < torch.tensor([0.35, 0.3, 0.35, 0.6, 0.22])).all()), octaves
     low, high = (torch.cat([part.limit for part in ends]) for ends in zip(*((a.low, a.high) for a in answers)))
     inside = ((truth[:, 4].exp2() >= low * 0.999) & (truth[:, 4].exp2() <= high * 1.001)).float().mean()
     assert 0.6 < float(inside) <= 1.0  # four in five are promised
@@ -119,8 +119,8 @@ def test_tiny_faces_are_judged(estimator, faces, side):
 def test_large_faces_are_judged(estimator, faces):
     large = F.interpolate(faces[:2], size=(1800, 1800), mode="bicubic").clamp(0, 1)
     limits = estimator.estimate(damaged(large)).limit
-    # 256 of 1,800 pixels: 0.071; so far outside the training's sizes it is judged softer than it is, which is safe
-    assert bool((limits < 0.12).all()) and bool((limits > 0.015).all())
+    # 256 of 1,800 pixels: 0.071
+    assert bool((limits < 0.1).all()) and bool((limits > 0.05).all())
 
 
 def test_a_batch_is_judged_as_its_faces_are_one_by_one(estimator, faces):
