@@ -82,7 +82,7 @@ def test_what_an_image_is_said_to_cost_is_what_an_update_runs(tiny):
 
 def test_rows_say_how_many_images_and_which_share_of_the_peak(tiny, monkeypatch):
     monkeypatch.setattr(training, "chosen", lambda quick: tiny)
-    options = argparse.Namespace(quick=True, batch=[2], seconds=0.01, compile=False, json=None)
+    options = argparse.Namespace(quick=True, stage=None, batch=[2], seconds=0.01, compile=False, json=None)
     rows, left_out = training.rows_of(options)
     assert not left_out and {row["stage"] for row in rows} == set(tiny)
     for row in rows:
@@ -102,7 +102,7 @@ def test_a_stage_that_does_not_fit_is_named_and_the_others_are_timed(tiny, monke
     monkeypatch.setattr(training, "stage_of", full)
     monkeypatch.setattr(training, "chosen", lambda quick: {key: tiny[key] for key in ("hq_codebook", "restoration")})
     monkeypatch.setattr(scale, "tflop_an_image", lambda found: {"first": 1.0, "second": 1.0})
-    options = argparse.Namespace(quick=True, batch=[1], seconds=0.01, compile=False, json=None)
+    options = argparse.Namespace(quick=True, stage=None, batch=[1], seconds=0.01, compile=False, json=None)
     rows, left_out = training.rows_of(options)
     assert [row["stage"] for row in rows] == ["restoration"]
     assert left_out == ["hq_codebook at batch 1: out of memory"]
