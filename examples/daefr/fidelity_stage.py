@@ -1,9 +1,11 @@
 """Stage 3b: how far the degraded face itself may change the prior's word. Ours, not the paper's.
 
-The restorer of stage 3 stays as it is; taps learn to modulate its decoder by its encoder's features. What is lost to
-codes, such as the shape of an eye that the degraded face still shows, can then come back.
+The restorer of stage 3 stays as it is; taps learn to modulate its decoder by an encoder's features. What is lost to
+codes, such as the shape of an eye that the degraded face still shows, can then come back. The encoder is the HQ encoder as
+stage 3 left it, or a copy of it that learns with the taps: the one of stage 3 has learned what codes need, no more.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +28,8 @@ class FidelityStage:
 
     Args:
         recipe: The configuration.
-        model: The restorer of stage 3; it is frozen, but for its taps. Taps that it has already are trained further.
+        model: The restorer of stage 3; it is frozen, but for its taps and their own encoder. Those that it has already are trained
+            further.
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
@@ -48,13 +51,16 @@ class FidelityStage:
             size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
         )
         self.perceptual = perceptual.to(device)
-        taps = fidelity_taps(network)
+        taps, own = fidelity_taps(network), None
         if model.taps is not None:
             taps.load_state_dict(model.taps.state_dict())
-        self.model = model.with_taps(taps).to(device)
+        if recipe.tap_encoder == "own":
+            own = copy.deepcopy(model.tap_encoder or (model.hq_encoder if isinstance(model, DAEFR) else model.encoder))
+        self.model = model.with_taps(taps, own).to(device)
         self.model.requires_grad_(False)
-        self.taps = taps.requires_grad_(True)
-        # the wrapped decoder holds the only parameters that are trained: those of the taps
+        self.taps: nn.Module = taps if own is None else nn.ModuleDict({"taps": taps, "encoder": own})
+        self.taps.requires_grad_(True)
+        # the wrapped decoder holds the only parameters that are trained: those of the taps and of their encoder
         self.decoder = self.engine.wrap(_Decoder(self.model))
         self.optimizer = adam(self.taps, recipe)
         self.average = None if recipe.average is None else WeightAverage(self.taps, decay=recipe.average)
@@ -68,7 +74,11 @@ class FidelityStage:
     @property
     def result(self) -> DAEFR | SingleEncoder:
         """The restorer with its taps: the average of their weights where there is one."""
-        return self.model if self.average is None else self.model.with_taps(self.average.module)
+        if self.average is None:
+            return self.model
+        found = self.average.module
+        parts = (found["taps"], found["encoder"]) if isinstance(found, nn.ModuleDict) else (found,)
+        return self.model.with_taps(*parts)
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -130,8 +140,4 @@ class _Decoder(nn.Module):
         self.model = model
 
     def forward(self, degraded: Image) -> Image:
-        assert self.model.taps is not None
-        recorder = self.model.taps.recorder()
-        with torch.no_grad():
-            prediction = self.model(degraded, record=recorder)
-        return self.model.decode(prediction, recorder, fidelity=1.0)
+        return self.model.decode(*self.model.predict(degraded), fidelity=1.0)

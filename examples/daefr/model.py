@@ -38,6 +38,7 @@ class _Restoring(nn.Module):
     prior: CodePrior
     predictor: CodePredictor
     taps: FidelityTaps | None
+    tap_encoder: nn.Module | None
     decoding: Decoding
     scale = 1
     """Side of the answer over the side of what is restored."""
@@ -52,9 +53,19 @@ class _Restoring(nn.Module):
         """Pixels a grid step of the codes."""
         return self.prior.stride
 
-    def with_taps(self, taps: nn.Module) -> Self:
-        """Gives a model of the same parts, shared, and these taps."""
+    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
+        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
         raise NotImplementedError
+
+    def predict(self, degraded: Image) -> tuple[Prediction, Recorder | None]:
+        """Gives the prediction for degraded faces `b 3 H W`, signed, and the features for the taps where there are some."""
+        if self.taps is None:
+            return self(degraded), None
+        recorder = self.taps.recorder()
+        if self.tap_encoder is None:
+            return self(degraded, record=recorder), recorder
+        self.tap_encoder(degraded, taps=recorder.taps)
+        return self(degraded), recorder
 
     @torch.no_grad()
     def restore(self, degraded: Image, *, fidelity: float = 1.0) -> Image:
@@ -70,8 +81,7 @@ class _Restoring(nn.Module):
         """
         if not 0 <= fidelity <= 1:
             raise ValueError(f"restore: expected a fidelity in [0, 1], got {fidelity}.")
-        recorder = None if self.taps is None else self.taps.recorder()
-        prediction = self(degraded, record=recorder)
+        prediction, recorder = self.predict(degraded)
         return self.decode(prediction, recorder, fidelity=fidelity)
 
     def decode(self, prediction: Prediction, recorder: Recorder | None = None, *, fidelity: float = 1.0) -> Image:
@@ -100,7 +110,8 @@ class DAEFR(_Restoring):
         lq_encoder: The encoder that learned degraded faces.
         fusion: Called as `fusion(stream=hq, guide=lq)`.
         predictor: Fused latent to logits.
-        taps: What changes the decoder by the HQ encoder's features (stage 3b); None leaves the prior alone.
+        taps: What changes the decoder by an encoder's features (stage 3b); None leaves the prior alone.
+        tap_encoder: The encoder that the taps read; None: the HQ encoder.
         decoding: What the decoder is given.
 
     Source: Tsai et al. 2024. The released model also carries three tensors groups that no forward reads; they are left
@@ -117,6 +128,7 @@ class DAEFR(_Restoring):
         predictor: nn.Module,
         *,
         taps: nn.Module | None = None,
+        tap_encoder: nn.Module | None = None,
         decoding: Decoding = "argmax",
     ):
         super().__init__()
@@ -126,12 +138,13 @@ class DAEFR(_Restoring):
         self.fusion = fusion
         self.predictor = cast(CodePredictor, predictor)
         self.taps = cast(FidelityTaps | None, taps)
+        self.tap_encoder = tap_encoder
         self.decoding: Decoding = decoding
 
-    def with_taps(self, taps: nn.Module) -> Self:
-        """Gives a model of the same parts, shared, and these taps."""
+    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
+        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
         parts = self.prior, self.hq_encoder, self.lq_encoder, self.fusion, self.predictor
-        return type(self)(*parts, taps=taps, decoding=self.decoding)
+        return type(self)(*parts, taps=taps, tap_encoder=tap_encoder, decoding=self.decoding)
 
     def forward(
         self, degraded: Image, known: ManyIndices | None = None, *, record: Recorder | None = None
@@ -141,7 +154,7 @@ class DAEFR(_Restoring):
         Args:
             degraded: `b 3 H W`, signed.
             known: `b m h w`, the true codes, for training with residual codebooks; see `CodePredictor`.
-            record: Keeps the HQ encoder's features for the taps.
+            record: Keeps the HQ encoder's features, for taps without an encoder of their own.
         """
         stream = self.hq_encoder(degraded) if record is None else self.hq_encoder(degraded, taps=record.taps)
         fused = self.fusion(stream=stream, guide=self.lq_encoder(degraded))
@@ -157,6 +170,7 @@ class SingleEncoder(_Restoring):
         encoder: The encoder that learned clean faces.
         predictor: Latent to logits.
         taps: As in `DAEFR`.
+        tap_encoder: The encoder that the taps read; None: the only other one.
         decoding: What the decoder is given.
 
     Source: the first row of the paper's ablation.
@@ -169,6 +183,7 @@ class SingleEncoder(_Restoring):
         predictor: nn.Module,
         *,
         taps: nn.Module | None = None,
+        tap_encoder: nn.Module | None = None,
         decoding: Decoding = "argmax",
     ):
         super().__init__()
@@ -176,11 +191,13 @@ class SingleEncoder(_Restoring):
         self.encoder = encoder
         self.predictor = cast(CodePredictor, predictor)
         self.taps = cast(FidelityTaps | None, taps)
+        self.tap_encoder = tap_encoder
         self.decoding: Decoding = decoding
 
-    def with_taps(self, taps: nn.Module) -> Self:
-        """Gives a model of the same parts, shared, and these taps."""
-        return type(self)(self.prior, self.encoder, self.predictor, taps=taps, decoding=self.decoding)
+    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
+        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
+        parts = self.prior, self.encoder, self.predictor
+        return type(self)(*parts, taps=taps, tap_encoder=tap_encoder, decoding=self.decoding)
 
     def forward(
         self, degraded: Image, known: ManyIndices | None = None, *, record: Recorder | None = None

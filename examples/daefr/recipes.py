@@ -159,6 +159,7 @@ class FidelityRecipe:
     clip: float | None = 1.0
     average: float | None = 0.999
     weights: Mapping[str, float] = field(default_factory=lambda: _weights(pyramid=1.0, chroma=0.5, perceptual=0.1))
+    tap_encoder: Literal["shared", "own"] = "shared"  # own: a copy of the HQ encoder that learns with the taps
     perceptual: str = "vgg16"
     seed: int = 23
 
@@ -284,7 +285,7 @@ def fidelity_small() -> FidelityRecipe:
     """Stage 3b of the embedded prior."""
     return replace(
         fidelity(), network=small_network(), batch=8, steps=900, learning_rate=1e-3, warmup=50, average=0.995,
-        perceptual="mobilenet_v2",
+        tap_encoder="own", perceptual="mobilenet_v2",
     )  # fmt: skip
 
 
