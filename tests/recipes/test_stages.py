@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from codeprior import weights
 from codeprior.losses import PerceptualLoss
 from codeprior.recipes.daefr import recipes
 from codeprior.recipes.daefr.association_stage import AssociationStage
@@ -310,13 +311,28 @@ def _fidelity(**changes):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_fidelity_stage_moves_the_taps_alone(accumulate):
-    stage = _fidelity(accumulate=accumulate, batch=2)
+@pytest.mark.parametrize("tap_encoder", ["shared", "own"])
+def test_the_fidelity_stage_moves_the_taps_and_their_own_encoder_alone(accumulate, tap_encoder):
+    stage = _fidelity(accumulate=accumulate, batch=2, tap_encoder=tap_encoder)
     before = _copy(stage.model)
-    metrics = stage.update(_batch(), 0)
-    moved = _moved(stage.model, before)
-    assert moved and all(name.startswith("taps.") for name in moved)
+    # the last layer of new taps is zero: the encoder behind it is moved from the second step on
+    metrics = [stage.update(_batch(), step) for step in range(2)][0]
+    moved = {name.split(".")[0] for name in _moved(stage.model, before)}
+    assert moved == ({"taps"} if tap_encoder == "shared" else {"taps", "tap_encoder"})
     assert {"pyramid", "chroma", "perceptual", "total", "skipped"} == set(metrics)
+
+
+def test_taps_with_an_encoder_of_their_own_are_saved_and_trained_further(tmp_path):
+    stage = _fidelity(learning_rate=1e-2, warmup=0)
+    for step in range(3):
+        stage.update(_batch(), step)
+    degraded, found = stage.faces(_batch()).degraded, stage.result.eval()
+    weights.save(tmp_path / "model.safetensors", found)
+    again = weights.load(tmp_path / "model.safetensors").eval()
+    assert torch.equal(again.restore(degraded), found.restore(degraded))
+    assert not torch.equal(found.restore(degraded), found.with_taps(found.taps).eval().restore(degraded))
+    further = FidelityStage(stage.recipe, model=again, perceptual=PerceptualLoss(_Colours()))
+    assert torch.equal(further.result.eval().restore(degraded), found.restore(degraded))
 
 
 def test_fidelity_brings_faces_nearer_and_zero_is_the_restorer_of_stage_three():
