@@ -1,8 +1,8 @@
 """Stage 3b: how far the degraded face itself may change the prior's word. Ours, not the paper's.
 
 The restorer of stage 3 stays as it is; taps learn to modulate its decoder by an encoder's features. What is lost to
-codes, such as the shape of an eye that the degraded face still shows, can then come back. The encoder is the HQ encoder as
-stage 3 left it, or a copy of it that learns with the taps: the one of stage 3 has learned what codes need, no more.
+codes, such as the shape of an eye that the degraded face still shows, can then come back. The encoder is the HQ encoder
+as stage 3 left it, which has learned what codes need and no more, or a copy of it that learns with the taps.
 """
 
 import copy
@@ -28,8 +28,8 @@ class FidelityStage:
 
     Args:
         recipe: The configuration.
-        model: The restorer of stage 3; it is frozen, but for its taps and their own encoder. Those that it has already are trained
-            further.
+        model: The restorer of stage 3; it is frozen, but for its taps and their own encoder; those that it has are
+            trained further.
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.

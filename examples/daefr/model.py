@@ -58,7 +58,7 @@ class _Restoring(nn.Module):
         raise NotImplementedError
 
     def predict(self, degraded: Image) -> tuple[Prediction, Recorder | None]:
-        """Gives the prediction for degraded faces `b 3 H W`, signed, and the features for the taps where there are some."""
+        """Gives the prediction for degraded faces `b 3 H W`, signed, and the features that the taps read, if any."""
         if self.taps is None:
             return self(degraded), None
         recorder = self.taps.recorder()
