@@ -162,12 +162,8 @@ class Restorer:
         """
         height, width = face.shape[1:]
         damage = None
-        # TODO: without this once the estimator's weights are in the package
-        try:
-            if not always and min(height, width) >= SMALLEST:
-                damage = self._estimator().estimate(face[None])
-        except FileNotFoundError:
-            always = True
+        if not always and min(height, width) >= SMALLEST:
+            damage = self._estimator().estimate(face[None])
         pixels = (height * width) ** 0.5 if side is None else side
         return decide(damage, side=pixels, size=self.size, fidelity=fidelity, always=always)
 

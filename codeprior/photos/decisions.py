@@ -19,10 +19,10 @@ SMALLEST = 32
 """Side of the smallest face that an estimator can look at, pixels; `LARGEST` is that of the largest."""
 _USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md for the measurement
 _NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
-_COMPRESSED = 60  # JPEG quality below which artefacts hide among the detail
+_QUIET, _FINE = 1.0, 90  # noise and JPEG quality at which all that a blur left is sound
 _BLUR = math.sqrt(math.log(2) / 2) / math.pi  # σ times the frequency at which a Gaussian blur halves the amplitude
-_REDUCTION = 0.36  # r times the frequency at which reducing by r and enlarging again, both bicubic, halve it
-_CAUTION = 1.25  # the model is less right about fine detail than the formula takes it to be
+_REDUCTION = 0.41  # r times the frequency at which reducing by r and enlarging again, both bicubic, halve it
+_CAUTION = 1.1  # the model is less right about fine detail than the formula takes it to be
 
 
 class Estimator(Protocol):
@@ -111,7 +111,7 @@ def decide(
     if cycles < SLOWEST:
         reason = f"nothing trustworthy beyond {SLOWEST:g} cycles a face; restored as the model says"
         return Decision("restored", reason, fidelity=told, **figures)
-    crossover = _crossover(damage, side, 0.5 if fidelity is None else fidelity)
+    crossover = _crossover(damage, side, 0.5 if fidelity is None else fidelity, sharp=cycles >= enough)
     reason = (
         f"as sharp as {size} px give back, but noisy; its noise is taken out"
         if cycles >= enough
@@ -120,7 +120,7 @@ def decide(
     return Decision("mended", reason, fidelity=told, crossover=crossover, **figures)
 
 
-def _crossover(damage: Damage, side: float, fidelity: float) -> Crossover:
+def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> Crossover:
     blur, reduction, noise, quality, limit = (float(part) for part in damage)
     if fidelity == 1:
         return Crossover(math.inf, math.inf)
@@ -129,11 +129,13 @@ def _crossover(damage: Damage, side: float, fidelity: float) -> Crossover:
     half = _half(transfer, reduced)
     if limit > half:  # what is trustworthy cannot lie above: the blur was estimated too strong
         transfer, reduced, half = transfer * limit / half, reduced * limit / half, limit
-    if quality >= _COMPRESSED and noise > 1:
-        reach = 2 * half  # each band's own share of signal decides
-    else:
-        # what lies above the limit of a blurred face is faint and sound; above that of a compressed one are artefacts
+    if sharp:
+        reach = math.inf  # each band's own share of signal decides
+    elif noise <= _QUIET and quality >= _FINE:
+        # above the limit of a face that is only blurred lies little, and it is sound
         reach = 2 * limit * min(1.0, max(0.5, limit / half))
+    else:
+        reach = limit
     factor = side * fidelity / (1 - fidelity)
     transfer, reduced, reach = (
         0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)

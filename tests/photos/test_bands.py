@@ -102,6 +102,16 @@ def test_detail_that_stands_out_of_the_noise_stays():
     assert done[:, 32:96, 8:40].std() * 255 < 6
 
 
+def test_strong_detail_of_brightness_lets_no_noise_of_colour_through():
+    """A pattern of grey stripes under noise of colours: the stripes stay and the colours go."""
+    stripes = _wave(16)
+    done = keep_trustworthy(_noisy(stripes, 15), stripes.mean().expand(3, 48, 48), Crossover(math.inf, math.inf, 15))
+    colour = (done - done.mean(0))[:, 16:-16, 16:-16]
+    assert colour.std() * 255 < 5
+    # 0.85: the filter's margin of one and a half times the noise takes the rest
+    assert _amplitude(done, 16) > 0.8
+
+
 def test_there_is_no_step_where_both_faces_meet():
     """On a plain face the result may change no faster than what the model gave, band by band."""
     restored = F.interpolate(
