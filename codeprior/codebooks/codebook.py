@@ -26,6 +26,23 @@ class Quantized(NamedTuple):
     """The numbers of the chosen rows."""
 
 
+def exchange(latent: Latent, table: Tensor, *, how: Passage) -> Quantized:
+    """Gives each vector's nearest row of a table: the forward of every codebook that keeps a table.
+
+    Args:
+        latent: `b d h w`.
+        table: `(k, d)`.
+        how: The gradient passes to the latent, see `pass_gradient`.
+    """
+    found = lookup(latent.detach(), table)
+    return Quantized(pass_gradient(latent, found.codes, how=how), found.codes, found.indices)
+
+
+def codes_at(indices: Indices, table: Tensor) -> Latent:
+    """Gives the rows of a table at these indices, `b h w` to `b d h w`."""
+    return rearrange(F.embedding(indices, table), "b h w d -> b d h w").contiguous()
+
+
 @configured
 class Codebook(nn.Module):
     """A codebook that learns by gradient: the nearest row of a table for each vector of a latent.
@@ -61,8 +78,7 @@ class Codebook(nn.Module):
         Raises:
             ValueError: The latent's width is not `dim`.
         """
-        found = lookup(latent.detach(), self.weight)
-        return Quantized(pass_gradient(latent, found.codes, how=self.gradient), found.codes, found.indices)
+        return exchange(latent, self.weight, how=self.gradient)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices.
@@ -73,7 +89,7 @@ class Codebook(nn.Module):
         Returns:
             `b d h w`, in the table's type.
         """
-        return rearrange(F.embedding(indices, self.weight), "b h w d -> b d h w").contiguous()
+        return codes_at(indices, self.weight)
 
     @torch.no_grad()
     def start(self, vectors: Vectors, *, seed: int = 0) -> None:

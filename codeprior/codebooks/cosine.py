@@ -1,13 +1,13 @@
 """A codebook on the unit sphere: vectors are compared by their angle."""
 
 import torch
-from einops import rearrange
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.codebooks.codebook import Quantized
-from codeprior.codebooks.gradients import Passage, pass_gradient
-from codeprior.kernels.nearest_code import lookup
+from codeprior.codebooks.codebook import Quantized, codes_at, exchange
+from codeprior.codebooks.gradients import Passage
+from codeprior.codebooks.start import Vectors, exchanged, kmeans
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
 
@@ -50,14 +50,43 @@ class CosineCodebook(nn.Module):
             codes: The same with a gradient to the table.
             indices: `b h w`, int64.
         """
-        latent = self.unit(latent)
-        found = lookup(latent.detach(), F.normalize(self.weight, dim=1))
-        return Quantized(pass_gradient(latent, found.codes, how=self.gradient), found.codes, found.indices)
+        return exchange(self.unit(latent), F.normalize(self.weight, dim=1), how=self.gradient)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices, `b h w` to `b d h w`, of unit length."""
-        table = F.normalize(self.weight, dim=1)
-        return rearrange(F.embedding(indices, table), "b h w d -> b d h w").contiguous()
+        return codes_at(indices, F.normalize(self.weight, dim=1))
+
+    @torch.no_grad()
+    def start(self, vectors: Vectors, *, seed: int = 0) -> None:
+        """Sets the codes' directions to the centres that k-means finds among these vectors at unit length.
+
+        Args:
+            vectors: `(n, d)`, as the encoder gives them, of any length; several for each code.
+            seed: Of the draws.
+
+        Raises:
+            ValueError: There is no vector, or a value is not finite.
+        """
+        self._turn(kmeans(F.normalize(vectors.float(), dim=1), self.size, seed=seed))
+
+    @torch.no_grad()
+    def revive(self, vectors: Vectors, dead: Bool[Tensor, " k"], *, seed: int = 0) -> None:
+        """Turns dead codes to the directions of vectors of a batch, from which the gradient then moves them on.
+
+        A code keeps its length, so that a step of the optimiser turns it as far as before.
+
+        Args:
+            vectors: `(n, d)`, as the encoder gives them; the same on every rank.
+            dead: Which codes, see `unused`.
+            seed: Of the draws.
+        """
+        # a vector without a direction revives nothing
+        unit = vectors / vectors.norm(dim=1, keepdim=True)
+        self._turn(exchanged(self.weight, unit, dead, seed=seed), only=dead)
+
+    def _turn(self, directions: Tensor, *, only: Tensor | None = None) -> None:
+        turned = F.normalize(directions, dim=1) * self.weight.norm(dim=1, keepdim=True)
+        self.weight.copy_(turned if only is None else torch.where(only[:, None], turned, self.weight))
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}"

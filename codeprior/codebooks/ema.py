@@ -9,10 +9,9 @@ so that a resumed run draws the same; one all-reduce carries counts, sums and ca
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from codeprior import distributed
-from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.codebook import Quantized, codes_at
 from codeprior.codebooks.gradients import Passage, pass_gradient
 from codeprior.codebooks.start import Vectors, kmeans
 from codeprior.kernels.code_stats import code_stats
@@ -116,7 +115,7 @@ class MovingAverageCodebook(nn.Module):
         Returns:
             `b d h w`, float32.
         """
-        return rearrange(F.embedding(indices, self.weight), "b h w d -> b d h w").contiguous()
+        return codes_at(indices, self.weight)
 
     @torch.no_grad()
     def start(self, vectors: Vectors, *, seed: int = 0) -> None:

@@ -1,13 +1,10 @@
 """A codebook whose table is a linear map of fixed random codes: a step of the map moves every code, chosen or not."""
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from codeprior.codebooks.codebook import Quantized
-from codeprior.codebooks.gradients import Passage, pass_gradient
-from codeprior.kernels.nearest_code import lookup
+from codeprior.codebooks.codebook import Quantized, codes_at, exchange
+from codeprior.codebooks.gradients import Passage
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
 
@@ -59,12 +56,11 @@ class SimVQCodebook(nn.Module):
         Raises:
             ValueError: The latent's width is not `dim`.
         """
-        found = lookup(latent.detach(), self.weight)
-        return Quantized(pass_gradient(latent, found.codes, how=self.gradient), found.codes, found.indices)
+        return exchange(latent, self.weight, how=self.gradient)
 
     def lookup(self, indices: Indices) -> Latent:
         """Gives the codes of these indices, `b h w` to `b d h w`, in the map's type."""
-        return rearrange(F.embedding(indices, self.weight), "b h w d -> b d h w").contiguous()
+        return codes_at(indices, self.weight)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}"

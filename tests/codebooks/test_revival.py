@@ -6,6 +6,7 @@ from einops import rearrange
 
 from codeprior.codebooks import (
     Codebook,
+    CosineCodebook,
     GroupedCodebook,
     MovingAverageCodebook,
     ResidualCodebook,
@@ -13,6 +14,7 @@ from codeprior.codebooks import (
     unused,
     usage,
 )
+from codeprior.losses import codebook_loss
 
 
 def _half_dead(size=16, dim=4, seed=0):
@@ -54,6 +56,50 @@ def test_dead_codes_become_vectors_and_are_chosen():
     # what was revived has time before it counts as dead again
     meter.forgive(dead[None])
     assert not unused(meter.counts, below=0.05).any()
+
+
+def test_dead_cosine_codes_turn_to_vectors_and_keep_their_length():
+    codebook, latent = CosineCodebook(16, 4), _latent()
+    dead = torch.arange(16) % 2 == 1
+    before, vectors = codebook.weight.detach().clone(), _rows(latent).clone()
+    # a vector without a direction, and one that is not finite, revive nothing
+    vectors[:2] = torch.tensor([[0.0], [torch.nan]])
+    codebook.revive(vectors, dead, seed=3)
+    assert torch.equal(codebook.weight[~dead], before[~dead])
+    assert torch.allclose(codebook.weight.norm(dim=1), before.norm(dim=1), rtol=1e-6)
+    cosine = torch.nn.functional.cosine_similarity(codebook.weight[dead][:, None], vectors[2:], dim=-1)
+    # float32 rounding of two unit vectors
+    assert (cosine.amax(1) > 1 - 1e-6).all() and codebook.weight.isfinite().all()
+    codebook.revive(torch.zeros(3, 4), dead)
+    assert codebook.weight.isfinite().all() and codebook.weight.norm(dim=1).min() > 0
+
+
+@pytest.mark.parametrize("kind", [Codebook, CosineCodebook])
+def test_nearly_every_code_is_in_use_where_dead_ones_are_revived(kind):
+    """As for moving averages in `test_implicit`: vectors far from the origin, narrow in most directions."""
+    generator = torch.Generator().manual_seed(0)
+    centre, stretch = 3 * torch.randn(4, generator=generator), torch.logspace(0, -1, 4)
+    used = {}
+    for revived in (False, True):
+        torch.manual_seed(0)
+        codebook = kind(64, 4)
+        optimizer = torch.optim.Adam(codebook.parameters(), lr=1e-3)
+        meter = UsageMeter(64, memory=10)
+        for step in range(60):
+            rows = centre + stretch * torch.randn(512, 4, generator=generator)
+            latent = rearrange(rows, "n d -> 1 d n 1").contiguous()
+            found = codebook(latent)
+            target = codebook.unit(latent) if kind is CosineCodebook else latent
+            loss = codebook_loss(target, found.codes, commitment=0.0, codebook=1.0)
+            optimizer.zero_grad(), loss.backward(), optimizer.step()
+            meter.add(usage(found.indices, 64)[None])
+            if revived and step < 50 and step % 10 == 9:
+                dead = unused(meter.counts, below=0.05)
+                codebook.revive(rows, dead[0], seed=step)
+                meter.forgive(dead)
+        used[revived] = float(meter.figures()["codes_used"])
+    assert used[False] < 0.3
+    assert used[True] > 0.99
 
 
 def test_the_same_seed_draws_the_same_and_others_do_not():

@@ -5,6 +5,7 @@ import torch
 
 from codeprior.codebooks import (
     Codebook,
+    CosineCodebook,
     GroupedCodebook,
     LatentReservoir,
     MovingAverageCodebook,
@@ -48,6 +49,17 @@ def test_vectors_that_are_not_finite_are_refused():
         kmeans(torch.zeros(0, 2), 4)
     with pytest.raises(ValueError, match="expected finite vectors"):
         kmeans(torch.full((4, 2), torch.nan), 4)
+
+
+def test_started_cosine_codes_point_where_the_vectors_do():
+    _, vectors = _clusters()
+    torch.manual_seed(1)  # the clusters' centres are the first numbers of seed 0
+    codebook = CosineCodebook(16, 4)
+    lengths, latent = codebook.weight.detach().norm(dim=1), vectors.T[None, :, :, None]
+    before = (codebook(latent).codes - codebook.unit(latent)).square().mean()
+    codebook.start(vectors)
+    assert (codebook(latent).codes - codebook.unit(latent)).square().mean() < 0.05 * before
+    assert torch.allclose(codebook.weight.norm(dim=1), lengths, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [Codebook, MovingAverageCodebook])

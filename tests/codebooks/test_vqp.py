@@ -1,6 +1,11 @@
 """vector-quantize-pytorch from both sides: its quantizers as codebooks, and our lookup inside them."""
 
 import copy
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +14,65 @@ from einops import rearrange
 from codeprior.codebooks import VQPCodebook, accelerate
 
 vqp = pytest.importorskip("vector_quantize_pytorch")
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "nearest_code.md"
+# modules of the package that are parts of quantizers
+PARTS = {"Codebook", "CosineSimLinear", "MLP", "Sequential", "VectorNorm"}
+MAKE = {
+    "VectorQuantize": lambda: vqp.VectorQuantize(dim=8, codebook_size=32),
+    "ResidualVQ": lambda: vqp.ResidualVQ(dim=8, codebook_size=32, num_quantizers=2),
+    "GroupedResidualVQ": lambda: vqp.GroupedResidualVQ(dim=8, codebook_size=32, num_quantizers=2, groups=2),
+    "SimVQ": lambda: vqp.SimVQ(dim=8, codebook_size=32),
+    "ResidualSimVQ": lambda: vqp.ResidualSimVQ(dim=8, codebook_size=32, num_quantizers=2),
+    "RandomProjectionQuantizer": lambda: vqp.RandomProjectionQuantizer(
+        dim=8, codebook_size=32, codebook_dim=4, num_codebooks=2
+    ),
+    "HierarchicalVQ": lambda: vqp.HierarchicalVQ(dim=8, codebook_size=32, scales=(1, 2)),
+    "FSQ": lambda: vqp.FSQ(levels=[4, 4, 4]),
+    "ResidualFSQ": lambda: vqp.ResidualFSQ(dim=8, levels=[4, 4, 4], num_quantizers=2),
+    "GroupedResidualFSQ": lambda: vqp.GroupedResidualFSQ(dim=8, levels=[4, 4, 4], num_quantizers=2, groups=2),
+    "LFQ": lambda: vqp.LFQ(dim=4, codebook_size=16),
+    "ResidualLFQ": lambda: vqp.ResidualLFQ(dim=4, codebook_size=16, num_quantizers=2),
+    "GroupedResidualLFQ": lambda: vqp.GroupedResidualLFQ(dim=8, codebook_size=16, num_quantizers=2, groups=2),
+    "FSP": lambda: vqp.FSP(levels=[4, 4]),
+    "EvoLFQ": lambda: vqp.EvoLFQ(torch.nn.Linear(8, 4), torch.nn.Linear(4, 8), dim=4, codebook_size=16),
+    "LatentQuantize": lambda: vqp.LatentQuantize(levels=[4, 4], dim=8),
+    "BinaryMapper": lambda: vqp.BinaryMapper(bits=4),
+}
+
+
+def named_in_the_guide() -> dict[str, bool]:
+    """Quantizers of the guide's table, and whether it says that they are accelerated."""
+    section = GUIDE.read_text().split("## vector-quantize-pytorch")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    return {name: answer.strip().startswith("yes") for names, answer in rows for name in re.findall(r"`(\w+)`", names)}
+
+
+def test_the_guide_names_every_quantizer_of_the_installed_package():
+    found = set()
+    for info in pkgutil.iter_modules(vqp.__path__):
+        module = importlib.import_module(f"{vqp.__name__}.{info.name}")
+        for name, kind in vars(module).items():
+            if inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and kind.__module__ == module.__name__:
+                found |= {name} if not name.startswith("_") else set()
+    assert found - PARTS <= set(named_in_the_guide()), "say in the guide whether accelerate() covers it"
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_what_the_guide_says_of_a_quantizer_is_so(name):
+    accelerated = named_in_the_guide()[name]
+    quantizer = MAKE[name]()
+    if not accelerated:
+        with pytest.raises(ValueError, match="found no VectorQuantize and no SimVQ"):
+            accelerate(quantizer)
+        return
+    accelerate(quantizer)
+    kinds = {type(part).__qualname__ for part in quantizer.modules()}
+    assert any(kind.split(".")[-1].startswith("Accelerated") for kind in kinds)
+
+
+def test_every_quantizer_of_the_guide_is_tried():
+    assert set(named_in_the_guide()) == set(MAKE)
 
 
 def quantizers():
