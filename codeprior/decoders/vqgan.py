@@ -1,22 +1,24 @@
 """The convolutional decoder of VQGAN, with taps at every stride."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior.layers import (
-    AttentionBlock,
-    ResidualBlock,
+    MIDDLE,
+    BilinearUpsample,
     Taps,
     Upsample,
     attentive_levels,
     configured,
     group_norm,
     level_steps,
+    middle_steps,
     normed_convolution,
     placed_taps,
     walk_level,
+    walk_middle,
 )
 from codeprior.shapes import Image, Latent
 
@@ -35,18 +37,29 @@ class VQGANDecoder(nn.Module):
         latent_channels: Channels after the first 1×1 convolution; `dim` unless given.
         groups: Groups of every normalisation.
         unshuffle: Side of the squares of pixels that the last convolution gives as channels, see `VQGANEncoder`.
+        middle: Whether two residual blocks with attention between them come before the deepest level.
+        activated: Whether SiLU stands between the last normalisation and the last convolution.
+        code_convolution: Whether the first 1×1 convolution is there.
+        widening: Whether a 3×3 convolution widens what comes in to the deepest level's channels; without it the 1×1
+            convolution does.
+        bilinear: Whether the grid is doubled bilinearly, after convolutions that also change the width, rather than by
+            repeating places before a convolution.
+        guided: Whether every attention is asked by a guide; then `forward` must be given the guides.
 
     Attributes:
         dim: Code dimension.
         stride: Pixels a grid step.
         tap_channels: Channels of the feature at each stride that taps are given.
+        guided: Where guides ask: strides, and `MIDDLE`.
         last_layer: The convolution that gives the image; adversarial weights are balanced on it.
 
     Raises:
-        ValueError: Channels do not divide into groups or heads, or `attention` names a level that is not there.
+        ValueError: Channels do not divide into groups or heads, `attention` names a level that is not there, or there
+            is no convolution that leads from code space to the deepest level.
 
-    Source: Esser et al. 2021; the defaults are those of CodeFormer and DAEFR at 512 px, which have one residual block
-        a level more than the encoder. The 1×1 convolution (`post_quant_conv`) belongs to the decoder here.
+    Source: Esser et al. 2021; the defaults are those of DAEFR at 512 px, which has one residual block a level more than
+        its encoder. The 1×1 convolution (`post_quant_conv`) belongs to the decoder here. Guides: Wang et al. 2022
+        (RestoreFormer). CodeFormer and VQFR: see `VQGANEncoder`; the first VQFR has no widening.
     """
 
     def __init__(
@@ -61,25 +74,38 @@ class VQGANDecoder(nn.Module):
         latent_channels: int | None = None,
         groups: int = 32,
         unshuffle: int = 1,
+        middle: bool = True,
+        activated: bool = True,
+        code_convolution: bool = True,
+        widening: bool = True,
+        bilinear: bool = False,
+        guided: bool = False,
     ):
         super().__init__()
-        self.dim, self.unshuffle, self.blocks = dim, unshuffle, blocks
+        if not (code_convolution or widening):
+            raise ValueError("VQGANDecoder: nothing leads from code space; set code_convolution or widening.")
+        self.dim, self.unshuffle, self.blocks, self.activated = dim, unshuffle, blocks, activated
         self.stride = unshuffle * 2 ** (len(multipliers) - 1)
         attentive = attentive_levels("VQGANDecoder", attention, len(multipliers))
         widths = [channels * multiplier for multiplier in multipliers]
         deepest = widths[-1]
         self.tap_channels = {unshuffle * 2**index: width for index, width in enumerate(widths)}
-        self.from_code = nn.Conv2d(dim, latent_channels or dim, 1)
-        self.conv_in = nn.Conv2d(latent_channels or dim, deepest, 3, padding=1)
-        self.middle = nn.Sequential(
-            ResidualBlock(deepest, groups=groups),
-            AttentionBlock(deepest, heads=heads, groups=groups),
-            ResidualBlock(deepest, groups=groups),
-        )
+        wide = (latent_channels or dim) if code_convolution else dim
+        self.from_code = nn.Conv2d(dim, wide if widening else deepest, 1) if code_convolution else nn.Identity()
+        self.conv_in = nn.Conv2d(wide, deepest, 3, padding=1) if widening else nn.Identity()
+        self.middle = middle_steps(deepest, heads=heads, groups=groups, guided=guided) if middle else nn.Sequential()
+        self.guided = _guided_strides(self.tap_channels, attentive if heads else set(), middle) if guided else []
         # finest first, like the encoder's; the walk goes through them backwards
+        befores = widths if bilinear else [*widths[1:], deepest]
         self.levels = nn.ModuleList(
-            _Level(before, width, blocks, heads if index in attentive else 0, groups, double=index > 0)
-            for index, (before, width) in enumerate(zip([*widths[1:], deepest], widths, strict=True))
+            _Level(
+                level_steps(
+                    before, width, blocks=blocks, heads=heads if index in attentive else 0, groups=groups, guided=guided
+                ),
+                each=2 if index in attentive and heads else 1,
+                grow=_growing(width, widths[index - 1], bilinear=bilinear) if index else nn.Identity(),
+            )
+            for index, (before, width) in enumerate(zip(befores, widths, strict=True))
         )
         self.norm_out = group_norm(widths[0], groups=groups)
         self.conv_out = nn.Conv2d(widths[0], 3 * unshuffle**2, 3, padding=1)
@@ -88,7 +114,7 @@ class VQGANDecoder(nn.Module):
     def last_layer(self) -> nn.Conv2d:
         return self.conv_out
 
-    def forward(self, values: Latent, taps: Taps | None = None) -> Image:
+    def forward(self, values: Latent, taps: Taps | None = None, *, guides: Mapping[int, Tensor] | None = None) -> Image:
         """Gives the image that values of code space stand for.
 
         Args:
@@ -96,25 +122,44 @@ class VQGANDecoder(nn.Module):
             taps: For a place, what to do with the feature there: `{Tap(32, block=0): f, 16: g}` gives `f` the feature
                 of stride 32 after the level's first residual block, `g` that at the end of the level of stride 16, and
                 goes on with what they return.
+            guides: Of a guided decoder, what asks in the attention of each level, by its stride, and of the middle, by
+                `MIDDLE`; each of the shape of the feature there.
 
         Returns:
             `b 3 H W` with `H = h · stride`; signed, not clamped.
 
         Raises:
-            ValueError: A tap names a place that the decoder does not pass.
+            ValueError: A tap names a place that the decoder does not pass, or the guides are not those of `guided`.
         """
-        placed = placed_taps("VQGANDecoder", taps, strides=list(self.tap_channels), blocks=self.blocks)
-        feature = self.middle(self.conv_in(self.from_code(values)))
+        placed = placed_taps(
+            "VQGANDecoder", taps, strides=list(self.tap_channels), blocks=self.blocks, middle=len(self.middle) > 0
+        )
+        asking = guides or {}
+        if set(asking) != set(self.guided):
+            raise ValueError(
+                f"VQGANDecoder: expected guides at {sorted(self.guided) or 'no stride'}, got {sorted(asking)}; "
+                "0 is the middle."
+            )
+        feature = self.conv_in(self.from_code(values))
+        feature = walk_middle(self.middle, feature, taps=placed.get(MIDDLE), guide=asking.get(MIDDLE))
         for stride, level in zip(reversed(self.tap_channels), reversed(self.levels), strict=True):
             assert isinstance(level, _Level)
-            feature = level.resample(walk_level(level.steps, feature, each=level.each, taps=placed.get(stride)))
-        image = normed_convolution(self.norm_out, self.conv_out, feature=feature)
+            feature = level.resample(
+                walk_level(level.steps, feature, each=level.each, taps=placed.get(stride), guide=asking.get(stride))
+            )
+        image = normed_convolution(self.norm_out, self.conv_out, feature=feature, activated=self.activated)
         return F.pixel_shuffle(image, self.unshuffle) if self.unshuffle > 1 else image
 
 
 class _Level(nn.Module):
-    def __init__(self, before: int, width: int, blocks: int, heads: int, groups: int, *, double: bool):
+    def __init__(self, steps: nn.Sequential, *, each: int, grow: nn.Module):
         super().__init__()
-        self.steps = level_steps(before, width, blocks=blocks, heads=heads, groups=groups)
-        self.each = 2 if heads else 1
-        self.resample = Upsample(width) if double else nn.Identity()
+        self.steps, self.each, self.resample = steps, each, grow
+
+
+def _growing(width: int, after: int, *, bilinear: bool) -> nn.Module:
+    return BilinearUpsample(width, after) if bilinear else Upsample(width)
+
+
+def _guided_strides(strides: Iterable[int], attentive: set[int], middle: bool) -> list[int]:
+    return [MIDDLE] * middle + [stride for index, stride in enumerate(strides) if index in attentive]

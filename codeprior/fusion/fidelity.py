@@ -5,13 +5,15 @@ decoder's features by the encoder's. At weight 0 the prior speaks alone, at 1 th
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.layers import Recorder, Tap, Tapped, configured, group_norm
+from codeprior.layers import Recorder, ResidualBlock, Tap, Tapped, configured, group_norm
 
 
 class FeatureModulation(nn.Module):
@@ -54,6 +56,52 @@ class FeatureModulation(nn.Module):
         return feature + weight * (scale * normed + shift)
 
 
+class ControllableTransform(nn.Module):
+    """Scales and shifts a feature by what a guide says: `x + weight · (x · scale + shift)`.
+
+    A residual block joins the two; scale and shift are each read from its answer by two convolutions with a leaky
+    rectifier (slope 0.2) between them.
+
+    Args:
+        channels: Of the feature.
+        guide_channels: Of the guide.
+        groups: Groups of the normalisations in the residual block.
+
+    Raises:
+        ValueError: `channels`, or both kinds together, do not divide into `groups`.
+
+    Source: Zhou et al. 2022 (CodeFormer), section 3.4, the controllable feature transformation. It starts from random
+        weights, so a fresh one changes the feature; `FeatureModulation` does not.
+    """
+
+    def __init__(self, channels: int, guide_channels: int, *, groups: int = 32):
+        super().__init__()
+        self.join = ResidualBlock(guide_channels + channels, channels, groups=groups)
+        self.scale = _read(channels)
+        self.shift = _read(channels)
+
+    def forward(
+        self, feature: Float[Tensor, "b c h w"], guide: Float[Tensor, "b c2 h w"], weight: float | Tensor = 1.0
+    ) -> Float[Tensor, "b c h w"]:
+        """Gives the transformed feature.
+
+        Args:
+            feature: What is changed.
+            guide: What it is changed by, on the same grid.
+            weight: In [0, 1], and up to 1.3 in the paper's training; a number, or one for each sample as `b 1 1 1`.
+        """
+        joined = self.join(torch.cat((guide, feature), 1))
+        return feature + weight * (feature * self.scale(joined) + self.shift(joined))
+
+
+def _read(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(channels, channels, 3, padding=1),
+    )
+
+
 @configured
 class FidelityTaps(nn.Module):
     """Modulates a decoder at several strides by an encoder's features of the same strides.
@@ -63,11 +111,13 @@ class FidelityTaps(nn.Module):
         channels: Of the decoder's feature at each stride.
         guide_channels: Of the encoder's feature at each stride.
         block: After which residual block of the decoder's level; later blocks of the level can work on the result.
-        hidden: Channels inside each modulation.
+        hidden: Channels inside each modulation; a transform has as many as its feature.
         groups: Groups of the normalisations.
+        kind: What changes the features: `"modulation"` is `FeatureModulation`, `"transform"` is CodeFormer's
+            `ControllableTransform`.
 
     Raises:
-        ValueError: The lists have different lengths.
+        ValueError: The lists have different lengths, or the kind is another.
 
     Example:
         ```python
@@ -88,8 +138,11 @@ class FidelityTaps(nn.Module):
         block: int = 0,
         hidden: int = 32,
         groups: int = 8,
+        kind: Literal["modulation", "transform"] = "modulation",
     ):
         super().__init__()
+        if kind not in ("modulation", "transform"):
+            raise ValueError(f"FidelityTaps: expected kind 'modulation' or 'transform', got {kind!r}.")
         if not len(strides) == len(channels) == len(guide_channels):
             raise ValueError(
                 f"FidelityTaps: expected as many channels as strides, got {len(strides)} strides, {len(channels)} and "
@@ -98,6 +151,8 @@ class FidelityTaps(nn.Module):
         self.strides, self.block = list(strides), block
         self.modulations = nn.ModuleList(
             FeatureModulation(mine, theirs, hidden=hidden, groups=groups)
+            if kind == "modulation"
+            else ControllableTransform(mine, theirs, groups=groups)
             for mine, theirs in zip(channels, guide_channels, strict=True)
         )
 
@@ -110,8 +165,10 @@ class FidelityTaps(nn.Module):
 
         Args:
             recorder: That has been through the encoder.
-            weight: In [0, 1]; a number, or one for each sample as `b 1 1 1`.
+            weight: In [0, 1]; a number, or one for each sample as `b` or `b 1 1 1`.
         """
+        if isinstance(weight, Tensor) and weight.ndim == 1:
+            weight = rearrange(weight, "b -> b 1 1 1")
 
         def tapped(stride: int, modulation: nn.Module) -> Tapped:
             return lambda feature: modulation(feature, recorder.features[Tap(stride)], weight)

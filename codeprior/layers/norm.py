@@ -27,7 +27,7 @@ def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
 
 
 def normed_convolution(
-    norm: nn.GroupNorm, layer: nn.Conv2d, *, feature: Tensor, residual: Tensor | None = None
+    norm: nn.GroupNorm, layer: nn.Conv2d, *, feature: Tensor, residual: Tensor | None = None, activated: bool = True
 ) -> Tensor:
     """Gives `residual + layer(silu(norm(feature)))`, in as few passes over memory as the device allows.
 
@@ -36,6 +36,7 @@ def normed_convolution(
         layer: A 3×3 convolution of stride 1, padded by one.
         feature: `b c h w`.
         residual: `b c2 h w`; nothing is added without it.
+        activated: Whether SiLU stands between the two.
 
     Returns:
         `b c2 h w`.
@@ -44,6 +45,9 @@ def normed_convolution(
         The two are called as modules where gradients are recorded or something is hooked to one of them, as adaptive
         weights are to the last layer.
     """
+    if not activated:
+        answer = layer(norm(feature))
+        return answer if residual is None else residual + answer
     if torch.is_grad_enabled() or any(part._forward_hooks or part._forward_pre_hooks for part in (norm, layer)):
         answer = layer(F.silu(norm(feature)))
         return answer if residual is None else residual + answer

@@ -51,3 +51,50 @@ class Upsample(nn.Module):
         if torch.is_grad_enabled():
             return self.conv(F.interpolate(feature, scale_factor=2.0, mode="nearest"))
         return convolution(feature, self.conv.weight, self.conv.bias, doubled=True)
+
+
+class BilinearDownsample(nn.Module):
+    """Shrinks the grid bilinearly, then a 3×3 convolution.
+
+    Args:
+        channels: Channels that come in.
+        out_channels: Channels that go out; as many as come in unless given.
+        rate: How many places become one along each side; a rest that does not fill one is stretched over.
+
+    Source: Gu et al. 2022 (VQFR), the first version. Nothing is smoothed before it shrinks: at a rate of 2 the four
+        places of a square are averaged, at higher rates places between the samples are not seen.
+    """
+
+    def __init__(self, channels: int, out_channels: int | None = None, *, rate: int = 2):
+        super().__init__()
+        self.rate = rate
+        self.conv = nn.Conv2d(channels, out_channels or channels, 3, padding=1)
+
+    def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Gives the feature on a grid of `h // rate` rows and `w // rate` columns."""
+        size = (feature.shape[-2] // self.rate, feature.shape[-1] // self.rate)
+        small = F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
+        return _convolved(self.conv, small)
+
+
+class BilinearUpsample(nn.Module):
+    """A 3×3 convolution, whose answer is then doubled bilinearly.
+
+    Args:
+        channels: Channels that come in.
+        out_channels: Channels that go out; as many as come in unless given.
+
+    Source: Gu et al. 2022 (VQFR), the first version.
+    """
+
+    def __init__(self, channels: int, out_channels: int | None = None):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels or channels, 3, padding=1)
+
+    def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Gives the feature on twice the grid."""
+        return F.interpolate(_convolved(self.conv, feature), scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _convolved(layer: nn.Conv2d, feature: Tensor) -> Tensor:
+    return layer(feature) if torch.is_grad_enabled() else convolution(feature, layer.weight, layer.bias)

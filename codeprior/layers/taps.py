@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from codeprior.layers.attention import AttentionBlock
 from codeprior.layers.residual import ResidualBlock
 
+MIDDLE = 0
+"""Stands for a stride where the two blocks between the deepest level and code space are meant."""
+
 
 class Tap(NamedTuple):
     """A place of an encoder or a decoder.
 
     Attributes:
-        stride: Pixels a grid step of the level.
+        stride: Pixels a grid step of the level; `MIDDLE` for the blocks between the deepest level and code space.
         block: After which residual block of the level, and its attention where it has some; negative numbers count
-            from the level's end.
+            from the level's end. In the middle the attention stands between the two blocks: 0 is before it.
     """
 
     stride: int
@@ -63,7 +66,7 @@ class Recorder:
 
 
 def placed_taps(
-    who: str, taps: Taps | None, *, strides: Sequence[int], blocks: int
+    who: str, taps: Taps | None, *, strides: Sequence[int], blocks: int, middle: bool = False
 ) -> Mapping[int, Mapping[int, Tapped]]:
     """Gives the callables of each stride by the number of their block.
 
@@ -72,6 +75,7 @@ def placed_taps(
         taps: As its caller gave them.
         strides: Of its levels.
         blocks: Residual blocks a level.
+        middle: Whether it has blocks between the deepest level and code space.
 
     Raises:
         ValueError: A place is not there, or is named twice.
@@ -79,17 +83,23 @@ def placed_taps(
     placed: dict[int, dict[int, Tapped]] = {}
     for key, tapped in (taps or {}).items():
         place = key if isinstance(key, Tap) else Tap(int(key))
-        if place.stride not in strides:
-            raise ValueError(f"{who}: no feature has stride {place.stride}; taps go at strides {sorted(strides)}.")
-        if not -blocks <= place.block < blocks:
-            raise ValueError(f"{who}: a tap asks for block {place.block} of a level, which has {blocks} blocks.")
+        if place.stride not in strides and not (middle and place.stride == MIDDLE):
+            also = " and at MIDDLE" if middle else ""
+            raise ValueError(
+                f"{who}: no feature has stride {place.stride}; taps go at strides {sorted(strides)}{also}."
+            )
+        count = 2 if place.stride == MIDDLE else blocks
+        if not -count <= place.block < count:
+            raise ValueError(f"{who}: a tap asks for block {place.block} of a level, which has {count} blocks.")
         level = placed.setdefault(place.stride, {})
-        if level.setdefault(place.block % blocks, tapped) is not tapped:
-            raise ValueError(f"{who}: two taps at stride {place.stride}, block {place.block % blocks}.")
+        if level.setdefault(place.block % count, tapped) is not tapped:
+            raise ValueError(f"{who}: two taps at stride {place.stride}, block {place.block % count}.")
     return placed
 
 
-def level_steps(before: int, width: int, *, blocks: int, heads: int, groups: int) -> nn.Sequential:
+def level_steps(
+    before: int, width: int, *, blocks: int, heads: int, groups: int, guided: bool = False
+) -> nn.Sequential:
     """Gives the residual blocks of a level, each followed by attention where `heads` is not zero.
 
     Args:
@@ -98,16 +108,58 @@ def level_steps(before: int, width: int, *, blocks: int, heads: int, groups: int
         blocks: Residual blocks.
         heads: Heads of the attention; 0 for none.
         groups: Groups of every normalisation.
+        guided: Whether the attention is asked by a guide.
     """
     steps: list[nn.Module] = []
     for index in range(blocks):
         steps.append(ResidualBlock(width if index else before, width, groups=groups))
         if heads:
-            steps.append(AttentionBlock(width, heads=heads, groups=groups))
+            steps.append(AttentionBlock(width, heads=heads, guided=guided, groups=groups))
     return nn.Sequential(*steps)
 
 
-def walk_level(steps: Iterable[nn.Module], feature: Tensor, *, each: int, taps: Mapping[int, Tapped] | None) -> Tensor:
+def middle_steps(width: int, *, heads: int, groups: int, guided: bool = False) -> nn.Sequential:
+    """Gives the blocks between the deepest level and code space: residual, attention, residual.
+
+    Args:
+        width: Channels.
+        heads: Heads of the attention.
+        groups: Groups of every normalisation.
+        guided: Whether the attention is asked by a guide.
+    """
+    return nn.Sequential(
+        ResidualBlock(width, groups=groups),
+        AttentionBlock(width, heads=heads, guided=guided, groups=groups),
+        ResidualBlock(width, groups=groups),
+    )
+
+
+def walk_middle(
+    steps: Iterable[nn.Module], feature: Tensor, *, taps: Mapping[int, Tapped] | None, guide: Tensor | None = None
+) -> Tensor:
+    """Gives the feature after the blocks of the middle, with taps on the way.
+
+    Args:
+        steps: As `middle_steps` gives them; none leave the feature as it is.
+        feature: `b c h w`.
+        taps: By the number of the block.
+        guide: What asks in the attention, of the feature's shape.
+    """
+    for index, step in enumerate(steps):
+        feature = step(feature, guide) if isinstance(step, AttentionBlock) else step(feature)
+        if taps and index != 1 and index // 2 in taps:
+            feature = taps[index // 2](feature)
+    return feature
+
+
+def walk_level(
+    steps: Iterable[nn.Module],
+    feature: Tensor,
+    *,
+    each: int,
+    taps: Mapping[int, Tapped] | None,
+    guide: Tensor | None = None,
+) -> Tensor:
     """Gives the feature after a level's blocks, with taps on the way.
 
     Args:
@@ -115,9 +167,10 @@ def walk_level(steps: Iterable[nn.Module], feature: Tensor, *, each: int, taps: 
         feature: `b c h w`.
         each: Modules a block: 2 with attention, else 1.
         taps: By the number of the block.
+        guide: What asks in every attention of the level, of the feature's shape.
     """
     for index, step in enumerate(steps):
-        feature = step(feature)
+        feature = step(feature, guide) if isinstance(step, AttentionBlock) else step(feature)
         block, rest = divmod(index + 1, each)
         if taps and not rest and block - 1 in taps:
             feature = taps[block - 1](feature)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codeprior.layers import SelfAttentionLayer, configured
 from codeprior.shapes import Latent, Logits, ManyIndices, ManyLogits
@@ -24,6 +25,8 @@ class CodePredictor(nn.Module):
         hidden: Width inside the feed-forward parts.
         tables: Residual tables of codes. Every table after the first has one more transformer layer and a head, which
             are told the codes of the tables before it: the true ones while training, the likeliest ones otherwise.
+        any_grid: Whether latents of other grids are taken too. The table of positions is then interpolated bicubically
+            to their grid; on `grid` itself it stays as it is.
 
     Raises:
         ValueError: `width` does not divide into `heads`, or there is no table.
@@ -43,6 +46,7 @@ class CodePredictor(nn.Module):
         heads: int = 8,
         hidden: int = 1024,
         tables: int = 1,
+        any_grid: bool = False,
     ):
         super().__init__()
         if tables < 1:
@@ -51,6 +55,7 @@ class CodePredictor(nn.Module):
         self.size = size
         self.tables = tables
         self.grid = (grid[0], grid[1])
+        self.any_grid = any_grid
         self.embed = nn.Linear(dim, width)
         self.position = nn.Parameter(torch.zeros(grid[0] * grid[1], width))
         self.layers = nn.ModuleList(SelfAttentionLayer(width, heads=heads, hidden=hidden) for _ in range(layers))
@@ -64,7 +69,7 @@ class CodePredictor(nn.Module):
         """Gives the score of every code at every place.
 
         Args:
-            latent: `b d h w`, on the grid that the predictor was built for.
+            latent: `b d h w`, on the grid that the predictor was built for, or any with `any_grid`.
             known: `b m h w`, the true codes, for training: the scores of a table are then those given the true codes
                 of the tables before it (teacher forcing). Of one table nothing need be known.
 
@@ -75,7 +80,7 @@ class CodePredictor(nn.Module):
             ValueError: The latent lies on another grid, or has another dimension; or the codes do.
         """
         rows, columns = latent.shape[-2:]
-        if (rows, columns) != self.grid:
+        if (rows, columns) != self.grid and not self.any_grid:
             expected = f"{self.grid[0]}×{self.grid[1]}"
             raise ValueError(
                 f"CodePredictor: expected a {expected} grid of codes, got {rows}×{columns}; give the encoder "
@@ -89,16 +94,23 @@ class CodePredictor(nn.Module):
                 f"{tuple(known.shape)}."
             )
         tokens = self.embed(rearrange(latent, "b d h w -> b (h w) d"))
+        position = self._position(rows, columns)
         for layer in self.layers:
-            tokens = layer(tokens, self.position)
+            tokens = layer(tokens, position)
         logits = [self.to_logits(self.norm_out(tokens))]
         if self.tables == 1:
             return rearrange(logits[0], "b (h w) k -> b h w k", h=rows)
         for table, later in enumerate(self.later):
             before = logits[-1].argmax(-1) if known is None else rearrange(known[:, table], "b h w -> b (h w)")
-            tokens, scores = later(tokens, before, self.position)
+            tokens, scores = later(tokens, before, position)
             logits.append(scores)
         return rearrange(logits, "m b (h w) k -> b m h w k", h=rows)
+
+    def _position(self, rows: int, columns: int) -> Tensor:
+        if (rows, columns) == self.grid:
+            return self.position
+        table = rearrange(self.position, "(h w) c -> 1 c h w", h=self.grid[0])
+        return rearrange(F.interpolate(table, size=(rows, columns), mode="bicubic"), "1 c h w -> (h w) c")
 
 
 class _LaterTable(nn.Module):

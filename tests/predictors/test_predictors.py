@@ -82,3 +82,28 @@ def test_known_codes_of_another_grid_are_refused():
         _two_tables()(torch.zeros(1, 6, 2, 3).double(), torch.zeros(1, 2, 2, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match="expected at least 1 table, got 0"):
         cp.CodePredictor(6, 10, tables=0)
+
+
+def test_positions_are_interpolated_to_other_grids_where_that_is_allowed():
+    torch.manual_seed(0)
+    sizes = {"dim": 4, "size": 9, "grid": (4, 4), "width": 8, "layers": 2, "heads": 2, "hidden": 8}
+    strict, free = cp.CodePredictor(**sizes), cp.CodePredictor(**sizes, any_grid=True)
+    torch.nn.init.normal_(strict.position)
+    free.load_state_dict(strict.state_dict())
+    latent = torch.randn(1, 4, 4, 4)
+    # on the grid of training nothing changes, to the bit
+    assert torch.equal(free(latent), strict(latent))
+    assert free(torch.randn(2, 4, 3, 6)).shape == (2, 3, 6, 9)
+    # a table that is the same everywhere stays so, so the grid alone does not change a constant latent's scores
+    torch.nn.init.constant_(free.position, 0.3)
+    flat = torch.ones(1, 4, 1, 1)
+    torch.testing.assert_close(free(flat.expand(1, 4, 6, 6))[0, 0, 0], free(flat.expand(1, 4, 4, 4))[0, 0, 0])
+
+
+def test_a_normalised_linear_predictor_does_not_see_the_scale():
+    torch.manual_seed(0)
+    predictor = cp.predictors.LinearPredictor(16, 9, normalised=True)
+    latent = torch.randn(1, 16, 2, 3)
+    torch.testing.assert_close(predictor(latent), predictor(7 * latent), rtol=1e-3, atol=1e-4)
+    plain = cp.predictors.LinearPredictor(16, 9)
+    assert not torch.allclose(plain(latent), plain(7 * latent))
