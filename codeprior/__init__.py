@@ -33,13 +33,14 @@ _PUBLIC = {
     "PatchGAN": "discriminators",
     # restorers and weights
     "Restorer": "restorers",
+    "load_restorer": "restorers",
     "save": "weights",
     "load": "weights",
 }
 _ROOMS = (
     "checkpoints", "codebooks", "decoders", "degradations", "discriminators", "distributed", "encoders", "estimators",
-    "evaluation", "fusion", "images", "kernels", "layers", "losses", "metrics", "photos", "predictors", "prior",
-    "restorers", "shapes", "training", "weights",
+    "evaluation", "families", "fusion", "images", "kernels", "layers", "losses", "metrics", "photos", "predictors",
+    "prior", "restorers", "shapes", "training", "weights",
 )  # fmt: skip
 
 __all__ = [*_PUBLIC, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

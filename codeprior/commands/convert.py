@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codeprior.commands._printing import say
-from codeprior.commands._recipes import RECIPES, recipe
+from codeprior.families import family_names
 
 HELP = "Read a .pth or .ckpt checkpoint without running it, and write safetensors; says what it kept and dropped."
 _REFUSED = 2
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="IN", help="checkpoint: .pth, .ckpt, .pt or .safetensors")
     parser.add_argument("output", type=Path, metavar="OUT", help="the .safetensors file to write; never replaced")
     parser.add_argument(
-        "--recipe", choices=(*RECIPES, "none"), help="whose modules to build (default: what its names say)"
+        "--recipe", choices=(*family_names(), "none"), help="whose modules to build (default: what its names say)"
     )
     parser.add_argument("--section", help="key of the state dict (default: params_ema, state_dict, …, the top level)")
     parser.add_argument("--sha256", help="refuse the input unless its SHA-256 is this")
@@ -84,31 +84,14 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
 
 
 def _modules(tensors: dict[str, Any], wanted: str | None) -> tuple[dict[str, Any], dict[str, str], str]:
-    """Gives the modules that a recipe makes of the tensors; none where the names are nobody's."""
-    from codeprior.weights.daefr import stage_of
-    from codeprior.weights.store import no_larger_than
+    """Gives the modules that a family makes of the tensors; none where the names are nobody's."""
+    from codeprior.weights import convert_state
 
-    if wanted is None:
-        try:
-            stage_of(tensors)
-        except ValueError:
-            return {}, {}, ""
-        wanted = "daefr"
-    if wanted == "none":
+    found = None if wanted == "none" else convert_state(tensors, family=wanted)
+    if found is None:
         return {}, {}, ""
-    converter = import_module(f"{recipe(wanted).__name__}.convert")
-    try:
-        with no_larger_than(tensors):
-            converted = converter.convert(tensors)
-    except KeyError as error:
-        raise ValueError(
-            f"it has names of {wanted} and lacks the tensor {error.args[0]}, so it is a part of a checkpoint only; "
-            "--recipe none keeps what is there under its own names"
-        ) from error
-    except (RuntimeError, ValueError, TypeError, IndexError, StopIteration, ArithmeticError) as error:
-        told = " ".join(str(error).split())[:400] or type(error).__name__
-        raise ValueError(f"it has names of {wanted}, but its tensors make no whole model: {told}") from error
-    return converted.modules, converted.dropped, f"{wanted}, stage {converted.stage}"
+    family, converted = found
+    return converted.modules, converted.dropped, f"{family.name}, stage {converted.stage}".removesuffix(", stage ")
 
 
 def _targets(output: Path, parts: list[str]) -> dict[str, Path]:

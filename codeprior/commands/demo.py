@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeprior.commands._printing import say, say_lines
-from codeprior.commands._recipes import recipe
 from codeprior.extras import needed
 from codeprior.shapes import Image
 
@@ -54,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         tell("loading the model")
-        restorer = recipe("daefr").load(arguments.weights, device=arguments.device)
+        from codeprior.restorers import load_restorer
+
+        restorer = load_restorer(arguments.weights, device=arguments.device)
         done = _demonstrate(restorer, arguments, tell)
     except (FileNotFoundError, ImportError, ValueError) as error:
         say(f"codeprior demo: {error}", error=True)

@@ -3,47 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from codeprior.commands._printing import say
 
+if TYPE_CHECKING:
+    from codeprior.families import Published
+
 HELP = "Fetch a published weights file into a folder: asked for, checksummed, resumable; never done by anything else."
 _REFUSED = 2
-
-
-class Published(NamedTuple):
-    """A file that somebody publishes.
-
-    Attributes:
-        address: Where it is.
-        sha256: What it must be.
-        about: What it is and under which licence.
-    """
-
-    address: str
-    sha256: str
-    about: str
-
-
-_FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/v0.1.0"
-PUBLISHED = {
-    "retinaface": Published(
-        f"{_FACEXLIB}/detection_Resnet50_Final.pth",
-        "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
-        "RetinaFace ResNet-50, the detector of published face models; 104 MiB; MIT",
-    ),
-    "retinaface-mobilenet": Published(
-        f"{_FACEXLIB}/detection_mobilenet0.25_Final.pth",
-        "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
-        "RetinaFace MobileNet 0.25; 1.7 MiB; MIT",
-    ),
-    "yunet": Published(
-        "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
-        "face_detection_yunet_2023mar.onnx",
-        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        "YuNet for OpenCV; 0.2 MiB; MIT",
-    ),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The command's own parser.
     """
-    parser.add_argument("what", metavar="NAME", help=f"{', '.join(PUBLISHED)}, or an address https://…")
+    parser.add_argument("what", metavar="NAME", help="a name that codeprior families lists, or an address https://…")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="an existing folder")
     parser.add_argument("--sha256", help="what the file must be; needed with an address")
     parser.add_argument("--offline", action="store_true", help="do not use the network, only check what is there")
@@ -77,18 +45,28 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def published_weights() -> "list[Published]":
+    """Gives the published weights of the installed families, and of the face detectors."""
+    from codeprior.families import installed_families
+    from codeprior.photos.faces import PUBLISHED
+
+    return [one for family in installed_families() for one in family.published] + list(PUBLISHED)
+
+
 def _fetched(arguments: argparse.Namespace) -> Path:
     from tqdm import tqdm
 
     from codeprior.checkpoints import fetch
 
-    if arguments.what in PUBLISHED:
-        address, sha256, about = PUBLISHED[arguments.what]
+    names = {} if "://" in arguments.what else {one.name: one for one in published_weights()}
+    if arguments.what in names:
+        found = names[arguments.what]
+        address, sha256 = found.url, found.sha256
         if arguments.sha256 not in (None, sha256):
             raise ValueError(f"{arguments.what} is published with SHA-256 {sha256}, not {arguments.sha256}.")
-        say(f"{arguments.what}: {about}", error=True)
+        say(f"{arguments.what}: {found.described()}", error=True)
     elif "://" not in arguments.what:
-        raise ValueError(f"nothing is named {arguments.what!r}; choose {', '.join(PUBLISHED)}, or give an address.")
+        raise ValueError(f"nothing is named {arguments.what!r}; choose {', '.join(names)}, or give an address.")
     elif arguments.sha256 is None:
         raise ValueError("an address needs --sha256: what comes from it could be anything.")
     else:

@@ -9,7 +9,7 @@ from typing import Any
 from codeprior.commands._jobs import Job, jobs, landmarks, with_folders
 from codeprior.commands._outputs import Report, UsageError
 from codeprior.commands._printing import say
-from codeprior.commands._recipes import RECIPES, recipe
+from codeprior.families import family_names
 
 HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file."
 _FAILED, _USAGE = 3, 2
@@ -24,8 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="inputs, then the output: a folder, or a picture's name"
     )
-    parser.add_argument("--recipe", default="daefr", choices=RECIPES, help="model family (default: daefr)")
-    parser.add_argument("--weights", default="small", help="weights file, or small: the embedded prior (default)")
+    parser.add_argument("--recipe", choices=family_names(), help="model family (default: the one of the weights)")
+    parser.add_argument(
+        "--weights",
+        default="small",
+        help="weights file of any installed family, or small: the embedded prior (default)",
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the model, as codeprior families lists them; may be given several times",
+    )
     parser.add_argument("--aligned", action="store_true", help="each input is one aligned face already")
     parser.add_argument("--faces", default="all", help="all, largest, centre, or a number from 0, left to right")
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="JSON: file name to five points a face")
@@ -105,6 +116,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
     from codeprior.devices import usable_device
     from codeprior.photos.faces import detector, parser
     from codeprior.photos.restoration import Choices
+    from codeprior.restorers import load_restorer
 
     bound_memory()
     choices = Choices(
@@ -119,12 +131,19 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         smallest=arguments.smallest,
     )
     usable_device("--device", arguments.device)
-    if arguments.weights != "small" and not Path(arguments.weights).is_file():
+    try:
+        restorer = load_restorer(
+            arguments.weights,
+            family=arguments.recipe,
+            device=arguments.device,
+            batch=arguments.batch,
+            options=_options(arguments.option),
+        )
+    except FileNotFoundError:
         raise UsageError(
             f"--weights {arguments.weights}: there is no such file; give one that codeprior convert or codeprior.save "
-            "wrote, or small, the embedded prior."
-        )
-    restorer = recipe(arguments.recipe).load(arguments.weights, device=arguments.device, batch=arguments.batch)
+            "wrote, or the name of embedded weights, as codeprior families lists them."
+        ) from None
     found = (
         None
         if arguments.aligned
@@ -146,6 +165,14 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         resume=arguments.resume,
         metadata=not arguments.strip_metadata,
     )
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for word, (name, equals, value) in zip(words, pairs, strict=True):
+        if not (name and equals and value):
+            raise UsageError(f"--option {word}: expected NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
 
 
 def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:

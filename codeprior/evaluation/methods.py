@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
+from codeprior.families import family_of
 from codeprior.images import to_signed, to_unit
 from codeprior.metrics.provenance import checksum
 from codeprior.photos.faces import match_colour
@@ -36,7 +37,7 @@ class Asked(NamedTuple):
 
     Attributes:
         name: How tables call it.
-        recipe: The family that reads the weights.
+        recipe: The family that reads the weights; empty for the one that they name.
         weights: A file, or a name that the family knows.
         options: Of its `restore`, such as the fidelity.
     """
@@ -81,13 +82,13 @@ class Methods(NamedTuple):
     size: int
 
 
-def asked_method(word: str, *, recipes: Iterable[str] = (), recipe: str = "daefr") -> Asked:
+def asked_method(word: str, *, recipes: Iterable[str] = (), recipe: str = "") -> Asked:
     """Reads `NAME=WEIGHTS`, `NAME=RECIPE:WEIGHTS` and `NAME=WEIGHTS?option=value&option=value`.
 
     Args:
         word: What was given.
         recipes: Names that may stand before the colon.
-        recipe: The one that is meant where none stands there.
+        recipe: The one that is meant where none stands there; an empty one is that of the weights.
 
     Raises:
         ValueError: The word has no name or no weights, its name is taken, or an option has no value.
@@ -180,7 +181,7 @@ def state_checksum(model: nn.Module) -> str:
 
 def _method(asked: Asked, restorer: Any) -> Method:
     about: dict[str, Any] = {
-        "recipe": asked.recipe,
+        "recipe": asked.recipe or family_of(restorer.model) or "",
         "weights": Path(asked.weights).name,
         "sha256": weights_checksum(asked.weights) or state_checksum(restorer.model),
     }

@@ -72,6 +72,15 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         raise ValueError(f"build: {name} does not take these arguments: {error}.") from error
 
 
+def configured_class(name: str) -> type[nn.Module] | None:
+    """Gives the configured class of a name, or None where none of that name has been imported.
+
+    Args:
+        name: Of the class.
+    """
+    return _CLASSES.get(name)
+
+
 def _file(cls: type) -> str | None:
     # recipes are one set of files under two package names, `examples` and `codeprior.recipes`
     return getattr(sys.modules.get(cls.__module__), "__file__", None)

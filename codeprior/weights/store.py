@@ -1,8 +1,9 @@
 """Native weights: one safetensors file that says how to build the module it holds.
 
-The header keeps the class name, the constructor arguments (`module.config`), the caller's metadata and a SHA-256 of all
-of it with the tensors. Loading builds the class from a fixed list of rooms, within the size that the file itself
-declares, and fills it strictly. A file can name a class; it can never name something to import, open or download.
+The header keeps the class name, the constructor arguments (`module.config`), the model family where one defines the
+class, the caller's metadata and a SHA-256 of all of it with the tensors. Loading builds the class from a fixed list of
+rooms and the installed families, within the size that the file itself declares, and fills it strictly. A file can name
+a class and an installed family; it can never name something else to import, to open or to download.
 Last room of the walk: what a trained model leaves behind.
 """
 
@@ -30,9 +31,10 @@ from codeprior import files
 from codeprior.checkpoints.archive import check_size
 from codeprior.checkpoints.machine import Refused
 from codeprior.devices import usable_device
-from codeprior.layers.configured import build
+from codeprior.families import Family, family_names, family_of, find_family, installed_families
+from codeprior.layers.configured import build, configured_class
 
-# rooms whose configured classes a file may name; recipes join by being imported before `load`
+# rooms whose configured classes a file may name; those of a family are known once its package is imported
 _ROOMS = ("encoders", "codebooks", "fusion", "predictors", "decoders", "estimators", "prior", "discriminators")
 _MAX_HEADER = 100_000_000  # the format's own cap
 _MOST = 2**16  # counts up to this are accepted whatever the file's size
@@ -71,6 +73,8 @@ def save(
     if dtype is not None and dtype not in _FLOATS:
         raise ValueError(f"save: dtype must be a floating type such as torch.float16, got {dtype}.")
     header = _header(config, metadata or {})
+    family = family_of(module)
+    header |= {"codeprior.family": family} if family else {}
     tensors = {name: _stored(name, value, dtype) for name, value in module.state_dict().items()}
     header["codeprior.sha256"] = _digest(header, tensors)
     files.write(path, _ordered(to_bytes(tensors, header)), overwrite=overwrite)
@@ -97,7 +101,8 @@ def load(
             the device is not there.
 
     Note:
-        Classes of a recipe are known once that recipe is imported: `import codeprior.recipes.daefr`.
+        Classes of installed families are found by the family that the file names; of a file that names none, as those
+        written before it was recorded, all are looked through. Classes of your own must be imported before.
     """
     path, device = Path(path), usable_device("load: device", device)
     header, tensors = _read(path)
@@ -111,9 +116,30 @@ def load(
     for room in _ROOMS:
         if find_spec(f"codeprior.{room}"):
             import_module(f"codeprior.{room}")
+    _import_family(header)
     module = _build(path, header["codeprior.config"], tensors)
     _fill(path, module, tensors, assign=dtype is None)
     return module.to(device=device, dtype=dtype).eval()
+
+
+def read_family(path: str | Path) -> Family | None:
+    """Gives the installed family of a weights file: the one that it names, or of an older file that of its class.
+
+    Args:
+        path: A file written by `save`.
+
+    Returns:
+        The family, or None where a block of the library or something else is in the file.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        ValueError: It is not a safetensors file.
+    """
+    header = read_metadata(path)
+    _import_family(header)
+    written = configured_class(header.get("codeprior.class", ""))
+    name = header.get("codeprior.family") or (written and family_of(written))
+    return find_family(name) if name in family_names() else None
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -134,6 +160,15 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     if length > _MAX_HEADER:
         raise ValueError(f"load: {path} is not a safetensors file; its header would have {length:,} bytes.")
     return _text(path, _content(path, 8 + length))
+
+
+def _import_family(header: Mapping[str, str]) -> None:
+    """Imports the family that a file names, where it is installed; all of them where it names an unknown class only."""
+    family = header.get("codeprior.family")
+    if family in family_names():
+        find_family(family)
+    elif family is None and configured_class(header.get("codeprior.class", "")) is None:
+        installed_families()
 
 
 def _ordered(file: bytes) -> bytes:

@@ -1,6 +1,25 @@
 """DAEFR: the Dual Associated Encoder for face restoration, as a model, a four-stage recipe, and weights to use."""
 
-from .model import DAEFR, SingleEncoder
-from .restore import Restorer, load
+from codeprior.families import Family, Layout, Option
 
-__all__ = ["DAEFR", "Restorer", "SingleEncoder", "load"]
+from .convert import convert, detect
+from .model import DAEFR, SingleEncoder
+from .restore import EMBEDDED, Restorer, load, load_model
+
+__all__ = ["DAEFR", "FAMILY", "Restorer", "SingleEncoder", "load"]
+
+FAMILY = Family(
+    name="daefr",
+    load=load_model,
+    text="two encoders see the degraded face, a codebook of clean faces restores it (Tsai et al. 2024)",
+    layouts=(Layout("daefr", detect, convert),),
+    stages={
+        "codebook": f"{__name__}.codebook_stage:CodebookStage",
+        "association": f"{__name__}.association_stage:AssociationStage",
+        "restoration": f"{__name__}.restoration_stage:RestorationStage",
+        "fidelity": f"{__name__}.fidelity_stage:FidelityStage",
+    },
+    options={"fidelity": Option(float, 1.0, 0.0, 1.0, "0 the prior's word, 1 the picture's; of models with taps")},
+    embedded=EMBEDDED,
+    licence="CC BY 4.0",
+)

@@ -1,33 +1,31 @@
 """Builds our modules from a checkpoint of the released DAEFR, at whatever sizes its tensors have."""
 
-from typing import NamedTuple
-
 from torch import nn
 
 from codeprior.codebooks import Codebook
 from codeprior.decoders import VQGANDecoder
 from codeprior.discriminators import PatchGAN
 from codeprior.encoders import VQGANEncoder
+from codeprior.families import Converted
 from codeprior.fusion import CrossAttentionFusion
 from codeprior.predictors import CodePredictor
 from codeprior.prior import VQGAN, CodePrior
-from codeprior.weights.daefr import State, translate
+from codeprior.weights.daefr import State, stage_of, translate
 
 from .model import DAEFR
 
 
-class Converted(NamedTuple):
-    """What a checkpoint became.
+def detect(state: State) -> bool:
+    """Says whether a state dict is of a stage of the released DAEFR.
 
-    Attributes:
-        stage: `codebook`, `association` or `final`.
-        modules: Our modules, filled, by part.
-        dropped: Keys that are not kept, each with the reason.
+    Args:
+        state: Tensors by the reference's keys.
     """
-
-    stage: str
-    modules: dict[str, nn.Module]
-    dropped: dict[str, str]
+    try:
+        stage_of(state)
+    except ValueError:
+        return False
+    return True
 
 
 def convert(state: State) -> Converted:
@@ -39,9 +37,9 @@ def convert(state: State) -> Converted:
         state: Tensors by the reference's keys (`state_dict` of its file).
 
     Returns:
-        stage: Which stage wrote it.
         modules: `vqgan` and `discriminator`; both with `hq_` and `lq_` for the association stage; `restorer`.
         dropped: What was not kept, and why.
+        stage: Which stage wrote it.
 
     Raises:
         ValueError: It is no checkpoint of DAEFR.
@@ -58,7 +56,7 @@ def convert(state: State) -> Converted:
             module = _restorer(sizes) if part == "restorer" else _vqgan(sizes)
         module.load_state_dict(tensors, strict=True)
         modules[part] = module
-    return Converted(translation.stage, modules, translation.dropped)
+    return Converted(modules, translation.dropped, translation.stage)
 
 
 def _vqgan(sizes: dict) -> VQGAN:

@@ -25,8 +25,9 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from codeprior import evaluation, metrics
-from codeprior.commands._recipes import RECIPES, recipe
 from codeprior.evaluation.methods import INPUT, Asked, Method
+from codeprior.families import family_names
+from codeprior.restorers import load_restorer
 
 
 class Test(NamedTuple):
@@ -95,9 +96,9 @@ def asked_methods(words: Sequence[str], *, size: int | None, batch: int, colour:
     """
 
     def load(asked: Asked) -> Any:
-        return recipe(asked.recipe).load(asked.weights, batch=batch)
+        return load_restorer(asked.weights, family=asked.recipe or None, batch=batch)
 
-    asked = [evaluation.asked_method(word, recipes=RECIPES) for word in words]
+    asked = [evaluation.asked_method(word, recipes=family_names()) for word in words]
     return evaluation.load_methods(asked, load, size=size, colour=colour)
 
 

@@ -10,9 +10,18 @@ from pathlib import Path
 
 import torch
 
+from codeprior import weights
 from codeprior.restorers import Restorer
 
-__all__ = ["Restorer", "load"]
+from .model import DAEFR, SingleEncoder
+
+__all__ = ["EMBEDDED", "Restorer", "load", "load_model"]
+
+EMBEDDED = {
+    path.stem.removeprefix("daefr_"): path
+    for path in sorted((Path(__file__).parent / "weights").glob("daefr_*.safetensors"))
+}
+"""Weights that come with the package, by name."""
 
 
 def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batch: int = 8) -> Restorer:
@@ -28,20 +37,27 @@ def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batc
         FileNotFoundError: There is no such file; nothing is ever downloaded here.
         ValueError: The file holds no restoration model of this recipe.
     """
-    from codeprior.weights import load as load_module
-
-    from .model import DAEFR, SingleEncoder
-
-    folder = Path(__file__).parent / "weights"
-    path = folder / f"daefr_{name}.safetensors" if name == "small" else Path(name)
+    path = EMBEDDED.get(str(name), Path(name))
     if not path.exists():
-        there = ", ".join(sorted(file.stem.removeprefix("daefr_") for file in folder.glob("daefr_*.safetensors")))
         raise FileNotFoundError(
-            f"load: there is no file {path}, and no embedded prior of that name; embedded are: {there}. Weights are "
-            "not downloaded here."
+            f"load: there is no file {path}, and no embedded prior of that name; embedded are: {', '.join(EMBEDDED)}. "
+            "Weights are not downloaded here."
         )
-    model = load_module(path, device=device)
-    # not by class: the same files are two packages, `examples` and `codeprior.recipes`
-    if type(model).__name__ not in (DAEFR.__name__, SingleEncoder.__name__):
+    return Restorer(load_model(path, device=device), device=device, batch=batch)
+
+
+def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DAEFR | SingleEncoder:
+    """Gives the model of a weights file.
+
+    Args:
+        path: Of a file that `codeprior.save` or `codeprior convert` wrote.
+        device: Where it runs.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds no restoration model of this recipe.
+    """
+    model = weights.load(path, device=device)
+    if not isinstance(model, (DAEFR, SingleEncoder)):
         raise ValueError(f"load: {path} holds a {type(model).__name__}; a DAEFR or SingleEncoder restores faces.")
-    return Restorer(model, device=device, batch=batch)
+    return model

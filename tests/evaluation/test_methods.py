@@ -28,11 +28,11 @@ class _Restorer:
 
 
 def test_words_name_methods_recipes_weights_and_options():
-    assert asked_method("a=b.safetensors") == Asked("a", "daefr", "b.safetensors", {})
+    assert asked_method("a=b.safetensors") == Asked("a", "", "b.safetensors", {})
     assert asked_method("a=gpen:b", recipes=("gpen",)) == Asked("a", "gpen", "b", {})
-    assert asked_method("a=c:b") == Asked("a", "daefr", "c:b", {})
+    assert asked_method("a=c:b") == Asked("a", "", "c:b", {})
     found = asked_method("DAEFR, auto=w.safetensors?fidelity=auto&always=true")
-    assert found == Asked("DAEFR, auto", "daefr", "w.safetensors", {"fidelity": "auto", "always": True})
+    assert found == Asked("DAEFR, auto", "", "w.safetensors", {"fidelity": "auto", "always": True})
     for word in ("x", "=x", "x=", "input=w", "clean=w", "x=?fidelity=1"):
         with pytest.raises(ValueError, match='expected --method "NAME=WEIGHTS"'):
             asked_method(word)

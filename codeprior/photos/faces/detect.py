@@ -8,8 +8,37 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from codeprior.families import Published
+
 # name -> room that defines `load(weights, device=...)`; each imports its own packages on first use
 DETECTORS = {name: f"codeprior.photos.faces.{name}" for name in ("mtcnn", "retinaface", "yunet", "uniface")}
+
+_FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/v0.1.0"
+PUBLISHED = (
+    Published(
+        "retinaface",
+        f"{_FACEXLIB}/detection_Resnet50_Final.pth",
+        "6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+        licence="MIT",
+        text="RetinaFace ResNet-50, the detector of published face models; 104 MiB",
+    ),
+    Published(
+        "retinaface-mobilenet",
+        f"{_FACEXLIB}/detection_mobilenet0.25_Final.pth",
+        "2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+        licence="MIT",
+        text="RetinaFace MobileNet 0.25; 1.7 MiB",
+    ),
+    Published(
+        "yunet",
+        "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
+        "face_detection_yunet_2023mar.onnx",
+        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        licence="MIT",
+        text="YuNet for OpenCV; 0.2 MiB",
+    ),
+)
+"""Weights of detectors that others publish; `codeprior download` fetches them by name."""
 
 
 class Face(NamedTuple):

@@ -6,7 +6,7 @@ decision whether restoring would help a face at all.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior.estimators import Damage
+from codeprior.families import Option, family_of, find_family
 from codeprior.images import to_signed, to_unit
 from codeprior.photos.bands import keep_trustworthy
 from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_fidelity, decide
@@ -37,9 +38,12 @@ class Restorer:
         device: Where it runs.
         batch: Faces that go through it at once.
         estimator: Says what a face still holds; None takes the one that comes with the library.
+        options: Values of what the model's family lets a user choose, for every call that does not say otherwise; see
+            `option_types`. A fidelity is given in the call.
 
     Raises:
         TypeError: The model has no `restore` or no size.
+        ValueError: The model has no such option, or its value is out of range.
 
     Note:
         A face that holds more than the model can give back comes back as it is; of one that still holds something, that
@@ -53,6 +57,7 @@ class Restorer:
         device: str | torch.device = "cpu",
         batch: int = 8,
         estimator: Estimator | None = None,
+        options: Mapping[str, Any] | None = None,
     ):
         if not callable(getattr(model, "restore", None)):
             raise TypeError(
@@ -62,43 +67,63 @@ class Restorer:
         self.device, self.batch, self.estimator = torch.device(device), batch, estimator
         self.size = _size(model)
         self.scale = int(getattr(model, "scale", 1))
+        self.option_types = _option_types(model)
+        self.options = self._checked(options or {})
 
     def __repr__(self) -> str:
         """Gives the model's class, its sizes and where it runs, in one line."""
         sizes = f"{self.size} px" if self.scale == 1 else f"{self.size} to {self.size * self.scale} px"
         return f"Restorer({type(self.model).__name__}, {sizes}, {self.device}, batch {self.batch})"
 
-    def __call__(self, images: Any, *, fidelity: float | str = "auto", always: bool = False) -> Any:
+    def __call__(
+        self,
+        images: Any,
+        *,
+        fidelity: float | str | Tensor = "auto",
+        always: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Restores aligned faces, in the type in which they come.
 
         Args:
             images: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit or
                 uint8; or a list of these. Give them at the photograph's own resolution: their damage is estimated
                 there, then they are resized to the model's size, by area where they shrink.
-            fidelity: 0 the prior's word, 1 the picture's; `auto` chooses for each face by what it still holds.
+            fidelity: 0 the prior's word, 1 the picture's; `auto` chooses for each face by what it still holds; a tensor
+                `(b,)` gives one for each face.
             always: Restore every face as the model says, and keep nothing of it but its tint.
+            options: Further options of the model by name, each a value for all faces, or a tensor of one row a face.
 
         Returns:
             The same type, `size · scale` pixels a side; the same order for a list.
 
         Raises:
             TypeError: It is none of these.
-            ValueError: The shape or range is not a picture's, or the fidelity is neither `auto` nor in [0, 1].
+            ValueError: The shape or range is not a picture's, the fidelity is neither `auto` nor in [0, 1], or the
+                model has no such option.
         """
         many = isinstance(images, (list, tuple))
         taken = [from_picture(image) for image in (images if many else [images])]
-        restored = self._restored(taken, fidelity, always=always, uncertainty=False).images
+        restored = self._restored(taken, fidelity, always=always, uncertainty=False, options=options).images
         if not many:
             return to_picture(restored, images)
         return [to_picture(one[None], image) for one, image in zip(restored, images, strict=True)]
 
-    def examine(self, images: Any, *, fidelity: float | str = "auto", always: bool = False) -> Restored:
+    def examine(
+        self,
+        images: Any,
+        *,
+        fidelity: float | str | Tensor = "auto",
+        always: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> Restored:
         """Restores aligned faces and says what was found and decided, and where the model guessed.
 
         Args:
             images: `b 3 H W`, unit or uint8, or any of the types of a call.
             fidelity: As in a call.
             always: As in a call.
+            options: As in a call.
 
         Returns:
             Images, unit; the entropy of the predicted codes over its maximum, `b h w`, [0, 1], the mean over the tables
@@ -110,7 +135,7 @@ class Restorer:
             ValueError: As in a call.
         """
         taken = [from_picture(image) for image in (images if isinstance(images, (list, tuple)) else [images])]
-        return self._restored(taken, fidelity, always=always, uncertainty=True)
+        return self._restored(taken, fidelity, always=always, uncertainty=True, options=options)
 
     def photograph(
         self,
@@ -169,7 +194,12 @@ class Restorer:
 
     @torch.no_grad()
     def restore(
-        self, images: Image, *, fidelities: Sequence[float | None] | None = None, uncertainty: bool = False
+        self,
+        images: Image,
+        *,
+        fidelities: Sequence[float | None] | None = None,
+        uncertainty: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> Restored:
         """Gives what the model itself says, without deciding whether it helps.
 
@@ -178,10 +208,12 @@ class Restorer:
             fidelities: For each face, [0, 1] or None; rounded to tenths and told to models whose `restore` takes a
                 fidelity.
             uncertainty: Also ask where the model guessed.
+            options: Of the model by name, each a value for all faces, or a tensor of one row a face.
 
         Returns:
             Images `b 3 size·scale size·scale`, unit, and the entropy of the codes where it was asked for and is known.
         """
+        chosen = self.options | self._checked(options or {})
         told = [None] * len(images)
         if fidelities is not None and _takes_fidelity(self.model):
             told = [None if fidelity is None else round(fidelity, 1) for fidelity in fidelities]
@@ -191,16 +223,29 @@ class Restorer:
         for fidelity in dict.fromkeys(told):
             for at in torch.tensor([i for i, other in enumerate(told) if other == fidelity]).split(self.batch):
                 signed = to_signed(images[at].to(self.device))
-                image, logits = self._answer(signed, fidelity, uncertainty)
+                given = {name: _of_faces(value, at, len(images), self.device) for name, value in chosen.items()}
+                given |= {} if fidelity is None else {"fidelity": fidelity}
+                image, logits = self._answer(signed, given, uncertainty)
                 restored[at] = to_unit(image).float().cpu()
                 if logits is not None:
                     doubts |= dict(zip(at.tolist(), entropy(logits).cpu(), strict=True))
         return Restored(restored, torch.stack([doubts[i] for i in range(len(images))]) if doubts else None)
 
-    def _restored(self, taken: list[Image], fidelity: float | str, *, always: bool, uncertainty: bool) -> Restored:
+    def _restored(
+        self,
+        taken: list[Image],
+        fidelity: float | str | Tensor,
+        *,
+        always: bool,
+        uncertainty: bool,
+        options: Mapping[str, Any] | None,
+    ) -> Restored:
         faces = [face for batch in taken for face in batch]
-        number = check_fidelity(fidelity)
-        decisions = [self.judge(face, fidelity=number, always=always) for face in faces]
+        numbers = _numbers(fidelity, len(faces))
+        chosen = self._checked(options or {})
+        decisions = [
+            self.judge(face, fidelity=number, always=always) for face, number in zip(faces, numbers, strict=True)
+        ]
         tints = [find_tint(face) for face in faces]
         asked = [at for at, decision in enumerate(decisions) if decision.action != "left"]
         greys = [face if tint is None else tint.without(face[None])[0] for face, tint in zip(faces, tints, strict=True)]
@@ -209,6 +254,10 @@ class Restorer:
             torch.cat(images) if images else torch.zeros(0, 3, self.size, self.size),
             fidelities=[decisions[at].fidelity for at in asked],
             uncertainty=uncertainty,
+            options={
+                name: _of_faces(value, torch.tensor(asked, dtype=torch.long), len(faces), "cpu")
+                for name, value in chosen.items()
+            },
         )
         side = self.size * self.scale
         result = [_resized(face[None], side)[0] for face in faces]
@@ -234,9 +283,17 @@ class Restorer:
             self.estimator = load_estimator()
         return self.estimator
 
-    def _answer(self, signed: Image, fidelity: float | None, uncertainty: bool) -> tuple[Image, Logits | None]:
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Gives options as the model takes them."""
+        known = {name: option for name, option in self.option_types.items() if name != "fidelity"}
+        for name in options:
+            if name not in known:
+                more = ", ".join(known) or "none"
+                raise ValueError(f"{type(self.model).__name__} has no option {name!r}; it has {more}.")
+        return {name: known[name].check(name, value) for name, value in options.items()}
+
+    def _answer(self, signed: Image, options: dict[str, Any], uncertainty: bool) -> tuple[Image, Logits | None]:
         """Gives what the model restores and, where they are wanted, the logits on the way to it."""
-        options = {} if fidelity is None else {"fidelity": fidelity}
         if not uncertainty:
             return self.model.restore(signed, **options), None
         seen: list[Any] = []
@@ -277,10 +334,36 @@ def _size(model: Any) -> int:
     return size
 
 
+def _option_types(model: Any) -> dict[str, Option]:
+    """Gives the options that the model's family declares, as far as this model takes them."""
+    family = family_of(model)
+    declared = {} if family is None else find_family(family).options
+    taken = inspect.signature(model.restore).parameters
+    return {name: option for name, option in declared.items() if name in taken}
+
+
 def _takes_fidelity(model: Any) -> bool:
     """Says whether a model's `restore` takes a fidelity; one whose taps are missing does not."""
     declared = "fidelity" in inspect.signature(model.restore).parameters
     return declared and getattr(model, "taps", True) is not None
+
+
+def _numbers(fidelity: Any, faces: int) -> list[float | None]:
+    """Gives one fidelity a face, None where it is chosen."""
+    if getattr(fidelity, "ndim", 0) == 0:
+        return [check_fidelity(fidelity)] * faces
+    if fidelity.shape != (faces,):
+        raise ValueError(f"fidelity: expected one number for each of {faces} faces, got shape {tuple(fidelity.shape)}.")
+    return [check_fidelity(float(one)) for one in fidelity]
+
+
+def _of_faces(value: Any, at: Tensor, faces: int, device: str | torch.device) -> Any:
+    """Gives an option's value for some of the faces: a tensor has a row for each of them."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return value
+    if len(value) != faces:
+        raise ValueError(f"options: expected a row for each of {faces} faces, got shape {tuple(value.shape)}.")
+    return value[at].to(device)
 
 
 def _called(model: Any, signed: Image) -> Any:

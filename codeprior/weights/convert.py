@@ -1,0 +1,33 @@
+"""Somebody's tensors under our names: whichever installed family knows their layout builds the modules."""
+
+from codeprior.families import Converted, Family, State, find_family, installed_families
+from codeprior.weights.store import no_larger_than
+
+
+def convert_state(state: State, *, family: str | None = None) -> tuple[Family, Converted] | None:
+    """Gives what an installed family makes of somebody's tensors, or None where the names are nobody's.
+
+    Args:
+        state: Tensors by the names of whoever wrote them.
+        family: The family to ask; all of them by default.
+
+    Raises:
+        ValueError: No such family is installed; or the names are of a layout, and the tensors make no whole model.
+    """
+    for one in installed_families() if family is None else (find_family(family),):
+        # of a family that is asked for by name, the first layout says what is wrong with tensors of no layout
+        for layout in [layout for layout in one.layouts if layout.detect(state)] or (one.layouts if family else ()):
+            try:
+                with no_larger_than(state):
+                    return one, layout.convert(state)
+            except KeyError as error:
+                raise ValueError(
+                    f"it has names of {layout.name} and lacks the tensor {error.args[0]}, so it is a part of a "
+                    "checkpoint only; --recipe none keeps what is there under its own names"
+                ) from error
+            except (RuntimeError, ValueError, TypeError, IndexError, StopIteration, ArithmeticError) as error:
+                reason = " ".join(str(error).split())[:400] or type(error).__name__
+                raise ValueError(
+                    f"it has names of {layout.name}, but its tensors make no whole model: {reason}"
+                ) from error
+    return None
