@@ -47,8 +47,8 @@ class VQPCodebook(nn.Module):
     def __init__(self, quantizer: nn.Module, *, size: int | None = None, dim: int | None = None):
         super().__init__()
         self.quantizer = quantizer
-        self.size = _told(quantizer, "size", size, ("codebook_size",))
-        self.dim = _told(quantizer, "dim", dim, ("dim", "_dim", "input_dim"))
+        self.size = _number_of(quantizer, "size", size, ("codebook_size",))
+        self.dim = _number_of(quantizer, "dim", dim, ("dim", "_dim", "input_dim"))
 
     def forward(self, latent: Latent) -> Quantized:
         """Quantizes the latent, and drops the quantizer's own loss; `quantize` keeps it.
@@ -240,7 +240,7 @@ def _make(original: type) -> type:
     return AcceleratedCodebook
 
 
-def _told(quantizer: nn.Module, what: str, given: int | None, names: tuple[str, ...]) -> int:
+def _number_of(quantizer: nn.Module, what: str, given: int | None, names: tuple[str, ...]) -> int:
     for name in names:
         value = getattr(quantizer, name, None) if given is None else given
         if isinstance(value, int):

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from codeprior.kernels._choose import choose
 from codeprior.kernels.blur_resize import blur_resize
-from codeprior.kernels.blur_resize.choices import choose_blur_resize
 
 from ._canvas import Canvas
 from ._kernels import NEGLIGIBLE, kernel_matrices
@@ -13,7 +13,7 @@ from .record import Values
 
 def fuses(canvas: Canvas, mode: str) -> bool:
     """Says whether the batch goes through the fused kernel; what it cannot do is done step by step."""
-    return mode == "fast" and choose_blur_resize(None, canvas.pixels.device.type) == "triton"
+    return mode == "fast" and choose("blur_resize", None, canvas.pixels.device.type) == "triton"
 
 
 def resized_at_once(canvas: Canvas, new: np.ndarray, blur: Values | None = None) -> Canvas:

@@ -1,6 +1,6 @@
 """Ops on tensors, each with a plain reference and faster implementations that give the same answer."""
 
-from codeprior.kernels._choose import ImplUnavailable, use_impl
+from codeprior.kernels._choose import use_impl
 from codeprior.kernels._explain import explain
 from codeprior.kernels.blur_resize import blur_resize
 from codeprior.kernels.code_stats import CodeStats, code_stats
@@ -10,6 +10,7 @@ from codeprior.kernels.group_norm_silu import group_norm_silu
 from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
 from codeprior.kernels.normal_field import normal_field
+from codeprior.kernels.ops import ImplUnavailable
 
 __all__ = [
     "CodeStats",

@@ -1,22 +1,24 @@
 """Which implementation of an op runs, and why: the argument, else `use_impl`, else `CODEPRIOR_IMPL`, else the best.
 
-Every op has a table from the names of its implementations to a function that says why that one cannot run, or None.
-Asking by name for one that cannot run raises; nothing falls back silently.
+`ops.py` names the implementations; each that cannot run has a reason. Asking by name for one that cannot run raises;
+nothing falls back silently.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
+
+from codeprior.kernels import _compile
+from codeprior.kernels._device import why_not_triton
+from codeprior.kernels.ops import OPS, ImplUnavailable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Reasons = Mapping[str, Callable[[], str | None]]
 
-_asked: list[str] = []
-
-
-class ImplUnavailable(RuntimeError):
-    """An implementation was asked for by name and cannot run here; the text says why."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_requests: list[str] = []
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def use_impl(name: str) -> Iterator[None]:
             (`"nearest_code=blocked,contrastive=reference"`); the other ops choose by themselves.
 
     Raises:
-        ImplUnavailable: Raised by the op, when it cannot run that implementation.
+        ImplUnavailable: No op has an implementation of that name; or, raised by the op, it cannot run here.
 
     Note:
         The choice belongs to the process, not to the thread.
@@ -40,47 +42,12 @@ def use_impl(name: str) -> Iterator[None]:
         ...     nearest_code(torch.tensor([[0.9], [0.2]]), torch.tensor([[0.0], [1.0]])).tolist()
         [1, 0]
     """
-    _asked.append(name)
+    _check_names(name, "use_impl")
+    _requests.append(name)
     try:
         yield
     finally:
-        _asked.pop()
-
-
-def choose(op: str, impl: str | None, *, reasons: Reasons) -> str:
-    """Gives the name of the implementation that runs.
-
-    Args:
-        op: The op's name, as in `use_impl("op=name")`.
-        impl: The caller's argument; None leaves the choice to the context, the environment, or this function.
-        reasons: For each implementation, best first, a function that gives the reason why it cannot run, or None.
-
-    Raises:
-        ImplUnavailable: The one asked for by name is unknown, or cannot run; or none can.
-    """
-    name, source = wanted(op, impl)
-    if name is None or (name not in reasons and _is_meant_for_others(op, name, source)):
-        for candidate, why_not in reasons.items():
-            if why_not() is None:
-                return candidate
-        told = "; ".join(f"{candidate}: {why_not()}" for candidate, why_not in reasons.items())
-        raise ImplUnavailable(f"{op}: no implementation can run here ({told}).")
-    if name not in reasons:
-        raise ImplUnavailable(f"{op}: {source} asks for {name!r}; there are {', '.join(reasons)}.")
-    reason = reasons[name]()
-    if reason is not None:
-        raise ImplUnavailable(f"{op}: {source} asks for {name!r}, which cannot run here: {reason}.")
-    return name
-
-
-def _is_meant_for_others(op: str, name: str, source: str) -> bool:
-    """Whether a name stands for every op that knows it, and some op does: a misspelt one must not go unnoticed."""
-    asked = {"use_impl": _asked[-1] if _asked else "", "CODEPRIOR_IMPL": os.environ.get("CODEPRIOR_IMPL", "")}
-    if "=" in asked.get(source, "="):
-        return False
-    from codeprior.kernels._explain import names
-
-    return name in names()
+        _requests.pop()
 
 
 def constant_while_tracing(function: Function) -> Function:
@@ -93,20 +60,102 @@ def constant_while_tracing(function: Function) -> Function:
     return function
 
 
+@constant_while_tracing
+def choose(op: str, impl: str | None, device: str, *, unfit: Mapping[str, str] = _NOTHING, small: bool = False) -> str:
+    """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing.
+
+    Args:
+        op: The op's name in `ops.OPS`.
+        impl: The caller's argument; None leaves the choice to the context, the environment, or this function.
+        device: The tensors' device, as `"cpu"` or `"cuda:1"`.
+        unfit: For an implementation, why it cannot read these tensors.
+        small: The problem is done sooner than a compiler, and the answer is the same whichever runs: what has not been
+            compiled yet is not compiled for it, unless it is asked for by name.
+
+    Raises:
+        ImplUnavailable: The one asked for by name is unknown, or cannot run; or none can.
+    """
+    small = small and wanted(op, impl)[0] is None
+    return pick(op, impl, reasons=reasons(op, device, unfit=unfit, small=small))
+
+
+def reasons(op: str, device: str, *, unfit: Mapping[str, str] = _NOTHING, small: bool = False) -> Reasons:
+    """Gives, for each implementation, best first, a function that says why it cannot run, or None; as `choose`."""
+    known = OPS[op]
+
+    def compiled() -> str | None:
+        if device != "cpu":
+            return f"it reads CPU tensors, not {device}"
+        return unfit.get("compiled") or _compile.why_not(op, small=small)
+
+    fast = {"triton": lambda: why_not_triton(device) or unfit.get("triton"), "compiled": compiled}
+    found: dict[str, Callable[[], str | None]] = {name: fast.get(name, lambda: None) for name in known.implementations}
+    if device == "cpu" and known.triton:
+        # on the CPU Triton is an interpreter for tests: never chosen, only asked for
+        found["triton"] = found.pop("triton")
+    return found
+
+
+def pick(op: str, impl: str | None, *, reasons: Reasons) -> str:
+    """Gives the implementation that was asked for, or the first that can run.
+
+    Args:
+        op: The op's name, as in `use_impl("op=name")`.
+        impl: The caller's argument.
+        reasons: For each implementation, best first, a function that gives the reason why it cannot run, or None.
+
+    Raises:
+        ImplUnavailable: The one asked for by name is unknown, or cannot run; or none can.
+    """
+    name, source = wanted(op, impl)
+    if name is None or (name not in reasons and _may_be_for_another_op(name, source)):
+        for candidate, why_not in reasons.items():
+            if why_not() is None:
+                return candidate
+        found = "; ".join(f"{candidate}: {why_not()}" for candidate, why_not in reasons.items())
+        raise ImplUnavailable(f"{op}: no implementation can run here ({found}).")
+    if name not in reasons:
+        raise ImplUnavailable(f"{op}: {source} asks for {name!r}; there are {', '.join(reasons)}.")
+    reason = reasons[name]()
+    if reason is not None:
+        raise ImplUnavailable(f"{op}: {source} asks for {name!r}, which cannot run here: {reason}.")
+    return name
+
+
 def wanted(op: str, impl: str | None) -> tuple[str | None, str]:
     """Gives the name that was asked for, or None, and who asked."""
     if impl is not None:
         return impl, "impl="
-    asked = _asked[-1] if _asked else ""
-    for text, source in ((asked, "use_impl"), (os.environ.get("CODEPRIOR_IMPL", ""), "CODEPRIOR_IMPL")):
-        name = _named(op, text)
+    for source, text in _requested().items():
+        name = _pairs(text).get(op) if "=" in text else text.strip()
         if name:
             return name, source
     return None, "auto"
 
 
-def _named(op: str, text: str) -> str | None:
-    if "=" not in text:
-        return text.strip() or None
+def _requested() -> dict[str, str]:
+    found = {"use_impl": _requests[-1] if _requests else "", "CODEPRIOR_IMPL": os.environ.get("CODEPRIOR_IMPL", "")}
+    if found["CODEPRIOR_IMPL"]:
+        _check_names(found["CODEPRIOR_IMPL"], "CODEPRIOR_IMPL")
+    return found
+
+
+def _may_be_for_another_op(name: str, source: str) -> bool:
+    """Says whether a bare name may be ignored here because another op has it; otherwise it is a typo."""
+    text = _requested().get(source, "=")
+    return "=" not in text and any(name in op.implementations for op in OPS.values())
+
+
+def _check_names(text: str, source: str) -> None:
+    for op, name in _pairs(text).items() if "=" in text else [(None, text.strip())]:
+        if op is not None and op not in OPS:
+            raise ImplUnavailable(f"{source}: no op is called {op!r}; there are {', '.join(OPS)}.")
+        known = OPS[op].implementations if op else {name for found in OPS.values() for name in found.implementations}
+        if name not in known:
+            of = f" of {op}" if op else ""
+            raise ImplUnavailable(f"{source}: no implementation{of} is called {name!r}; there are {', '.join(known)}.")
+
+
+def _pairs(text: str) -> dict[str, str]:
     pairs = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
-    return {key.strip(): value.strip() for key, value in pairs.items()}.get(op)
+    return {key.strip(): value.strip() for key, value in pairs.items()}

@@ -1,4 +1,4 @@
-"""C++ sources of the ops: compiled on first use for the processor at hand, and kept in the user's cache.
+"""C++ sources of the ops: the library that a wheel brought, else one compiled on first use, kept in the user's cache.
 
 The folder is `$CODEPRIOR_CACHE`, else `$XDG_CACHE_HOME/codeprior`, else `~/.cache/codeprior`; `CODEPRIOR_CACHE=off`, or
 an empty one, compiles nothing. What is loaded runs with the user's rights: the folder must be theirs, and closed to
@@ -21,9 +21,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from codeprior.kernels import _built
+from codeprior.kernels.ops import OPS, ImplUnavailable
+
 _LOG = logging.getLogger(__name__)
-# no -ffast-math: linking with it changes the rounding of the whole process
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fno-trapping-math", "-fno-math-errno")
+_FLAGS = (*_built.FLAGS, "-march=native")
 _COMPILERS = ("c++", "g++", "clang++")
 _SECONDS = 120
 _UNFINISHED = "compiling-"
@@ -44,7 +46,9 @@ _loaded: dict[_Key, ctypes.CDLL | str] = {}
 
 
 def compiled(source: Path, *flags: str) -> ctypes.CDLL | str:
-    """Gives the library that a source file makes, compiled where it is not there yet, or the reason why there is none.
+    """Gives the library of a source file, or the reason why there is none.
+
+    One that came in a wheel is taken as it is; otherwise it is compiled where it is not in the cache yet.
 
     A compiler that failed is not asked again in this process.
 
@@ -64,22 +68,48 @@ def is_compiled(source: Path, *flags: str) -> bool:
     return not isinstance(_loaded[key], str) if key in _loaded else _was_there(key)
 
 
-def why_not(source: Path, *flags: str, small: bool = False) -> str | None:
-    """Gives the reason why a source's library cannot run here, or None; compiles it where that pays.
+def why_not(op: str, *, small: bool = False) -> str | None:
+    """Gives the reason why an op's C++ cannot run here, or None; compiles it where that pays.
 
     Args:
-        source: A C++ file.
-        flags: What the compiler is told beyond optimisation for this processor.
+        op: Its name in `ops.OPS`.
         small: The problem at hand is done sooner than the compiler.
     """
+    source, flags = _source_of(op)
     if small and not is_compiled(source, *flags):
         return "it has not been compiled yet, and so small a problem does not pay for that"
     found = compiled(source, *flags)
     return found if isinstance(found, str) else None
 
 
+def library(op: str) -> ctypes.CDLL:
+    """Gives an op's library.
+
+    Raises:
+        ImplUnavailable: There is none, and it cannot be compiled.
+    """
+    source, flags = _source_of(op)
+    found = compiled(source, *flags)
+    if isinstance(found, str):
+        raise ImplUnavailable(f"{op}: what is compiled cannot run here: {found}.")
+    return found
+
+
+def _source_of(op: str) -> tuple[Path, tuple[str, ...]]:
+    known = OPS[op]
+    if known.source is None:
+        raise ValueError(f"{op} has no C++ source.")
+    return Path(__file__).parent / known.source, known.flags
+
+
 def folder_of_libraries() -> str:
-    """Gives the folder in which compiled code is kept, or the reason why there is none."""
+    """Gives the folder in which compiled code is kept, or the reason why there is none.
+
+    Where the installed package brought libraries for this processor, it is theirs.
+    """
+    brought = {path.parent.parent for op in OPS if OPS[op].source and (path := _built.find(*_source_of(op)))}
+    if brought:
+        return str(brought.pop())
     try:
         return str(_folder(_chosen()))
     except OSError as error:
@@ -97,6 +127,8 @@ def _key(source: Path, flags: tuple[str, ...]) -> _Key:
 
 def _library(key: _Key) -> ctypes.CDLL | str:
     try:
+        if built := _built.find(key.source, key.flags):
+            return ctypes.CDLL(str(built))
         folder, command, name = _place(key)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _why_not_safe(folder) or ctypes.CDLL(
@@ -108,6 +140,8 @@ def _library(key: _Key) -> ctypes.CDLL | str:
 
 @functools.cache
 def _was_there(key: _Key) -> bool:
+    if _built.find(key.source, key.flags):
+        return True
     try:
         folder, _, name = _place(key)
         return _why_not_safe(folder) is None and _find(folder, name) is not None
@@ -225,10 +259,7 @@ def _sweep(folder: Path) -> None:
 def _name(source: Path, command: tuple[str, ...]) -> str:
     # the flags after it change nothing in what it says
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
-    processor = platform.machine() + platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    processor = " ".join([platform.machine(), platform.processor(), *sorted(_built.features())])
     # what it includes lies beside it
     parts = [source, *sorted(source.parent.glob("*.hpp"))]
     text = "\n".join([*command, version.stdout, processor]).encode() + b"".join(part.read_bytes() for part in parts)

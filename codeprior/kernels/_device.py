@@ -1,14 +1,12 @@
-"""Whether Triton kernels can run on a device, and what is tried first on which."""
+"""Whether Triton kernels can run on a device, and the current device while one is launched."""
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-
-from codeprior.kernels._choose import Reasons
 
 
 def why_not_triton(device: str) -> str | None:
@@ -38,22 +36,3 @@ def launching(tensor: Tensor) -> Iterator[None]:
         return
     with torch.cuda.device(tensor.device):
         yield
-
-
-def reasons_by_device(
-    device: str, *plain: str, compiled: Callable[[], str | None], unfit: Mapping[str, str]
-) -> Reasons:
-    """Gives the implementations of an op that has a Triton kernel, a compiled one and plain ones, best first.
-
-    Args:
-        device: The tensors' device.
-        plain: Names of those that run anywhere.
-        compiled: Why the compiled one cannot run on this machine, or None.
-        unfit: For an implementation, why it cannot read these tensors.
-    """
-    triton = {"triton": lambda: why_not_triton(device) or unfit.get("triton")}
-    anywhere = {name: lambda: None for name in plain}
-    if device != "cpu":
-        return triton | {"compiled": lambda: f"it reads CPU tensors, not {device}"} | anywhere
-    # on the CPU Triton is an interpreter for tests: never chosen, only asked for
-    return {"compiled": lambda: unfit.get("compiled") or compiled()} | anywhere | triton

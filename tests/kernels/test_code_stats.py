@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from codeprior.kernels import ImplUnavailable, code_stats, explain, lookup
+from codeprior.kernels import ImplUnavailable, _compile, code_stats, explain, lookup
 from codeprior.kernels.code_stats import compiled
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -15,8 +15,8 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 @pytest.fixture(params=["compiled", "reference"])
 def impl(request):
-    if request.param == "compiled" and compiled.why_not_compiled():
-        pytest.skip(compiled.why_not_compiled())
+    if request.param == "compiled" and _compile.why_not("code_stats"):
+        pytest.skip(_compile.why_not("code_stats"))
     return request.param
 
 
@@ -57,7 +57,7 @@ def test_every_width_and_type_is_added_row_after_row(impl, dim, dtype):
     st.sampled_from(["rows", "images", "apart", "turned", "every other", "repeated"]), st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_any_layout_agrees_with_float64_to_the_bound_of_its_rounding(batch, length, dim, size, dtype, layout, seed):
-    if reason := compiled.why_not_compiled():
+    if reason := _compile.why_not("code_stats"):
         pytest.skip(reason)
     generator = torch.Generator().manual_seed(seed)
     plain = torch.randn(batch, length, dim, generator=generator).to(dtype)
@@ -145,7 +145,7 @@ def test_indices_may_lie_apart_and_others_than_int64_go_to_the_reference(impl):
 
 
 def test_it_runs_by_default_where_it_can_and_a_small_problem_does_not_wait(tmp_path, monkeypatch):
-    if reason := compiled.why_not_compiled():
+    if reason := _compile.why_not("code_stats"):
         pytest.skip(reason)
     assert "code_stats: compiled runs (auto)" in explain("cpu")
     monkeypatch.setenv("CODEPRIOR_CACHE", str(tmp_path))

@@ -11,7 +11,6 @@ import torch
 
 from codeprior.kernels import ImplUnavailable, _compile, explain, lookup, nearest_code
 from codeprior.kernels._compile import compiled, is_compiled
-from codeprior.kernels.nearest_code.compiled import why_not_compiled
 
 TABLE = torch.tensor([[0.0], [1.0]])
 
@@ -19,7 +18,7 @@ TABLE = torch.tensor([[0.0], [1.0]])
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A fresh cache folder that no library was loaded from."""
-    if reason := why_not_compiled():
+    if reason := _compile.why_not("nearest_code"):
         pytest.skip(reason)
     monkeypatch.setenv("CODEPRIOR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
@@ -59,7 +58,7 @@ def test_the_home_folder_is_the_last_resort(monkeypatch):
 def test_compiling_can_be_turned_off(word, tmp_path, monkeypatch):
     monkeypatch.setenv("CODEPRIOR_CACHE", word)
     monkeypatch.chdir(tmp_path)
-    assert why_not_compiled() == "compiling is turned off by CODEPRIOR_CACHE"
+    assert _compile.why_not("nearest_code") == "compiling is turned off by CODEPRIOR_CACHE"
     assert "nearest_code: blocked runs (auto)" in explain("cpu")
     assert nearest_code(torch.tensor([[0.9]]), TABLE).tolist() == [1]
     assert list(tmp_path.iterdir()) == []
@@ -193,7 +192,7 @@ def test_without_a_compiler_the_blocks_run(tmp_path, monkeypatch):
     monkeypatch.setenv("CODEPRIOR_CACHE", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert why_not_compiled() == "no C++ compiler is on the path; install one or set CXX"
+    assert _compile.why_not("nearest_code") == "no C++ compiler is on the path; install one or set CXX"
     assert "nearest_code: blocked runs (auto)" in explain("cpu")
 
 
@@ -205,6 +204,6 @@ def test_a_compiler_that_fails_is_asked_once(tmp_path, monkeypatch):
     monkeypatch.setenv("CODEPRIOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", str(broken))
     for _ in range(2):
-        assert "could not compile lookup.cpp: no such flag" in why_not_compiled()
+        assert "could not compile lookup.cpp: no such flag" in _compile.why_not("nearest_code")
     assert (tmp_path / "asked").read_text() == "asked\n"
     assert os.listdir(tmp_path / "cache") == []

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.library import opcheck
 from torch.nn import functional as F
 
-from codeprior.kernels import ImplUnavailable, convolution
-from codeprior.kernels.convolution import Norm, compiled
+from codeprior.kernels import ImplUnavailable, _compile, convolution
+from codeprior.kernels.convolution import Norm
 from codeprior.kernels.convolution.api import convolution_op
 
 # Winograd's rounding: 3.2e-6 of the sum of magnitudes at worst in 1,000 drawn cases; direct sums reach 3.3e-7
@@ -17,7 +17,7 @@ ROUNDING = 1e-5
 
 @pytest.fixture(autouse=True)
 def _needs_a_compiler():
-    if reason := compiled.why_not_compiled():
+    if reason := _compile.why_not("convolution"):
         pytest.skip(reason)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from codeprior.kernels import ImplUnavailable, code_stats, lookup, nearest_code, use_impl
+from codeprior.kernels import ImplUnavailable, _compile, code_stats, lookup, nearest_code, use_impl
 from codeprior.kernels.nearest_code import blocked, compiled, settle
 from tests.kernels.families import families, truth
 
@@ -16,8 +16,8 @@ IMPLEMENTATIONS = ["compiled", "blocked", "reference"]
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def impl(request):
-    if request.param == "compiled" and compiled.why_not_compiled():
-        pytest.skip(compiled.why_not_compiled())
+    if request.param == "compiled" and _compile.why_not("nearest_code"):
+        pytest.skip(_compile.why_not("nearest_code"))
     return request.param
 
 
@@ -64,7 +64,7 @@ def test_statistics_are_the_same_at_every_run_and_for_any_count_of_threads():
 @pytest.mark.parametrize("width", [8, 300])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_parts_of_the_table_and_chunks_of_rows_do_not_matter(width, threads, monkeypatch):
-    if reason := compiled.why_not_compiled():
+    if reason := _compile.why_not("nearest_code"):
         pytest.skip(reason)
     # more codes than are packed at a time, more rows than lie between two packings, near ties in every part
     rows, codes = (70_000, 40) if width == 8 else (800, 9000)
@@ -164,7 +164,7 @@ def test_layout_stride_and_scale_do_not_matter(seed, sizes, layout, spread):
         "every other": torch.stack([tokens, torch.full_like(tokens, torch.nan)], -1)[..., 0],
     }[layout]
     for name in ("blocked", "compiled"):
-        if name == "compiled" and compiled.why_not_compiled():
+        if name == "compiled" and _compile.why_not("nearest_code"):
             continue
         assert torch.equal(nearest_code(latent, codebook, impl=name).flatten(), expected)
 

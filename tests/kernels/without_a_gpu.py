@@ -6,7 +6,6 @@ Prints JSON: registers, stack and local memory of each kernel at the shipped til
 and the device of a chain that was walked through on tensors without values, where asking for one raises.
 """
 
-import importlib
 import json
 import re
 import subprocess
@@ -22,6 +21,7 @@ from triton.compiler import ASTSource
 
 from codeprior.degradations import preset
 from codeprior.degradations._canvas import Canvas
+from codeprior.kernels import _choose
 from codeprior.kernels.blur_resize import fused as blur_resize
 from codeprior.kernels.jpeg import fused as jpeg
 from codeprior.kernels.normal_field import fused as normal_field
@@ -52,10 +52,14 @@ def resources(kernel: Any, constants: dict[str, object], *, warps: int) -> dict[
 
 def walked(name: str) -> dict[str, str]:
     """A chain on two CUDA tensors without values: reading one raises. Which kernels it went through."""
-    seen = []
-    for op in ("blur_resize", "jpeg", "normal_field"):
-        choices = importlib.import_module(f"codeprior.kernels.{op}.choices")
-        choices.why_not_triton = lambda device, op=op: seen.append(op)
+    seen, pick = [], _choose.pick
+
+    def noted(op: str, impl: str | None, *, reasons: _choose.Reasons) -> str:
+        found = pick(op, impl, reasons=reasons)
+        seen.extend([op] if found == "triton" else [])
+        return found
+
+    _choose.why_not_triton, _choose.pick = lambda device: None, noted
     torch.Tensor.pin_memory = lambda tensor, *_: tensor  # pinning asks for a driver
     op = preset(name)
     drawn = op.sample((2, 96, 96), torch.Generator().manual_seed(0))

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from codeprior.kernels.blur_resize.choices import choose_blur_resize
+from codeprior.kernels._choose import choose
 from codeprior.kernels.blur_resize.reference import correlated, resized
 
 
@@ -44,7 +44,7 @@ def blur_resize(
     if kernels.ndim != 3 or len(kernels) != batch or kernels.shape[1] != kernels.shape[2] or kernels.shape[1] % 2 == 0:
         raise ValueError(f"blur_resize: expected kernels ({batch}, k, k) with k odd, got {tuple(kernels.shape)}.")
     pixels, kernels = pixels.detach(), kernels.detach()
-    if choose_blur_resize(impl, str(pixels.device)) == "triton":
+    if choose("blur_resize", impl, str(pixels.device)) == "triton":
         from codeprior.kernels.blur_resize.fused import blur_resize_triton
 
         return blur_resize_triton(pixels, kernels, sizes, targets, *canvas)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codeprior.kernels._choose import choose
 from codeprior.kernels._layout import as_rows
-from codeprior.kernels.code_stats.choices import choose_stats
 from codeprior.kernels.code_stats.ops import code_stats_op
 
 _SMALL = 2**18  # numbers; under a millisecond by any implementation
@@ -54,7 +54,7 @@ def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None =
         unfit["compiled"] = "it reads int64 indices"
     # while tracing the sizes are symbols, and a compiler is at work anyway
     small = not torch.compiler.is_compiling() and rows.numel() < _SMALL
-    name = choose_stats(impl, str(rows.device), unfit=unfit, small=small)
+    name = choose("code_stats", impl, str(rows.device), unfit=unfit, small=small)
     if name == "triton":
         from codeprior.kernels.code_stats.fused import code_stats_triton
 

@@ -1,30 +1,17 @@
-"""Counts and sums by code for CPUs with a C++ compiler: stats.cpp, compiled on first use and kept in the user's cache.
+"""Counts and sums by code for CPUs in C++: stats.cpp, from a wheel or compiled on first use.
 
 To the bit the reference's: each code's rows are added in their order, in the type of the sum.
 """
 
 import ctypes
 import functools
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from codeprior.kernels import _compile
-from codeprior.kernels._choose import ImplUnavailable
 
-_SOURCE = Path(__file__).with_name("stats.cpp")
-_FLAGS = ("-pthread",)
 _THREADED = 2**20  # numbers from which threads pay
-
-
-def why_not_compiled(*, small: bool = False) -> str | None:
-    """Gives the reason why the compiled sums cannot run here, or None; compiles them where that pays.
-
-    Args:
-        small: The problem at hand is done sooner than the compiler.
-    """
-    return _compile.why_not(_SOURCE, *_FLAGS, small=small)
 
 
 def code_sums(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -55,11 +42,12 @@ def code_sums(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    found = _compile.compiled(_SOURCE, *_FLAGS)
-    if isinstance(found, str):
-        raise ImplUnavailable(f"code_stats: the compiled sums cannot run here: {found}.")
+def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, count = ctypes.c_void_p, ctypes.c_int64
-    found.stats.argtypes = [pointer, *[count] * 7, pointer, *[count] * 2, *[pointer] * 2]
-    found.stats.restype = count
-    return found
+    library.stats.argtypes = [pointer, *[count] * 7, pointer, *[count] * 2, *[pointer] * 2]
+    library.stats.restype = count
+    return library
+
+
+def _library() -> ctypes.CDLL:
+    return _bound(_compile.library("code_stats"))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from codeprior.kernels._choose import choose
 from codeprior.kernels.contrastive import blocked
 from codeprior.kernels.contrastive._gradient import gradients, remember
-from codeprior.kernels.contrastive.choices import choose_contrastive
 from codeprior.kernels.contrastive.reference import symmetric_cross_entropy_reference
 
 
@@ -35,7 +35,7 @@ def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Ten
     """
     unfit = why_unfit("symmetric_cross_entropy", first, second)
     scale = as_scale(scale, first)
-    name = choose_contrastive(impl, str(first.device), unfit=unfit)
+    name = choose("contrastive", impl, str(first.device), unfit=unfit)
     if name == "reference":
         return symmetric_cross_entropy_reference(first, second, scale)
     if name == "triton":
@@ -53,16 +53,16 @@ def as_scale(scale: float | Tensor, like: Tensor) -> Tensor:
     return torch.full((), scale, dtype=wide, device=like.device)
 
 
-def why_unfit(op: str, first: Tensor, second: Tensor) -> str | None:
-    """Gives why the Triton kernels cannot read these sides, or None; raises where nothing can."""
+def why_unfit(op: str, first: Tensor, second: Tensor) -> dict[str, str]:
+    """Gives why the Triton kernels cannot read these sides, by implementation; raises where nothing can."""
     if first.ndim != 2 or first.shape != second.shape or first.numel() == 0:
         raise ValueError(
             f"{op}: expected two sides of one shape (n, d), not empty, got {tuple(first.shape)} and "
             f"{tuple(second.shape)}."
         )
     if first.dtype == torch.float64:
-        return "it multiplies float32 and half precision, not float64"
-    return "its rows are at most 512 wide" if first.shape[1] > 512 else None
+        return {"triton": "it multiplies float32 and half precision, not float64"}
+    return {"triton": "its rows are at most 512 wide"} if first.shape[1] > 512 else {}
 
 
 @torch.library.custom_op("codeprior::symmetric_cross_entropy", mutates_args=())

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from codeprior import distributed
+from codeprior.kernels._choose import choose
 from codeprior.kernels.contrastive import blocked
 from codeprior.kernels.contrastive.api import as_scale, symmetric_cross_entropy, why_unfit
-from codeprior.kernels.contrastive.choices import choose_contrastive
 
 
 def gathered_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Tensor, impl: str | None = None) -> Tensor:
@@ -37,7 +37,7 @@ def gathered_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Tens
         return symmetric_cross_entropy(first, second, scale=scale, impl=impl)
     unfit = why_unfit("gathered_cross_entropy", first, second)
     scale = as_scale(scale, first)
-    name = choose_contrastive(impl, str(first.device), unfit=unfit)
+    name = choose("contrastive", impl, str(first.device), unfit=unfit)
     if name == "reference":
         whole = (distributed.gather_with_gradient(side) for side in (first, second))
         return symmetric_cross_entropy(*whole, scale=scale, impl=name)

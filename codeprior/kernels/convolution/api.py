@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from codeprior.kernels._choose import choose
 from codeprior.kernels.convolution import compiled
-from codeprior.kernels.convolution.choices import choose_convolution
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
 _SMALLEST = 32 * 32  # places below which transforming the kernels costs more than it saves
@@ -53,7 +53,7 @@ def convolution(
     if residual is not None and residual.shape != shape:
         raise ValueError(f"convolution: expected a residual {tuple(shape)}, got {tuple(residual.shape)}.")
     tensors = [part for part in (feature, weight, bias, residual, *(norm or ())[:2]) if isinstance(part, Tensor)]
-    if choose_convolution(impl, str(feature.device), unfit=_why_unfit(tensors, impl, shape)) == "reference":
+    if choose("convolution", impl, str(feature.device), unfit=_why_unfit(tensors, impl, shape)) == "reference":
         return convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
     return convolution_op(feature, weight, bias, *(norm or (None, None, 1, 0.0)), residual, doubled)
 
@@ -82,15 +82,15 @@ def _(feature, weight, bias, norm_weight, norm_bias, groups, epsilon, residual, 
     return torch.empty(shape, dtype=feature.dtype, device=feature.device, memory_format=torch.channels_last)
 
 
-def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) -> str | None:
+def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) -> dict[str, str]:
     feature, weight = tensors[:2]
     places = shape[2] * shape[3]
     if any(tensor.dtype != torch.float32 for tensor in tensors):
-        return "it multiplies float32"
+        return {"compiled": "it multiplies float32"}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return "it gives no gradients"
+        return {"compiled": "it gives no gradients"}
     if torch.is_autocast_enabled(feature.device.type):
-        return "autocast asks for half precision"
+        return {"compiled": "autocast asks for half precision"}
     if impl is None and (places < _SMALLEST or places * weight.numel() < _FEWEST):
-        return "so small a grid does not pay"
-    return None
+        return {"compiled": "so small a grid does not pay"}
+    return {}

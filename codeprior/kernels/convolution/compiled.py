@@ -1,4 +1,4 @@
-"""The convolution for CPUs with a C++ compiler: winograd.cpp, without gradients.
+"""The convolution for CPUs in C++: winograd.cpp, from a wheel or compiled on first use; without gradients.
 
 Four times fewer multiplications than the definition (almost six where the feature is doubled), and no pass over memory
 for what stands around them. Rounding is some six times that of a direct sum: 8e-5 of the answer's deviation at worst in
@@ -9,26 +9,18 @@ import ctypes
 import functools
 import math
 import threading
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior.kernels import _compile
-from codeprior.kernels._choose import ImplUnavailable
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
-_SOURCE = Path(__file__).with_name("winograd.cpp")
 _PLACES, _WIDTH = 36, 16
 _NARROWEST = 16  # channels of which a direct sum is as fast
 _BLOCK = 36 * 64  # channels times tiles that fit the second cache
 _THREADED = 2**24  # multiplications from which threads pay
-
-
-def why_not_compiled() -> str | None:
-    """Gives the reason why the compiled convolution cannot run here, or None."""
-    return _compile.why_not(_SOURCE)
 
 
 def convolve(
@@ -139,7 +131,4 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def _library() -> ctypes.CDLL:
-    found = _compile.compiled(_SOURCE)
-    if isinstance(found, str):
-        raise ImplUnavailable(f"convolution: the compiled convolution cannot run here: {found}.")
-    return _bound(found)
+    return _bound(_compile.library("convolution"))

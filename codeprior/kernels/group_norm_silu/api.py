@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from codeprior.kernels.group_norm_silu.choices import choose_norm
+from codeprior.kernels._choose import choose
 from codeprior.kernels.group_norm_silu.reference import group_norm_silu_reference
 
 
@@ -36,8 +36,10 @@ def group_norm_silu(
         )
     if feature.shape[1] % groups:
         raise ValueError(f"group_norm_silu: {feature.shape[1]} channels do not divide into {groups} groups.")
-    unfit = "its moments are float32, which float64 does not want" if feature.dtype == torch.float64 else None
-    if choose_norm(impl, str(feature.device), unfit=unfit) == "reference":
+    unfit = {}
+    if feature.dtype == torch.float64:
+        unfit = {"triton": "its moments are float32, which float64 does not want"}
+    if choose("group_norm_silu", impl, str(feature.device), unfit=unfit) == "reference":
         return group_norm_silu_reference(feature, weight, bias, groups, epsilon)
     from codeprior.kernels.group_norm_silu import fused
 

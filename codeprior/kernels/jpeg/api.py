@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from codeprior.kernels.jpeg.choices import choose_jpeg
+from codeprior.kernels._choose import choose
 from codeprior.kernels.jpeg.reference import jpeg_reference
 
 _LUMA = (
@@ -39,7 +39,7 @@ def jpeg(pixels: Tensor, sizes: Tensor, tables: Tensor, *, impl: str | None = No
             f"jpeg: expected pixels (b, 3, H, W), sizes (b, 2) and tables (b, 2, 8, 8), got {tuple(pixels.shape)}, "
             f"{tuple(sizes.shape)} and {tuple(tables.shape)}."
         )
-    if choose_jpeg(impl, str(pixels.device)) == "triton":
+    if choose("jpeg", impl, str(pixels.device)) == "triton":
         from codeprior.kernels.jpeg.fused import jpeg_triton
 
         return jpeg_triton(pixels.detach(), sizes, tables)

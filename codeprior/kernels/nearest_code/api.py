@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codeprior.kernels._choose import choose
 from codeprior.kernels._layout import as_rows, check_floating, check_width, like_grid, like_latent
 from codeprior.kernels.nearest_code import fused, ops
-from codeprior.kernels.nearest_code.choices import choose_lookup
 
 _SMALL = 2**22  # multiplications; under a millisecond by any implementation
 
@@ -95,4 +95,4 @@ def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: st
         unfit = {"triton": "its codes are at most 512 wide"}
     # while tracing the sizes are symbols, and a compiler is at work anyway
     small = not torch.compiler.is_compiling() and latent.numel() * len(codebook) < _SMALL
-    return choose_lookup(impl, str(latent.device), unfit=unfit, small=small)
+    return choose("nearest_code", impl, str(latent.device), unfit=unfit, small=small)

@@ -1,6 +1,6 @@
-"""The lookup for CPUs with a C++ compiler: lookup.cpp, compiled on first use and kept in the user's cache.
+"""The lookup for CPUs in C++: lookup.cpp, from a wheel or compiled on first use.
 
-Where it cannot be compiled the plain blocks run instead, and `explain` says why.
+Where there is neither the plain blocks run instead, and `explain` says why.
 
 The screen is a matrix product whose tiles are reduced while they are in registers, so that no score is ever stored. Its
 rounding is bounded per row; rows whose runner-up is within the bound are settled in float64.
@@ -8,29 +8,16 @@ rounding is bounded per row; rows whose runner-up is within the bound are settle
 
 import ctypes
 import functools
-from pathlib import Path
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from codeprior.kernels import _compile
-from codeprior.kernels._choose import ImplUnavailable
 from codeprior.kernels.nearest_code.settle import settle
 
-_SOURCE = Path(__file__).with_name("lookup.cpp")
-_FLAGS = ("-ffinite-math-only", "-fno-signed-zeros", "-pthread")
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _THREADED = 2**24  # multiplications from which threads pay
-
-
-def why_not_compiled(*, small: bool = False) -> str | None:
-    """Gives the reason why the compiled lookup cannot run here, or None; compiles it where that pays.
-
-    Args:
-        small: The problem at hand is done sooner than the compiler.
-    """
-    return _compile.why_not(_SOURCE, *_FLAGS, small=small)
 
 
 def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tensor:
@@ -90,7 +77,4 @@ def _bound(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def _library() -> ctypes.CDLL:
-    found = _compile.compiled(_SOURCE, *_FLAGS)
-    if isinstance(found, str):
-        raise ImplUnavailable(f"nearest_code: the compiled lookup cannot run here: {found}.")
-    return _bound(found)
+    return _bound(_compile.library("nearest_code"))

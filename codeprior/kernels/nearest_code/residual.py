@@ -6,8 +6,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from codeprior.kernels._choose import Reasons, choose, constant_while_tracing
-from codeprior.kernels._device import launching, why_not_triton
+from codeprior.kernels._choose import choose
+from codeprior.kernels._device import launching
 from codeprior.kernels._layout import as_rows, check_floating, check_width
 from codeprior.kernels.nearest_code.api import nearest_code
 
@@ -39,13 +39,13 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
     if mode not in ("exact", "fast"):
         raise ValueError(f"residual_code: expected mode 'exact' or 'fast', got {mode!r}.")
     check_width("residual_code", latent, codebooks.shape[2])
-    unfit = None
+    unfit: dict[str, str] = {}
     if torch.float64 in (latent.dtype, codebooks.dtype):
-        unfit = "it keeps what is left over in float32, not float64"
+        unfit = {"triton": "it keeps what is left over in float32, not float64"}
     elif codebooks.shape[2] > 512:
-        unfit = "its codes are at most 512 wide"
+        unfit = {"triton": "its codes are at most 512 wide"}
     latent, codebooks = latent.detach(), codebooks.detach()
-    if choose_residual(impl, str(latent.device), unfit=unfit) == "reference":
+    if choose("residual_code", impl, str(latent.device), unfit=unfit) == "reference":
         return _stages(latent, codebooks, mode)
     rows = as_rows(latent)
     found = residual_code_triton(rearrange(rows, "b s d -> (b s) d"), codebooks, mode == "exact")
@@ -53,19 +53,6 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
     if latent.ndim == 4:
         return rearrange(found, "b (h w) m -> b m h w", h=latent.shape[2])
     return found[0] if latent.ndim == 2 else found
-
-
-@constant_while_tracing
-def choose_residual(impl: str | None, device: str, *, unfit: str | None = None) -> str:
-    """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing."""
-    return choose("residual_code", impl, reasons=residual_reasons(device, unfit=unfit))
-
-
-def residual_reasons(device: str, *, unfit: str | None = None) -> Reasons:
-    """Gives, for each implementation, a function that says why it cannot run, or None."""
-    triton = {"triton": lambda: why_not_triton(device) or unfit}
-    plain = {"reference": lambda: None}
-    return plain | triton if device == "cpu" else triton | plain
 
 
 @torch.library.custom_op("codeprior::residual_code_triton", mutates_args=())

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from codeprior.kernels.normal_field.choices import choose_normal_field
+from codeprior.kernels._choose import choose
 from codeprior.kernels.normal_field.reference import normals
 
 
@@ -41,7 +41,7 @@ def normal_field(
             f"normal_field: expected shared ({batch},), sizes ({batch}, 2) and quantiles (2, 2048), got "
             f"{tuple(shared.shape)}, {tuple(sizes.shape)} and {tuple(quantiles.shape)}."
         )
-    if choose_normal_field(impl, str(keys.device)) == "triton":
+    if choose("normal_field", impl, str(keys.device)) == "triton":
         from codeprior.kernels.normal_field.fused import normal_field_triton
 
         return normal_field_triton(keys, shared, sizes, quantiles, *canvas)

@@ -1,0 +1,42 @@
+"""The ops of this room and their implementations: the one table that names them. It imports none of them."""
+
+from typing import NamedTuple
+
+
+class ImplUnavailable(RuntimeError):
+    """An implementation was asked for by name and cannot run here; the text says why."""
+
+
+class Op(NamedTuple):
+    """What an op can be run by."""
+
+    plain: tuple[str, ...]
+    """Implementations in PyTorch, which run on any device, best first."""
+    triton: bool = True
+    """Whether there is a Triton kernel, named `triton`."""
+    source: str | None = None
+    """The C++ file of the implementation `compiled`, which reads CPU tensors; from this folder."""
+    flags: tuple[str, ...] = ()
+    """What the C++ compiler is told beyond optimisation for the processor."""
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        """The names of all implementations."""
+        return (*(("triton",) if self.triton else ()), *(("compiled",) if self.source else ()), *self.plain)
+
+
+OPS = {
+    "nearest_code": Op(
+        ("blocked", "reference"),
+        source="nearest_code/lookup.cpp",
+        flags=("-ffinite-math-only", "-fno-signed-zeros", "-pthread"),
+    ),
+    "residual_code": Op(("reference",)),
+    "code_stats": Op(("reference",), source="code_stats/stats.cpp", flags=("-pthread",)),
+    "contrastive": Op(("blocked", "reference")),
+    "convolution": Op(("reference",), triton=False, source="convolution/winograd.cpp"),
+    "group_norm_silu": Op(("reference",)),
+    "blur_resize": Op(("reference",)),
+    "jpeg": Op(("reference",)),
+    "normal_field": Op(("reference",)),
+}
