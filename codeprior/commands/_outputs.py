@@ -91,7 +91,7 @@ def check_outputs(folder: Path, names: Iterable[str], *, marker: str, keys: Coll
     if taken and not overwrite and not _is_marked(folder / marker, keys):
         raise UsageError(
             f"{folder / taken[0]} exists already, and not from an earlier run of this command; it is kept. "
-            "Give another folder, or --overwrite."
+            "Give another folder, or --overwrite where the command has it."
         )
 
 

@@ -18,6 +18,20 @@ def say(text: object = "", *, error: bool = False) -> None:
     print(printable(text).encode(code, "backslashreplace").decode(code), file=stream, flush=error)
 
 
+def reason_of(error: Exception) -> str:
+    """Gives what a report says of a photograph that failed, without its path.
+
+    Args:
+        error: What came of it.
+    """
+    from codeprior.photos.files import PhotoError
+
+    if isinstance(error, PhotoError):
+        return error.reason
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
 def say_lines(text: str) -> None:
     """Prints a text of several lines, such as a table.
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from codeprior.commands._jobs import pictures
 from codeprior.commands._outputs import Report, UsageError
-from codeprior.commands._printing import say
-from codeprior.commands.restore import _reason
+from codeprior.commands._printing import reason_of, say
 
 HELP = "Say how the faces of photographs are damaged: blur, reduction, noise, JPEG, and how far their detail goes."
 _FAILED, _USAGE = 3, 2
@@ -70,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             entry = {"status": "inspected", "reason": None, "faces": entries}
             seen += [(f"{source.name}, face {n}", *both) for n, both in enumerate(zip(faces, entries, strict=True))]
         except Exception as error:  # one photograph never ends the run
-            failed, entry = failed + 1, {"status": "failed", "reason": _reason(error)}
+            failed, entry = failed + 1, {"status": "failed", "reason": reason_of(error)}
         entry = {"input": str(source), **entry, "seconds": round(time.monotonic() - started, 3)}
         report.add(**entry)
         _tell(source, entry, as_json=arguments.json)

@@ -8,7 +8,7 @@ from typing import Any
 
 from codeprior.commands._jobs import Job, jobs, landmarks, with_folders
 from codeprior.commands._outputs import Report, UsageError
-from codeprior.commands._printing import say
+from codeprior.commands._printing import reason_of, say
 from codeprior.families import family_names
 
 HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file."
@@ -205,7 +205,7 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
     for outcome in stream(todo, worker.restore, prepare=worker.prepare, finish=worker.finish, batch=arguments.batch):
         if outcome.error is not None:
             worker.forget(outcome.job)
-            note(outcome.job, "failed", _reason(outcome.error))
+            note(outcome.job, "failed", reason_of(outcome.error))
         else:
             note(outcome.job, **outcome.result)
     bar.close()
@@ -219,12 +219,3 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
     if report.failure is not None:
         say(f"codeprior restore: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
     return _FAILED if counts["failed"] or report.failure is not None else 0
-
-
-def _reason(error: Exception) -> str:
-    from codeprior.photos.files import PhotoError
-
-    if isinstance(error, PhotoError):
-        return error.reason
-    text = str(error) or type(error).__name__
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

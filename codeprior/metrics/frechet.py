@@ -6,6 +6,7 @@ they are compared with.
 """
 
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from codeprior import files
 from codeprior.checkpoints import read_arrays
 from codeprior.metrics.provenance import checked
 
@@ -155,14 +157,20 @@ def read_statistics(path: str | Path, *, sha256: str = "") -> FeatureStatistics:
     return FeatureStatistics(mean.flatten(), covariance, int(content.get("count", 0)))
 
 
-def write_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
+def write_statistics(path: str | Path, statistics: FeatureStatistics, *, overwrite: bool = False) -> None:
     """Writes statistics as `.npz` with `mu`, `sigma` and `count`.
 
     Args:
         path: Where to, ending in `.npz`.
         statistics: What to write.
+        overwrite: Replace what has the name.
+
+    Raises:
+        FileExistsError: Something has the name and `overwrite` is off.
     """
-    np.savez(path, mu=statistics.mean.numpy(), sigma=statistics.covariance.numpy(), count=statistics.count)
+    content = BytesIO()
+    np.savez(content, mu=statistics.mean.numpy(), sigma=statistics.covariance.numpy(), count=statistics.count)
+    files.write(path, content.getvalue(), overwrite=overwrite)
 
 
 def all_features(batches: Iterable[Tensor]) -> Float[Tensor, "n d"]:

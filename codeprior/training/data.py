@@ -137,7 +137,7 @@ class Stream:
     def fingerprint(self) -> dict[str, int | str | bool]:
         """What the stream depends on; a checkpoint keeps it, and a run does not resume on another stream."""
         facts = {"source": self.source.fingerprint, "batch": self.batch, "seed": self.seed, "flip": self.flip}
-        facts |= {"contents": self._contents} if self._contents else {}
+        facts |= {"bytes": self._contents} if self._contents else {}
         return facts | ({"block": self.block} if self.block else {})
 
     @cached_property

@@ -19,7 +19,8 @@ from codeprior.training.pixels import PIXELS, PixelFile
 from codeprior.training.shards import SHARDS, ImageShards
 
 _SUFFIXES = set(files_on_disk.PICTURES)
-_END = 256  # bytes
+_WHOLE = 2**30  # bytes of a folder up to which all of them are compared
+_PIECES, _PIECE = 16, 256  # of each file of a larger one
 
 
 class ImageFolder:
@@ -60,12 +61,17 @@ class ImageFolder:
 
     @property
     def contents(self) -> str:
-        """Stands for the bytes of files that no list knows: their ends, of which compressed pictures share none."""
+        """Stands for the bytes of files that no list knows.
+
+        Note:
+            Of folders of more than 1 GiB, 16 pieces of each file, from its beginning to its end, stand for the whole:
+            what changes between them alone is found by a list only (`codeprior data check`).
+        """
         digest = hashlib.sha256()
-        for path in self.files if self._digests is None else []:
-            with files_on_disk.opened(path) as file:
-                file.seek(-min(_END, path.stat().st_size), 2)
-                digest.update(file.read(_END))
+        unknown = self.files if self._digests is None else []
+        whole = sum(path.stat().st_size for path in unknown) <= _WHOLE
+        for path in unknown:
+            digest.update((files_on_disk.sha256(path) if whole else _pieces(path)).encode())
         return digest.hexdigest()
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
@@ -153,6 +159,16 @@ def open_images(folders: Sequence[str | Path], *, size: int, cached: bool = Fals
             )
         opened.insert(0, ImageFolder(files, size=size, cached=cached))
     return opened[0] if len(opened) == 1 else Joined(opened)
+
+
+def _pieces(path: Path) -> str:
+    digest = hashlib.sha256()
+    with files_on_disk.opened(path) as file:
+        last = max(0, file.seek(0, 2) - _PIECE)
+        for number in range(_PIECES):
+            file.seek(last * number // (_PIECES - 1))
+            digest.update(file.read(_PIECE))
+    return digest.hexdigest()
 
 
 def _pixels(folder: Path, size: int) -> PixelFile:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 
 from codeprior import files, to_unit, weights
+from codeprior.commands._outputs import check_outputs
 from codeprior.losses import PerceptualLoss, code_accuracy, code_loss
 from codeprior.metrics import psnr
 from codeprior.prior import VQGAN
@@ -76,6 +77,8 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """
     sizes = _networks()[arguments.network]
     side = arguments.degradation_size or max(sizes.size, 128)
+    names = ("results.json", "table.md", "cells.jsonl", "conditions.json")
+    check_outputs(arguments.out, names, marker="conditions.json", keys=("faces", "held_out"), overwrite=False)
     journal = Cells(arguments.out, _conditions(arguments))
     faces, held_out = (
         open_images(folders, size=side, cached=True) for folders in (arguments.faces, arguments.held_out)

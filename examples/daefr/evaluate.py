@@ -17,7 +17,6 @@ method that is added later costs only itself. Columns whose weights are not on t
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +24,14 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from codeprior import evaluation, metrics
+from codeprior.commands._outputs import check_outputs
+from codeprior.commands._printing import say, say_lines
 from codeprior.evaluation.methods import INPUT, Asked, Method
 from codeprior.families import family_names
 from codeprior.restorers import load_restorer
+
+_RESULTS = ("table.md", "verification.json", "journal.jsonl")
+_RESULTS_OF_ONE = ("set.json", "scores.csv", "results.json", "results.md", "report.html", "report.md")
 
 
 class Test(NamedTuple):
@@ -66,7 +70,7 @@ def guarded(name: str, run: Any, options: argparse.Namespace) -> int:
     try:
         return run(options)
     except (OSError, ValueError, ImportError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        say(f"{name}: {error}", error=True)
         return 1
 
 
@@ -81,7 +85,7 @@ def asked_columns(name: str, options: argparse.Namespace, *, official: bool = Fa
     asked = options.columns.split(",") if options.columns else None
     measures, skipped = metrics.columns(asked, weights=options.weights, official=official)
     for column, reason in skipped.items():
-        print(f"{name}: the column {column} is left out: {reason}", file=sys.stderr)
+        say(f"{name}: the column {column} is left out: {reason}", error=True)
     return measures
 
 
@@ -128,6 +132,12 @@ def _measure(
     size: int, baselines: Sequence[str], teacher: Any, teacher_sha256: str | None,
 ) -> bool:  # fmt: skip
     out, sets = options.out / test.name, _sets(test, options)
+    check_outputs(out, _RESULTS, marker="journal.jsonl", keys=("columns",), overwrite=options.overwrite)
+    for one in sets:
+        # the first file that is written of a preset
+        check_outputs(
+            out / one.preset, _RESULTS_OF_ONE, marker="set.json", keys=("preset", "faces"), overwrite=options.overwrite
+        )
     if options.fresh:
         (out / "journal.jsonl").unlink(missing_ok=True)
     with tqdm(total=len(sets[0].faces), unit="face", desc=test.name or "evaluate", disable=None) as bar:
@@ -139,12 +149,12 @@ def _measure(
         )  # fmt: skip
         found = evaluation.evaluate(test.folder, sets, plan, out=out)
     for one in sets:
-        print(f"\n{f'{test.name}, ' if test.name else ''}{one.preset}, {len(one.faces)} faces, {size} px\n")
-        print((out / one.preset / "results.md").read_text(encoding="utf-8"))
+        say_lines(f"\n{f'{test.name}, ' if test.name else ''}{one.preset}, {len(one.faces)} faces, {size} px\n")
+        say_lines((out / one.preset / "results.md").read_text(encoding="utf-8"))
         for name, codes in found.codes.get(one.preset, {}).items():
-            print(f"codes of {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in codes.items()))
+            say(f"codes of {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in codes.items()))
     for file, reason in {**sets[0].unreadable, **found.gone}.items():
-        print(f"evaluate: {test.folder}/{file}: {reason}", file=sys.stderr)
+        say(f"evaluate: {test.folder}/{file}: {reason}", error=True)
     return bool(sets[0].unreadable or found.gone)
 
 
@@ -214,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pictures", action="store_true", help="keep the pictures, and pairs.csv for codeprior verify")
     parser.add_argument("--report-count", type=int, default=3, help="best and worst faces of each method (3)")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep degraded faces there, and use them again")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out that this command never wrote")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run in --out has measured")
     parser.add_argument(
         "--teacher", type=Path, help="weights of the clean VQGAN: a row of reconstructions, and right codes counted"

@@ -12,21 +12,26 @@ measured is kept in `journal.jsonl` and not measured again, so a method that is 
 import argparse
 import csv
 import json
-import sys
 from collections.abc import Mapping, Sequence
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from codeprior import evaluation, metrics
+from codeprior import evaluation, files, metrics
+from codeprior.commands._outputs import check_outputs
+from codeprior.commands._printing import say, say_lines
 from codeprior.evaluation import SWEEPS, Sweep
 from codeprior.evaluation.session import versions_of
 from codeprior.extras import needed
 from codeprior.metrics.measures import Measure
+from codeprior.metrics.results import cell
 from codeprior.metrics.tables import Table, markdown, source
 
 from .evaluate import asked_columns, asked_methods, guarded
+
+_RESULTS = ("severity.csv", "severity.json", "severity.md", "severity.png", "journal.jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +43,7 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
     """Draws one panel a measure and sweep: mean of each method with its 95 % interval, milder to the left.
 
     Args:
-        path: A PNG; an existing file is replaced.
+        path: A PNG; an existing file is replaced, and a link itself, never what it points to.
         results: By sweep and level.
         sweeps: In the order of the panels.
 
@@ -71,7 +76,9 @@ def plot(path: Path, results: Mapping[tuple[str, float], metrics.Results], sweep
     for column, sweep in enumerate(sweeps):
         panels[-1][column].set_xlabel(f"{sweep.name} ({sweep.unit})")
     panels[0][0].legend(fontsize="small")
-    backend.FigureCanvasAgg(figure).print_png(path)
+    encoded = BytesIO()
+    backend.FigureCanvasAgg(figure).print_png(encoded)
+    files.write(path, encoded.getvalue(), overwrite=True)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -80,6 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     names = options.sweep or [sweep.name for sweep in SWEEPS]
     sweeps = [sweep for sweep in SWEEPS if sweep.name in names]
     faces, unreadable = evaluation.chosen_faces(options.faces, split=options.split, limit=options.limit)
+    check_outputs(options.out, _RESULTS, marker="journal.jsonl", keys=("columns",), overwrite=options.overwrite)
     options.out.mkdir(parents=True, exist_ok=True)
     versions = versions_of("torch", "numpy", "opencv-python-headless")
     settings: dict[str, Any] = {"size": size, "degradation_size": 512, "seed": options.seed, "versions": versions}
@@ -103,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
     }
     _write(options.out, results, sweeps, settings=settings, gone=unreadable | gone)
     for name, reason in (unreadable | gone).items():
-        print(f"severity: {name}: {reason}", file=sys.stderr)
+        say(f"severity: {name}: {reason}", error=True)
     return 3 if unreadable or gone else 0
 
 
@@ -112,13 +120,15 @@ def _write(
     settings: Mapping[str, Any], gone: Mapping[str, str],
 ) -> None:  # fmt: skip
     measures = next(iter(results.values())).measures
-    with (out / "severity.csv").open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["sweep", "level", "method", "image", *(measure.name for measure in measures)])
-        for (name, level), result in results.items():
-            for method, rows in result.values.items():
-                for image, row in rows.items():
-                    writer.writerow([name, f"{level:g}", method, image, *(repr(row[m.name]) for m in measures)])
+    lines = StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["sweep", "level", "method", "image", *(measure.name for measure in measures)])
+    for (name, level), result in results.items():
+        for method, rows in result.values.items():
+            for image, row in rows.items():
+                figures = (repr(row[measure.name]) for measure in measures)
+                writer.writerow([name, f"{level:g}", cell(method), cell(image), *figures])
+    files.write(out / "severity.csv", lines.getvalue(), overwrite=True)
     found = {key: result.summaries() for key, result in results.items()}
     content = {
         "settings": settings,
@@ -131,11 +141,11 @@ def _write(
         ],
         "missing": gone,
     }
-    (out / "severity.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write(out / "severity.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n", overwrite=True)
     text = markdown(_tables(found, sweeps, measures), [f"{one.name}: {source(one.record)}" for one in measures])
-    (out / "severity.md").write_text(text, encoding="utf-8")
+    files.write(out / "severity.md", text, overwrite=True)
     plot(out / "severity.png", results, sweeps)
-    print(text)
+    say_lines(text)
 
 
 def _tables(
@@ -167,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--columns", metavar="A,B", help=f"of {', '.join(metrics.column_names())}")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="downloaded weights: VGG-16, ArcFace")
     parser.add_argument("--limit", type=int, help="at most so many faces, spread evenly")
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --out that this command never wrote")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     parser.add_argument("--size", type=int, help="pixels; the restorers' own where nothing is given")
     parser.add_argument("--batch", type=int, default=8, help="faces at once (8)")

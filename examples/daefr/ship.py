@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from codeprior import weights
+from codeprior import files, weights
 from codeprior.prior import VQGAN
 from codeprior.training.watch import Log
 
@@ -66,13 +66,14 @@ def ship(runs: Path, out: Path) -> list[Path]:
     for name, (stage, part, kind) in FILES.items():
         source = runs / stage / f"{part}.safetensors"
         module = weights.load(source)
-        if not isinstance(module, kind):
+        # a class of a recipe has two names of its package, and is not the same class under both
+        if weights.read_metadata(source)["codeprior.class"] != kind.__name__:
             raise ValueError(f"{source} holds a {type(module).__name__}; expected a {kind.__name__}.")
         recipe = ", ".join(STAGES[: STAGES.index(stage) + 1])
         weights.save(out / f"{name}.safetensors", module, metadata={**FACTS, "recipe": recipe}, dtype=torch.float16)
         written.append(out / f"{name}.safetensors")
     path = out / "curves.json"
-    path.write_text(json.dumps(curves(runs), separators=(",", ":")) + "\n", encoding="utf-8")
+    files.write(path, json.dumps(curves(runs), separators=(",", ":")) + "\n", overwrite=True)
     return [*written, path]
 
 

@@ -9,12 +9,14 @@ much from their file that the file's own sharpness does not matter.
 import argparse
 import sys
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from codeprior import files
 from codeprior.estimators import DamageEstimator, load_estimator
 
 from .faces import KINDS
@@ -58,12 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="an estimator; the library's own by default")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw estimated against true limits")
+    parser.add_argument("--overwrite", action="store_true", help="replace a plot that exists")
     parsed = parser.parse_args(argv)
     try:
         made, estimator = read(parsed.out, "test"), load_estimator(parsed.weights)
         print(table(rows(made, estimator)))
         if parsed.plot:
-            plot(parsed.plot, made, estimator)
+            plot(parsed.plot, made, estimator, overwrite=parsed.overwrite)
     except (ValueError, OSError) as error:
         print(f"damage.report: {error}", file=sys.stderr)
         return 2
@@ -111,13 +114,17 @@ def table(found: Sequence[Row]) -> str:
 
 
 @torch.no_grad()
-def plot(path: Path, made: Set, estimator: DamageEstimator) -> None:
+def plot(path: Path, made: Set, estimator: DamageEstimator, *, overwrite: bool = False) -> None:
     """Draws estimated against true limits, a point a face.
 
     Args:
-        path: A PNG; an existing file is replaced.
+        path: A PNG.
         made: Faces with their truth.
         estimator: The one that is judged.
+        overwrite: Replace what has the name.
+
+    Raises:
+        FileExistsError: Something has the name and `overwrite` is off.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -144,7 +151,9 @@ def plot(path: Path, made: Set, estimator: DamageEstimator) -> None:
         axis.set_ticks([], minor=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    FigureCanvasAgg(figure).print_png(path)
+    encoded = BytesIO()
+    FigureCanvasAgg(figure).print_png(encoded)
+    files.write(path, encoded.getvalue(), overwrite=overwrite)
 
 
 def _row(kind: str, answers: Tensor, truth: Tensor, which: Tensor, trusted: Tensor) -> Row:

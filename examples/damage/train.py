@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 import codeprior
 from codeprior.estimators import Damage, DamageEstimator, face_statistics
 from codeprior.estimators.damage import from_coordinates, to_coordinates
+from codeprior.files import write
 from codeprior.photos import read as read_photo
 
 from .faces import Portraits, make_face, read_portraits
@@ -98,9 +99,7 @@ def make(portraits: Path, out: Path, split: str, count: int, *, seed: int = 23) 
         if target.exists():
             continue
         tensors = _part(there, [_key(seed, split, part * _PART + index) for index in range(_PART)])
-        unfinished = target.with_suffix(".unfinished")
-        save_file(tensors, unfinished)
-        unfinished.replace(target)
+        write(target, save(tensors))
         print(f"{split}: {(part + 1) * _PART} faces", flush=True)
 
 
@@ -166,7 +165,7 @@ def own_limits(estimator: DamageEstimator, portraits: Portraits, kept: Path) -> 
             face_statistics(rearrange(torch.from_numpy(read_photo(file).pixels), "h w c -> c h w").float() / 255)
             for file in portraits.files
         ]
-        save_file({"statistics": torch.stack(rows)}, kept)
+        write(kept, save({"statistics": torch.stack(rows)}))
     with torch.no_grad():
         limits = estimator(load_file(kept)["statistics"])[:, -1, 1].exp2()
     return limits.minimum(0.5 / torch.tensor(portraits.enlargement).clamp_min(1))

@@ -91,6 +91,10 @@ def test_statistics_are_read_as_basicsr_and_pytorch_fid_write_them(tmp_path):
         assert torch.equal(found.mean, statistics.mean)
         assert torch.equal(found.covariance, statistics.covariance)
         assert found.count == count
+    with pytest.raises(FileExistsError, match="exists already and is kept"):
+        write_statistics(tmp_path / "s.npz", statistics)
+    write_statistics(tmp_path / "s.npz", feature_statistics(_features(1, 20, 5)), overwrite=True)
+    assert read_statistics(tmp_path / "s.npz").count == 20
     torch.save({"other": 1}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="holds no mean and covariance"):
         read_statistics(tmp_path / "other.pth")

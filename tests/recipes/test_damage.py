@@ -121,6 +121,9 @@ def test_the_whole_command_writes_weights_that_load(portraits, tmp_path, monkeyp
     assert report.main(["--out", str(tmp_path), "--weights", weights, "--plot", str(drawn)]) == 0
     told = capsys.readouterr().out
     assert "| always the median | 8 |" in told and Image.open(drawn).size[0] > 300
+    before = drawn.read_bytes()
+    assert report.main(["--out", str(tmp_path), "--weights", weights, "--plot", str(drawn)]) == 2
+    assert "exists already and is kept" in capsys.readouterr().err and drawn.read_bytes() == before
 
 
 def test_wrong_folders_are_told(tmp_path, capsys):

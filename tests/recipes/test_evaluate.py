@@ -126,3 +126,17 @@ def test_a_wrong_call_says_what_is_wrong(tmp_path, capsys):
 
 def _unit(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.mark.parametrize("name", ["table.md", "journal.jsonl", "clean/scores.csv", "clean/set.json"])
+def test_nothing_is_replaced_that_the_command_did_not_write(name, faces, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("mine")
+    words = f"--faces {faces} --out {out} --limit 1 --columns psnr --preset clean --size 32 --fresh".split()
+    assert command.main(words) == 1
+    assert f"{name} exists already, and not from an earlier run of this command" in capsys.readouterr().err
+    assert [path.name for path in out.rglob("*") if path.is_file()] == [Path(name).name]
+    assert (out / name).read_text() == "mine"
+    if name != "journal.jsonl":  # what is no journal is never one to go on with
+        assert command.main([*words, "--overwrite"]) == 0

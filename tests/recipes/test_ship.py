@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from codeprior import weights
@@ -9,6 +10,7 @@ from codeprior.recipes.daefr import load, recipes
 from codeprior.recipes.daefr.model import fidelity_taps, restorer, vqgan
 from codeprior.recipes.daefr.ship import main
 from codeprior.training.watch import Log
+from examples.daefr.ship import main as examples_main
 
 
 def _runs(folder):
@@ -26,7 +28,8 @@ def _runs(folder):
     return folder
 
 
-def test_shipped_weights_are_half_as_large_load_and_say_their_licence(tmp_path, capsys):
+@pytest.mark.parametrize("main", [main, examples_main], ids=["installed", "in the clone"])
+def test_shipped_weights_are_half_as_large_load_and_say_their_licence(main, tmp_path, capsys):
     runs, out = _runs(tmp_path / "runs"), tmp_path / "weights"
     assert main([str(runs), "--out", str(out)]) == 0
     assert "daefr_small.safetensors: " in capsys.readouterr().out

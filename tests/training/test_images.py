@@ -218,3 +218,30 @@ def test_blocks_are_read_in_long_stretches_and_every_sample_comes_once(count, bl
     for start in range(0, count, 16 * block):
         # sixteen blocks, and the samples that fill none
         assert len(np.unique(chosen[start : start + 16 * block] // block)) <= 17
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["every byte", "pieces"])
+def test_a_folder_without_a_list_is_known_by_the_bytes_of_its_files(whole, tmp_path, monkeypatch):
+    if not whole:
+        monkeypatch.setattr("codeprior.training.sources._WHOLE", 0)
+    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    file = tmp_path / "a.bmp"
+    Pillow.fromarray(levels).save(file)
+    first, content = ImageFolder(tmp_path, size=64).contents, file.read_bytes()
+    for place in (len(content) // 2, 60, len(content) - 5):
+        changed = bytearray(content)
+        # of a large folder only pieces are compared: 3 rows of a picture are seen, one value between them is not
+        changed[place - (0 if whole else 3) : place + 1 + (0 if whole else 900)] = bytes(1 if whole else 904)
+        changed = bytes(changed[: len(content)])
+        assert len(changed) == len(content) and changed != content
+        file.write_bytes(changed)
+        assert ImageFolder(tmp_path, size=64).contents != first, place
+    file.write_bytes(content)
+    assert ImageFolder(tmp_path, size=64).contents == first
+
+
+def test_what_a_list_knows_is_not_read_a_second_time(faces, monkeypatch):
+    write_index(faces / "index.jsonl", check_images(faces).entries)
+    source = ImageFolder(faces, size=8, cached=False)
+    monkeypatch.setattr("codeprior.files.opened", lambda path: pytest.fail(f"{path} was opened"))
+    assert source.contents == source.contents
