@@ -5,6 +5,7 @@ channel, averaged over places and summed over layers.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class PerceptualLoss(nn.Module):
         ValueError: A name without `weights`, an unknown name, or a file that is not what it should be.
 
     Note:
+        Under `torch.autocast` the network runs in half precision; lengths, differences and their means are float32.
+
         Keys of the state are those of LPIPS in taming-transformers (`scaling_layer.*`, `net.slice<i>.*`,
         `lin<i>.model.1.weight`), so a reference checkpoint's `loss.perceptual_loss.*` loads as it is. The reference
         leaves dropout on in front of its heads while training; here there is none.
@@ -107,7 +110,7 @@ class PerceptualLoss(nn.Module):
         Args:
             image: `b 3 H W`, RGB, signed.
         """
-        return [_unit_length(map_) for map_ in self.net(self.scaling_layer(image))]
+        return [_unit_length(_full(map_)) for map_ in self.net(self.scaling_layer(image))]
 
     def compare(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Float[Tensor, " b"]:
         """Gives each image's distance from what `features` gave of both.
@@ -117,8 +120,11 @@ class PerceptualLoss(nn.Module):
             second: Maps of the targets.
         """
         distance = torch.zeros((), device=first[0].device, dtype=first[0].dtype)
-        for name, mine, theirs in zip(self._heads, first, second, strict=True):
-            distance = distance + self.get_submodule(name)((mine - theirs) ** 2).mean((1, 2, 3))
+        # under autocast the network's convolutions are in half precision, and what is small, the differences, is not
+        kind = first[0].device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            for name, mine, theirs in zip(self._heads, first, second, strict=True):
+                distance = distance + self.get_submodule(name)((mine - theirs) ** 2).mean((1, 2, 3))
         return distance
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
@@ -161,6 +167,10 @@ class _Head(nn.Module):
 
     def forward(self, difference: Tensor) -> Tensor:
         return self.model(difference)
+
+
+def _full(features: Tensor) -> Tensor:
+    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
 
 
 def _unit_length(features: Tensor) -> Tensor:

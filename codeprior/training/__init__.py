@@ -10,6 +10,7 @@ from codeprior.training.index import Checked, Entry, check_images, read_index, w
 from codeprior.training.loggers import Logger, TensorBoardLogger, TrackioLogger
 from codeprior.training.loop import Finished, Stopped, train
 from codeprior.training.manifest import DamagedCheckpoint
+from codeprior.training.memory import hold_where_it_fits, room_for_pictures
 from codeprior.training.pixels import PixelFile, write_pixels
 from codeprior.training.report import write_report
 from codeprior.training.runs import FolderInUse
@@ -23,7 +24,6 @@ __all__ = [
     "FabricEngine", "Finished", "FolderInUse", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member",
     "NotFinite", "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine",
     "TrackioLogger", "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations", "full",
-    "index_shards",
-    "open_images", "read_index", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
-    "write_pixels", "write_report", "write_shards",
+    "hold_where_it_fits", "index_shards", "open_images", "read_index", "room_for_pictures", "started", "step_if_finite",
+    "train", "weights_sha256", "write_codes", "write_index", "write_pixels", "write_report", "write_shards",
 ]  # fmt: skip

@@ -34,8 +34,17 @@ class Batch(NamedTuple):
     """What a stage sees of the images, where that was made as they were read (`Stream(prepare=…)`)."""
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Gives the batch on a device."""
-        return self._each(lambda field: field.to(device, non_blocking=True))
+        """Gives the batch with its images on a device.
+
+        Keys, numbers and whether images are mirrored stay on the CPU, where damage is drawn and windows are placed from
+        them: reading them back would wait for the device at every step.
+        """
+        degraded = None if self.degraded is None else self.degraded.to(device, non_blocking=True)
+        return self._replace(clean=self.clean.to(device, non_blocking=True), degraded=degraded)
+
+    def pin_memory(self) -> "Batch":
+        """Gives the batch in memory from which a GPU copies while other work goes on."""
+        return self._each(Tensor.pin_memory)
 
     def first(self, count: int) -> "Batch":
         """Gives the batch of the first `count` samples."""
@@ -97,6 +106,7 @@ class Stream:
             batch's keys decide, such as degradations. It must give the same for a batch whatever its size and place.
         block: Images that lie together, such as those of a shard; the order then runs through groups of 16 blocks, so
             that a disk or a network store reads long stretches. 0 shuffles everything.
+        pinned: Whether batches lie in page-locked memory, from which a GPU copies them while it computes.
 
     Raises:
         ValueError: `batch` cannot be shared evenly among the ranks.
@@ -123,6 +133,7 @@ class Stream:
         workers: int = 0,
         prepare: Callable[[Batch], Batch] | None = None,
         block: int = 0,
+        pinned: bool = False,
     ):
         if batch < 1 or batch % distributed.world():
             raise ValueError(
@@ -130,7 +141,7 @@ class Stream:
                 "choose a multiple of the number of ranks."
             )
         self.source, self.batch, self.seed, self.flip, self.workers = source, batch, seed, flip, workers
-        self.prepare, self.block = prepare, block
+        self.prepare, self.block, self.pinned = prepare, block, pinned
         self._unreadable: set[int] = set()
 
     @property
@@ -169,12 +180,13 @@ class Stream:
             UnreadableImages: More than one in a thousand of the images, and more than one, could not be read.
         """
         rank, world = distributed.rank(), distributed.world()
-        batches = map(self.at, range(start, stop))
+        batches = (batch.pin_memory() if self.pinned else batch for batch in map(self.at, range(start, stop)))
         if self.workers:
             # a private generator: making an iterator would otherwise draw from torch's global one
             batches = DataLoader(
-                _Steps(self, start, stop), batch_size=None, num_workers=self.workers, generator=torch.Generator()
-            )
+                _Steps(self, start, stop), batch_size=None, num_workers=self.workers, generator=torch.Generator(),
+                pin_memory=self.pinned,
+            )  # fmt: skip
         for step, batch in zip(range(start, stop), batches, strict=True):
             wanted = self._slots(step, rank, world).indices
             self._unreadable |= set(wanted[wanted != batch.indices.numpy()].tolist())

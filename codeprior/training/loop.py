@@ -53,6 +53,7 @@ def train(
     folder: str | Path,
     steps: int,
     save_every: int = 1000,
+    save_minutes: float | None = None,
     log_every: int = 50,
     preview_every: int = 500,
     preview: Batch | None = None,
@@ -71,6 +72,7 @@ def train(
     loggers: Sequence[Logger] = (),
     name: str | None = None,
     progress: bool = True,
+    facts: Mapping[str, Any] | None = None,
 ) -> Finished:
     """Trains a stage to a number of steps, or goes on with it, in a folder that holds the whole run.
 
@@ -79,7 +81,8 @@ def train(
         data: The batches, by step.
         folder: Where `checkpoints/`, `log.jsonl`, `previews/` and, at the end, `report.html` go.
         steps: Number of updates in all, earlier runs in the same folder counted in.
-        save_every: Steps between checkpoints; one more is written at either end.
+        save_every: Steps between checkpoints; one more is written at either end. 0 for none in between.
+        save_minutes: Minutes between checkpoints, beside those of `save_every`; None for none.
         log_every: Steps between lines of the log; each holds the means since the line before.
         preview_every: Steps between pictures; 0 for none.
         preview: What the pictures are made of; without it, the first four samples of the stream.
@@ -101,6 +104,7 @@ def train(
         loggers: Further places where figures and pictures go; only rank 0 writes.
         name: What the progress line calls the run; without it, the name of the folder.
         progress: Whether there is a progress line.
+        facts: JSON values to say in the log when the run starts or goes on, and in the report.
 
     Returns:
         How it ended: complete, or out of time.
@@ -132,15 +136,17 @@ def train(
     score: float | None = notes.get("score")
     line = Progress(steps, start=step, shown=progress and first)
     name = name or folder.name
-    saved = step if step else -1
+    saved, saved_at = step if step else -1, 0.0
     stop = False
+    if first and facts:
+        log.write(step, event="started", **facts)
 
     def save() -> None:
-        nonlocal saved
+        nonlocal saved, saved_at
         state = {"data": data.fingerprint, "means": means.state(), "guard": guard.state(), "score": score}
         state |= {"made": recipe, "options": options}
         checkpoints.save(step, stage.saved, notes=state, score=score)
-        saved = step
+        saved, saved_at = step, line.elapsed
 
     with stack, _requests() as asked:
         if saved < 0:
@@ -176,11 +182,13 @@ def train(
                 for logger in loggers:
                     logger.picture(step, path)
             stop, late = bool(asked), minutes is not None and line.elapsed > minutes * 60
+            due = save_minutes is not None and line.elapsed >= saved_at + save_minutes * 60
             if engine.world > 1:
                 # each rank has its own clock and its own signals; a question to all waits for the device, so it is rare
                 early = step % _ASKED_EVERY == 0 and engine.any(stop or late)
                 stop, late = early and engine.any(stop), early
-            if step % save_every == 0 or stop or late or step == steps:
+                due = save_minutes is not None and step % _ASKED_EVERY == 0 and engine.any(due)
+            if (save_every and step % save_every == 0) or due or stop or late or step == steps:
                 save()
             if stop or late:
                 break
@@ -190,7 +198,7 @@ def train(
         for logger in loggers:
             logger.close()
     if first and step >= steps:
-        write_report(folder, facts=_facts_of(data, engine, guard))
+        write_report(folder, facts=_facts_of(data, engine, guard) | dict(facts or {}))
     if stop and step < steps:
         raise Stopped(REQUEUE)
     return Finished(step, step >= steps)

@@ -54,7 +54,23 @@ class ImageFolder:
             raise ValueError(f"ImageFolder: expected images ({', '.join(sorted(_SUFFIXES))}), found none in {files!s}.")
         self.size = size
         self.fingerprint = hashlib.sha256(json.dumps([size, listing]).encode()).hexdigest()
-        self._cache = self._decode_all() if cached else None
+        self._cache: Tensor | None = None
+        if cached:
+            self.hold()
+
+    @property
+    def decoded_bytes(self) -> int:
+        """How many bytes the decoded images take."""
+        return len(self.files) * 3 * self.size**2
+
+    def hold(self) -> None:
+        """Decodes everything once and holds it in memory.
+
+        Raises:
+            ValueError: Some file is not a square image that can be read; the text names them.
+        """
+        if self._cache is None:
+            self._cache = self._decode_all()
 
     def __len__(self) -> int:
         return len(self.files)
