@@ -4,12 +4,15 @@ Both VQGANs go on with the whole objective of stage 1; the association loss join
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codeprior import to_unit
+from codeprior.discriminators import PatchGAN
 from codeprior.losses import association_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image, Latent
@@ -30,11 +33,16 @@ class AssociationStage:
         hq: The VQGAN of stage 1a.
         lq: The VQGAN of stage 1b.
         perceptual: Distance of two signed images.
+        discriminators: Those of stage 1 by side, `hq` and `lq`, which go on with their running statistics; one that is
+            not given begins anew.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
 
     Raises:
-        ValueError: The recipe asks for global negatives in parts, one optimiser after the other.
+        ValueError: The recipe asks for global negatives in parts, one optimiser after the other, or for another kind of
+            discriminator than the one that is given.
+
+    Source: Discriminators carry over, optimisers do not, as released (LIAGM/DAEFR, the second stage's initialisation).
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class AssociationStage:
         hq: VQGAN,
         lq: VQGAN,
         perceptual: nn.Module,
+        discriminators: Mapping[str, PatchGAN] = MappingProxyType({}),
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
@@ -58,6 +67,8 @@ class AssociationStage:
         self.hq_objective = Objective(self.hq, perceptual.to(device), recipe, engine=self.engine)
         self.lq_objective = Objective(self.lq, perceptual, recipe, engine=self.engine)
         self.objectives = {"hq": self.hq_objective, "lq": self.lq_objective}
+        for side, given in discriminators.items():
+            _carry_over(side, given, self.objectives[side].discriminator)
         if recipe.accumulate > 1 and recipe.negatives == "global" and recipe.generator_pass == "sequential":
             raise ValueError(
                 "AssociationStage: global negatives of an accumulated batch need generator_pass='shared'; take the "
@@ -128,7 +139,7 @@ class AssociationStage:
             for side, pull in pulls.items():
                 passed[side].append(sides[side].passed(pull))
         skipped = step_if_finite(*(one.generator_optimizer for one in sides.values()), clip=self.recipe.clip)
-        metrics = {side: one.finish(passed[side]) for side, one in sides.items()}
+        metrics = {side: one.finish(passed[side], step) for side, one in sides.items()}
         for side, one in sides.items():
             metrics[side] |= one.step_discriminator(images[side], [kept.fake for kept in passed[side]], step)
         return _metrics(metrics, association, skipped)
@@ -171,12 +182,22 @@ class AssociationStage:
                 for name, pull in pulls.items():
                     passed[name].append(self.objectives[name].passed(pull))
             skips.append(step_if_finite(objective.generator_optimizer, clip=self.recipe.clip))
-            found = {name: one.finish(passed[name]) for name, one in self.objectives.items()}
+            found = {name: one.finish(passed[name], step) for name, one in self.objectives.items()}
             fakes = {name: one.again(images[name], step) for name, one in self.objectives.items()}
             judged = objective.step_discriminator(images[side], fakes[side], step)
             metrics = {name: metrics.get(name, {}) | found[name] for name in found}
             metrics[side] |= judged
         return _metrics(metrics, association, *skips)
+
+
+def _carry_over(side: str, given: Any, begun: Any) -> None:
+    given_config, config = dict(given.config), dict(begun.config)
+    if given_config != config:
+        raise ValueError(
+            f"AssociationStage: expected the {side} discriminator of stage 1 to be {config}, got {given_config}; train "
+            "both stages with one kind, or leave the discriminator out."
+        )
+    begun.load_state_dict(given.state_dict())
 
 
 def _metrics(

@@ -58,7 +58,7 @@ class CodebookStage:
     @property
     def results(self) -> Mapping[str, nn.Module]:
         """What the next stage starts from."""
-        return {"vqgan": self.objective.result}
+        return {"vqgan": self.objective.result, "discriminator": self.objective.discriminator}
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch; see `Objective` for the terms."""
@@ -67,7 +67,7 @@ class CodebookStage:
         self.objective.begin(step)
         self.objective.set_rate(rate_at(self.recipe, step))
         passed, skipped = self.objective.step_generator(images, step)
-        metrics = self.objective.finish(passed)
+        metrics = self.objective.finish(passed, step)
         sequential = self.recipe.generator_pass == "sequential"
         fakes = self.objective.again(images, step) if sequential else [one.fake for one in passed]
         metrics |= self.objective.step_discriminator(images, fakes, step)

@@ -62,11 +62,15 @@ class Faces:
         """Gives the damaged faces of a batch, signed; each damage is drawn from the sample's own key."""
         if not self.presets:
             return self.clean(batch.clean)
+        chosen = self._by_preset(batch.keys.tolist())
+        if len(chosen) == 1:
+            return self._seen(*chosen, batch.clean, batch.keys.tolist())
         answer = self.clean(batch.clean)
-        for name, places in self._by_preset(batch.keys.tolist()).items():
-            preset = self.presets[name]
-            if preset is not None:
-                answer[places] = self._damaged(preset, batch.clean[places], batch.keys[places].tolist())
+        for name, places in chosen.items():
+            if self.presets[name] is not None:
+                here = _sent(torch.tensor(places), answer.device)
+                damaged = self._seen(name, batch.clean.index_select(0, here), batch.keys[places].tolist())
+                answer.index_copy_(0, here, damaged)
         return answer
 
     def on_workers(self, batch: Batch) -> Batch:
@@ -92,13 +96,21 @@ class Faces:
             places.setdefault(names[number], []).append(place)
         return places
 
-    def _damaged(self, preset: degradations.Op, levels: Tensor, keys: Sequence[int]) -> Image:
+    def _seen(self, name: str, levels: Tensor, keys: Sequence[int]) -> Image:
+        preset = self.presets[name]
+        if preset is None:
+            return self.clean(levels)
         large = resize(levels.float() / 255, self.degradation_size)
         side = (self.degradation_size, self.degradation_size)
         drawn = [preset.sample(side, torch.Generator().manual_seed(key)) for key in keys]
         # each sample's values come from its own key; then all are degraded at once, where they lie
         damaged = cast(Tensor, preset.apply(large, concatenate(drawn)))
         return to_signed(resize(damaged, self.size))
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """Gives host values on a device, without waiting for it."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def windows(pair: Pair, side: int, keys: Tensor) -> Pair:

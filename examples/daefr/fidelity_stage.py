@@ -20,7 +20,7 @@ from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full, 
 from .data import Faces
 from .model import DAEFR, SingleEncoder, fidelity_taps
 from .recipes import FidelityRecipe
-from .updates import adam, apart, means, rate_at
+from .updates import adam, apart, means, perceptual_precision, rate_at
 
 
 class FidelityStage:
@@ -98,7 +98,7 @@ class FidelityStage:
         """
         with self.engine.autocast():
             image = full(self.decoder(degraded))
-        terms = {"pyramid": pyramid_loss, "chroma": chroma_loss, "perceptual": self.perceptual}
+        terms = {"pyramid": pyramid_loss, "chroma": chroma_loss, "perceptual": self._differ}
         parts = {name: terms[name](image, clean) for name in self.recipe.weights}
         return parts | {"total": torch.stack([self.recipe.weights[name] * part for name, part in parts.items()]).sum()}
 
@@ -119,6 +119,10 @@ class FidelityStage:
         if self.average is not None:
             self.average.update()
         return means(found) | {"skipped": skipped}
+
+    def _differ(self, image: Image, clean: Image) -> Tensor:
+        with perceptual_precision(self.engine, self.recipe.perceptual):
+            return full(self.perceptual(image, clean))
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

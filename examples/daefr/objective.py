@@ -5,11 +5,12 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior import distributed
-from codeprior.codebooks import LatentReservoir, UsageMeter, usage
+from codeprior.codebooks import LatentReservoir, UsageMeter, unused, usage
 from codeprior.discriminators import PatchGAN
 from codeprior.losses import (
     LossAtImage,
@@ -28,7 +29,7 @@ from codeprior.shapes import Image, Latent
 from codeprior.training import Engine, TorchEngine, WeightAverage, full, step_if_finite
 
 from .recipes import CodebookRecipe
-from .updates import adam, apart, means, unrecorded
+from .updates import adam, apart, means, perceptual_precision, unrecorded
 
 
 class Judged(NamedTuple):
@@ -128,7 +129,7 @@ class Objective:
         engine: What distributes; one process on the CPU without it.
 
     Raises:
-        ValueError: The discriminator's norm cannot be computed in parts.
+        ValueError: The discriminator's norm cannot be computed in parts, or the codes revive themselves already.
 
     Note:
         With `recipe.accumulate` above 1 a rank works on its batch in parts, one after the other. A part is then what a
@@ -143,6 +144,11 @@ class Objective:
             raise ValueError(
                 "Objective: discriminator_norm='sync' averages over ranks and cannot average over the parts of an "
                 "accumulated batch; use accumulate=1, or discriminator_norm='group'."
+            )
+        if recipe.revive_below and recipe.network.codebook == "moving_average":
+            raise ValueError(
+                "Objective: revive_below is for codes that a gradient moves, and moving averages revive their own; set "
+                "network.revive_below instead."
             )
         self.perceptual_from = round(recipe.perceptual_from * recipe.steps)
         self.discriminator = PatchGAN(
@@ -255,14 +261,14 @@ class Objective:
         counts = torch.stack([usage(table, size) for table in tables]) if tables else torch.zeros(0, size)
         return Passed(image.detach(), latent.detach(), counts, pull.metrics)
 
-    def finish(self, passed: Sequence[Passed]) -> dict[str, Tensor]:
-        """Lets the codes follow the vectors of a whole batch, once, and gives its scalars."""
+    def finish(self, passed: Sequence[Passed], step: int) -> dict[str, Tensor]:
+        """Lets the codes follow the vectors of a whole batch, once, revives dead ones, and gives its scalars."""
         counts = torch.stack([one.counts for one in passed]).sum(0)
         codes = {}
         if len(counts):
             self._follow([one.latent for one in passed])
             self.use.add(distributed.sum_over_ranks(counts))
-            codes = self.use.figures()
+            codes = self.use.figures() | self._revive([one.latent for one in passed], step)
         elif self.reservoir is not None:
             for one in passed:
                 self.reservoir.add(one.latent)
@@ -334,7 +340,7 @@ class Objective:
             resting = self.health.rests(self.engine.mean(found["discriminator"]), below=self.recipe.discriminator_rest)
             found["discriminator_rests"] = torch.tensor(float(resting))
             if resting:
-                return found | {"skipped": torch.zeros(())}
+                return found | {"skipped": torch.zeros_like(found["discriminator"])}
         return found | {"skipped": step_if_finite(self.discriminator_optimizer)}
 
     def set_rate(self, rate: float) -> None:
@@ -363,7 +369,7 @@ class Objective:
                 if weights.get(name):
                     parts[name] = distance(candidate, image)
             if weights.get("perceptual") and step >= self.perceptual_from:
-                parts["perceptual"] = self.perceptual(candidate, image)
+                parts["perceptual"] = self._differ(candidate, image)
             first, *others = (weights[name] * part for name, part in parts.items())
             return sum(others, first)
 
@@ -383,9 +389,27 @@ class Objective:
         )  # fmt: skip
         return judged._replace(fooling=fooling, pulls=pulls)
 
+    def _differ(self, candidate: Image, image: Image) -> Tensor:
+        with perceptual_precision(self.engine, self.recipe.perceptual):
+            return full(self.perceptual(candidate, image))
+
     def _look(self, image: Image) -> Tensor:
         with self.engine.autocast():
             return full(self.discriminator(image))
+
+    @torch.no_grad()
+    def _revive(self, latents: Sequence[Latent], step: int) -> dict[str, Tensor]:
+        """Sets codes that nothing chose over many batches to vectors of this one; alike on every rank and on resume."""
+        recipe, counted = self.recipe, step + 1 - self.recipe.first_coded
+        if not recipe.revive_below or counted <= 0 or counted % recipe.revive_every:
+            return {}
+        rows = torch.cat([rearrange(latent, "b d h w -> (b h w) d") for latent in latents])
+        vectors = torch.cat(distributed.gather(rows))
+        dead = unused(self.use.counts, below=recipe.revive_below)
+        codebook: Any = self.model.codebook
+        codebook.revive(vectors, dead if recipe.network.tables > 1 else dead[0], seed=recipe.seed + step)
+        self.use.forgive(dead)
+        return {"codes_revived": dead.double().sum()}
 
     @torch.no_grad()
     def _follow(self, latents: Sequence[Tensor]) -> None:

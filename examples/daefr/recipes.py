@@ -80,6 +80,8 @@ class CodebookRecipe:
     )
     perceptual_from: float = 0.0  # share of the steps after which the perceptual distance counts
     codes_from: float = 0.0  # share of the steps after which latents are exchanged for codes, which k-means starts
+    revive_below: float = 0.0  # of the mean use; codes that a gradient moves are set to vectors of the batch below it
+    revive_every: int = 200  # steps over which their use is counted before they are
     commitment_term: float = 1.0  # moves the encoder
     codebook_term: float = 0.25  # moves the codes
     adversarial_start: int = 30_001  # step

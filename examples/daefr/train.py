@@ -13,11 +13,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
 
 from codeprior import distributed, weights
+from codeprior.discriminators import PatchGAN
 from codeprior.files import printable
 from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
@@ -29,6 +31,7 @@ from codeprior.training import (
     TensorBoardLogger,
     TorchEngine,
     TrackioLogger,
+    hold_where_it_fits,
     open_images,
     started,
     train,
@@ -44,6 +47,15 @@ from .restoration_stage import RestorationStage
 from .validation import Validation
 
 Module = TypeVar("Module", bound=torch.nn.Module)
+Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe, FidelityRecipe)
+CHANGES = MappingProxyType(
+    {
+        "steps": "steps", "batch": "batch", "seed": "seed", "accumulate": "accumulate", "rate": "learning_rate",
+        "warmup": "warmup", "decay": "decay", "decay_from": "decay_from", "clip": "clip", "average": "average",
+        "discriminator_from": "adversarial_from",
+    }
+)  # fmt: skip
+"""Options that change a recipe, and which of its fields."""
 _SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
 
 
@@ -58,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.device or device, precision=arguments.precision, channels_last=arguments.channels_last,
             compiled=arguments.compile,
         )  # fmt: skip
+        # the fastest algorithms differ from run to run, and so then do the last bits
+        torch.backends.cudnn.benchmark = engine.device.type == "cuda" and not arguments.deterministic
         try:
             for name in names:
                 out = arguments.out / name if arguments.recipe == "small" else arguments.out
@@ -71,29 +85,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine) -> bool:
     """Runs one stage into its folder; returns whether it is complete."""
-    recipe = RECIPES[name]()
-    changes = {
-        key: getattr(arguments, key)
-        for key in ("steps", "batch", "seed", "accumulate")
-        if getattr(arguments, key) is not None
-    }
-    recipe = replace(recipe, **changes)
+    recipe = changed(name, RECIPES[name](), arguments)
     if arguments.preset:
         recipe = PRESETS[arguments.preset](recipe)
     torch.manual_seed(recipe.seed)
-    images = open_images(arguments.faces, size=recipe.degradation_size, cached=not arguments.from_disk)
+    images = open_images(arguments.faces, size=recipe.degradation_size, cached=arguments.pictures == "memory")
+    where = (
+        hold_where_it_fits(images) if arguments.pictures == "auto" else f"pictures from {arguments.pictures}, as asked"
+    )
     stage = build(recipe, arguments, out.parent, engine)
     if arguments.code_cache and isinstance(stage, RestorationStage):
         use_cached_codes(stage, arguments.code_cache, images)
     prepare = stage.faces.on_workers if arguments.degrade == "workers" else None
-    stream = Stream(images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers, prepare=prepare)
+    stream = Stream(
+        images, batch=recipe.batch, seed=recipe.seed, workers=arguments.workers, prepare=prepare,
+        pinned=engine.device.type == "cuda",
+    )  # fmt: skip
     validation = Validation(stage, arguments.validation) if arguments.validation else None
     finished = train(
-        stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, save_every=arguments.save_every,
+        stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, **saving(recipe, arguments),
         log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name,
-        keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best, background=arguments.background,
+        keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best,
         best_by="score" if validation else None, validate=validation, validate_every=arguments.validate_every,
         engine=engine, loggers=_loggers(arguments, out, name), settings=_settings(name, recipe),
+        facts={"pictures": where},
     )  # fmt: skip
     if distributed.rank() == 0:
         for part, module in stage.results.items():
@@ -101,9 +116,43 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     return finished.complete
 
 
+def changed(name: str, recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    """Gives a recipe with what the command line asks for instead.
+
+    Raises:
+        ValueError: The recipe has nothing of the kind.
+    """
+    given = {key: getattr(arguments, key) for key in CHANGES if getattr(arguments, key) is not None}
+    for key in given:
+        if CHANGES[key] not in recipe.__dataclass_fields__:
+            raise ValueError(f"--{key.replace('_', '-')} says nothing to {name}: its recipe has no {CHANGES[key]}")
+    return replace(recipe, **{CHANGES[key]: value for key, value in given.items()})
+
+
+def saving(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Gives when and how checkpoints are written: of full-size networks in the background, every 15 minutes.
+
+    A checkpoint of stage 1a at full size is 1.2 GB; by steps there would be a thousand of them.
+    """
+    large = recipe.network == RECIPES["hq_codebook"]().network
+    by_steps = arguments.save_every is not None or (not large and arguments.save_minutes is None)
+    by_time = arguments.save_minutes is not None or not by_steps
+    # the best by validation are chosen among checkpoints of steps that were validated
+    validated = arguments.validate_every if arguments.validation and arguments.best else 0
+    return {
+        "save_every": (500 if arguments.save_every is None else arguments.save_every) if by_steps else validated,
+        "save_minutes": (15.0 if arguments.save_minutes is None else arguments.save_minutes) if by_time else None,
+        "background": large if arguments.background is None else arguments.background,
+    }
+
+
 def _settings(name: str, recipe: Any) -> dict[str, Any]:
     """Gives what a run must be gone on with; how long it is, and in how many parts a batch is worked on, may change."""
-    values = {one.name: getattr(recipe, one.name) for one in fields(recipe) if one.name not in ("steps", "accumulate")}
+    # runs that were begun before codes could be revived go on: what is off is not named
+    left_out = {"steps", "accumulate"} | (
+        set() if getattr(recipe, "revive_below", 0) else {"revive_below", "revive_every"}
+    )
+    values = {one.name: getattr(recipe, one.name) for one in fields(recipe) if one.name not in left_out}
     plain = {
         key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else
         dict(value) if isinstance(value, Mapping) else value
@@ -154,6 +203,7 @@ def build(
             hq=_vqgan(hq),
             lq=_vqgan(lq),
             perceptual=perceptual,
+            discriminators=_discriminators({"hq": hq, "lq": lq}),
             engine=engine,
         )
     start = None
@@ -192,6 +242,18 @@ def _vqgan(folder: Path, part: str = "vqgan") -> VQGAN:
     return _load(folder / f"{part}.safetensors", VQGAN)
 
 
+def _discriminators(folders: Mapping[str, Path]) -> dict[str, PatchGAN]:
+    found = {}
+    for side, folder in folders.items():
+        path = folder / "discriminator.safetensors"
+        if path.exists():
+            found[side] = _load(path, PatchGAN)
+        elif distributed.rank() == 0:
+            said = f"no {printable(path)}, as in folders of older versions; that discriminator begins anew"
+            print(f"train: {said}", file=sys.stderr)
+    return found
+
+
 def _load(path: Path, *kinds: type[Module]) -> Module:
     if not path.exists():
         raise ValueError(f"{path} is missing; run the stage before this one, or name its folder")
@@ -226,11 +288,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accumulate", type=int, metavar="N", help="parts of a rank's batch, to save memory")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--minutes", type=float, help="stop cleanly after so long; the next call goes on")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--rate", type=float, help="learning rate, instead of the recipe's")
+    parser.add_argument("--warmup", type=int, metavar="STEPS", help="in which the rate rises")
+    parser.add_argument("--decay", choices=("linear", "cosine"), help="how the rate falls")
+    parser.add_argument(
+        "--decay-from", type=float, metavar="SHARE", help="of the steps, after which the rate falls to 0"
+    )
+    parser.add_argument("--clip", type=float, metavar="NORM", help="largest norm of the gradients of a step")
+    parser.add_argument(
+        "--average", type=float, metavar="SHARE", help="that the average of the weights keeps at a step"
+    )
+    parser.add_argument(
+        "--discriminator-from", type=float, metavar="SHARE", help="of the steps, after which the discriminator counts"
+    )
+    parser.add_argument("--save-every", type=int, help="steps between checkpoints; 500 for small networks")
+    parser.add_argument("--save-minutes", type=float, help="minutes between checkpoints; 15 for full-size networks")
     parser.add_argument("--keep", type=int, default=2, help="how many of the newest checkpoints stay")
     parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="those of every N-th step stay too")
     parser.add_argument("--best", type=int, default=0, help="how many of the best by validation stay too")
-    parser.add_argument("--background", action="store_true", help="write checkpoints while training goes on")
+    parser.add_argument(
+        "--background", action=argparse.BooleanOptionalAction,
+        help="write checkpoints while training goes on; so it is for full-size networks",
+    )  # fmt: skip
     parser.add_argument(
         "--validation", type=Path, nargs="+", metavar="FACES", help="folders of faces to measure on, not trained on"
     )
@@ -247,7 +326,14 @@ def _parser() -> argparse.ArgumentParser:
         "--degrade", choices=("device", "workers"), default="device", help="where faces are damaged; the same damage"
     )
     parser.add_argument(
-        "--from-disk", action="store_true", help="decode pictures when they are needed, not at the start"
+        "--from-disk", dest="pictures", action="store_const", const="disk", default="auto",
+        help="decode pictures when they are needed, not at the start; so it is where memory does not hold them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--in-memory", dest="pictures", action="store_const", const="memory", help="decode all pictures at the start"
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="on a GPU, choose convolutions without timing them first"
     )
     return parser
 

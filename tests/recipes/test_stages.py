@@ -287,7 +287,7 @@ def test_what_is_handed_on_is_the_average_of_the_weights():
         stage.update(_batch(seed=step), step)
     assert stage.results["vqgan"] is stage.objective.average.module
     assert not torch.equal(stage.results["vqgan"].encoder.conv_in.weight, stage.model.encoder.conv_in.weight)
-    assert _codebook(average=None).results.keys() == {"vqgan"}
+    assert _codebook(average=None).results.keys() == {"vqgan", "discriminator"}
 
 
 @pytest.mark.parametrize("clip", [None, 1e-3])

@@ -55,6 +55,8 @@ def test_a_launch_file_calls_torchrun_and_the_stage(tmp_path, name):
     options, stage = understood(called(["bash", str(LAUNCH / name)], tmp_path, **GIVEN, **SLURM))
     assert (stage.recipe, stage.faces, stage.out) == ("hq_codebook", [Path("/data/ffhq")], Path("runs/hq"))
     assert int(options.max_restarts) >= 3
+    # the training thread decodes nothing, and every rank holds pictures only where all ranks' fit
+    assert stage.workers >= 4 and stage.pictures == "auto"
     expected = {"one_node.sh": ("1:1", "static"), "elastic.sh": ("1:4", "c10d"), "slurm.sbatch": ("2", "c10d")}[name]
     assert (options.nnodes, options.rdzv_backend) == expected
     assert options.standalone == (name == "one_node.sh")
@@ -94,6 +96,7 @@ def test_the_skypilot_task_is_whole_and_calls_the_stage(tmp_path):
     environment = sky | {"SKYPILOT_TASK_ID": "t1"} | {key: task["envs"][key] for key in ("STAGE", "OPTIONS")}
     options, stage = understood(called(["bash", "-euc", task["run"]], tmp_path, **environment))
     assert stage.perceptual_weights == "/runs/vgg16.pth"
+    assert stage.workers >= 4 and stage.pictures == "disk"
     assert (options.rdzv_endpoint, options.nproc_per_node) == ("10.0.0.1:29400", "8")
     assert {str(stage.faces[0]), str(stage.out.parent)} == set(task["file_mounts"])
 

@@ -9,4 +9,5 @@ set -euo pipefail
 : "${FACES:?folder of faces, shards or raw pixels}"
 exec torchrun --nnodes="${NODES:-1:4}" --nproc-per-node="${GPUS:-8}" --max-restarts="${RESTARTS:-10}" \
   --rdzv-backend=c10d --rdzv-id="$JOB" --rdzv-endpoint="$HEAD:${PORT:-29400}" \
-  -m codeprior.recipes.daefr.train "$STAGE" --faces "$FACES" --out "$OUT" "$@"
+  -m codeprior.recipes.daefr.train "$STAGE" --faces "$FACES" --out "$OUT" \
+  --workers "${WORKERS:-8}" "$@"

@@ -1,0 +1,215 @@
+"""What a full-size run needs: no step waits for the GPU, saves go by time, stage 2 goes on with the discriminators."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from codeprior import weights
+from codeprior.discriminators import PatchGAN
+from codeprior.losses import PerceptualLoss
+from codeprior.recipes.daefr import train as command
+from codeprior.recipes.daefr.association_stage import AssociationStage
+from codeprior.recipes.daefr.data import Faces
+from codeprior.recipes.daefr.model import vqgan
+from codeprior.recipes.daefr.recipes import (
+    MIXED,
+    hq_codebook,
+    hq_codebook_small,
+    restoration,
+)
+from codeprior.recipes.daefr.updates import adam
+from codeprior.training import Checkpoints, TorchEngine, loop, step_if_finite, train
+from codeprior.training import data as training_data
+from tests.torture import stages
+from tests.training.toy import Toy, stream, write_faces
+
+
+def _arguments(*words):
+    return command._parser().parse_args(["hq_codebook", "--faces", "f", "--out", "o", *words])
+
+
+def test_options_change_the_recipe():
+    words = ["--rate", "2e-4", "--warmup", "7", "--decay", "cosine", "--decay-from", "0.5", "--clip", "2"]
+    found = command.changed(
+        "hq_codebook", hq_codebook(), _arguments(*words, "--average", "0.99", "--discriminator-from", "0.25")
+    )
+    expected = replace(
+        hq_codebook(), learning_rate=2e-4, warmup=7, decay="cosine", decay_from=0.5, clip=2.0, average=0.99,
+        adversarial_from=0.25,
+    )  # fmt: skip
+    assert found == expected and found.first_adversarial == 175_000
+    assert command.changed("hq_codebook", hq_codebook(), _arguments()) == hq_codebook()
+    with pytest.raises(ValueError, match="--discriminator-from says nothing to restoration: its recipe has no"):
+        command.changed("restoration", restoration(), _arguments("--discriminator-from", "0.1"))
+
+
+def test_full_size_runs_save_by_time_and_in_the_background():
+    def found(recipe, *words):
+        return tuple(command.saving(recipe, _arguments(*words)).values())
+
+    assert found(hq_codebook()) == (0, 15.0, True)
+    assert found(hq_codebook_small()) == (500, None, False)
+    assert found(hq_codebook(), "--save-every", "100", "--no-background") == (100, None, False)
+    assert found(hq_codebook_small(), "--save-minutes", "2", "--background") == (0, 2.0, True)
+    assert found(hq_codebook(), "--save-every", "100", "--save-minutes", "2") == (100, 2.0, True)
+    # a checkpoint has a score only where its step was validated
+    assert found(hq_codebook(), "--validation", "v", "--best", "1", "--validate-every", "70") == (70, 15.0, True)
+
+
+def test_a_checkpoint_is_written_when_its_minutes_are_over(tmp_path, monkeypatch):
+    clock = iter(range(10_000))
+
+    class Clocked(loop.Progress):
+        """Every question takes ten seconds."""
+
+        @property
+        def elapsed(self):
+            return 10.0 * next(clock)
+
+    monkeypatch.setattr(loop, "Progress", Clocked)
+    data = stream(write_faces(tmp_path / "faces"))
+    options = {"save_every": 0, "log_every": 100, "preview_every": 0, "progress": False, "keep": 100}
+    train(Toy(), data, folder=tmp_path / "never", steps=12, **options)
+    assert Checkpoints(tmp_path / "never" / "checkpoints").steps() == [0, 12]
+    train(Toy(), data, folder=tmp_path / "often", steps=12, save_minutes=0.5, **options)
+    steps = Checkpoints(tmp_path / "often" / "checkpoints").steps()
+    assert 12 > len(steps) > 4 and (steps[0], steps[-1]) == (0, 12)
+
+
+def test_the_log_and_the_report_say_what_they_are_told(tmp_path):
+    data = stream(write_faces(tmp_path / "faces"))
+    train(Toy(), data, folder=tmp_path / "run", steps=2, progress=False, facts={"pictures": "held in memory"})
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["pictures"] for line in lines if line.get("event") == "started"] == ["held in memory"]
+    assert "held in memory" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_runs_of_before_go_on_because_what_is_off_is_not_named():
+    plain, reviving = hq_codebook(), replace(hq_codebook(), revive_below=0.01)
+    assert not {"revive_below", "revive_every"} & set(command._settings("hq_codebook", plain))
+    assert command._settings("hq_codebook", reviving)["revive_below"] == 0.01
+
+
+@pytest.mark.parametrize("degradation", ["daefr", MIXED])
+def test_damage_is_drawn_without_asking_the_device_for_anything(tmp_path, degradation):
+    batch = stages.stream(tmp_path / "faces").at(0)
+    expected = Faces(size=32, degradation=degradation, degradation_size=32)(batch)
+    on_device = batch.to("meta")
+    assert on_device.clean.device.type == "meta"
+    assert {field.device.type for field in (on_device.keys, on_device.indices, on_device.flipped)} == {"cpu"}
+    # tensors of "meta" hold no values: reading one, as a synchronisation does, is an error
+    found = Faces(size=32, degradation=degradation, degradation_size=32, device="meta")(batch)
+    assert [image.shape for image in found] == [image.shape for image in expected]
+
+
+def test_adam_on_a_gpu_is_fused_and_a_step_waits_for_nothing():
+    with FakeTensorMode():
+        net = torch.nn.Linear(3, 2, device="cuda")
+        optimizer = adam(net, hq_codebook())
+        net.weight.grad, net.bias.grad = torch.ones_like(net.weight), torch.ones_like(net.bias)
+        # a fake tensor cannot be read, so that a synchronisation would be an error
+        assert step_if_finite(optimizer, clip=1.0).device.type == "cuda"
+    assert optimizer.param_groups[0]["fused"] is True
+    assert not adam(torch.nn.Linear(3, 2), hq_codebook()).param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_for_a_gpu_lie_in_pinned_memory(tmp_path, monkeypatch, workers):
+    pinned, asked = [], []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor.shape) or tensor)
+    loader = training_data.DataLoader
+
+    def instead(*given, pin_memory, **more):
+        asked.append(pin_memory)
+        return loader(*given, **more)
+
+    monkeypatch.setattr(training_data, "DataLoader", instead)
+    faces = write_faces(tmp_path / "faces")
+    list(stream(faces, workers=workers).between(0, 2))
+    assert not pinned and not any(asked)
+    batches = list(stream(faces, workers=workers, pinned=True).between(0, 2))
+    assert len(batches) == 2 and (asked == [True] if workers else len(pinned) == 2 * 4)
+
+
+def test_the_command_lets_cudnn_choose_by_time_on_a_gpu_alone(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    seen = []
+    monkeypatch.setattr(command, "run", lambda *_: seen.append(torch.backends.cudnn.benchmark) or True)
+    words = ["hq_codebook", "--faces", "f", "--out", "o"]
+    for more in (["--device", "cuda"], ["--device", "cuda", "--deterministic"], ["--device", "cpu"]):
+        assert command.main([*words, *more]) == 0
+    assert seen == [True, False, False]
+
+
+@pytest.mark.parametrize("backbone", ["vgg16"])
+def test_the_perceptual_distance_in_half_precision_is_that_of_full_precision(backbone):
+    torch.manual_seed(0)
+    distance = PerceptualLoss(backbone, weights="random")
+    image, target = torch.rand(2, 2, 3, 32, 32) * 2 - 1
+    found = {}
+    for kind in ("float32", "bfloat16"):
+        leaf = image.clone().requires_grad_()
+        with TorchEngine(precision=kind).autocast():
+            value = distance(leaf, target)
+        assert value.dtype == torch.float32
+        found[kind] = value.item(), torch.autograd.grad(value, leaf)[0]
+    # bfloat16 has 8 bits, so each feature is off by up to 0.4 %, and thirteen layers add to that; lengths and
+    # differences are float32
+    assert found["bfloat16"][0] == pytest.approx(found["float32"][0], rel=0.02)
+    assert found["bfloat16"][0] != found["float32"][0]
+    mine, theirs = (found[kind][1].flatten() for kind in ("bfloat16", "float32"))
+    assert torch.nn.functional.cosine_similarity(mine, theirs, dim=0) > 0.98
+
+
+@pytest.mark.parametrize(("backbone", "kind"), [("vgg16", torch.bfloat16), ("mobilenet_v2", torch.float32)])
+def test_stages_run_vgg_in_the_engines_precision(tmp_path, backbone, kind):
+    seen = []
+
+    class Seen(stages.Edges):
+        def forward(self, first, second):
+            convolved = torch.nn.functional.conv2d(first - second, self.weight, padding=1)
+            seen.append(convolved.dtype)
+            return convolved.abs().mean()
+
+    stage = stages.stage("hq", engine=TorchEngine(precision="bfloat16"), perceptual=backbone, perceptual_from=0.0)
+    stage.objective.perceptual = Seen()
+    stage.update(stages.stream(tmp_path / "faces").at(0), 0)
+    assert seen == [kind]
+
+
+def _association(discriminators):
+    recipe = stages.recipe("association", discriminator_norm="batch")
+    hq, lq = (vqgan(recipe.network) for _ in range(2))
+    return AssociationStage(recipe, hq=hq, lq=lq, perceptual=stages.Edges(), discriminators=discriminators)
+
+
+def test_stage_two_goes_on_with_the_discriminators_and_their_running_statistics(tmp_path):
+    found = {}
+    for side in ("hq", "lq"):
+        stage = stages.stage(side, seed=len(side) + (side == "lq"), discriminator_norm="batch")
+        stage.update(stages.stream(tmp_path / "faces").at(0), 20)
+        path = tmp_path / f"{side}.safetensors"
+        weights.save(path, stage.results["discriminator"])
+        found[side] = weights.load(path)
+    stage = _association(found)
+    for side, objective in stage.objectives.items():
+        given, begun = found[side].state_dict(), objective.discriminator.state_dict()
+        assert any("running_mean" in name and value.abs().sum() > 0 for name, value in begun.items())
+        assert all(torch.equal(value, given[name]) for name, value in begun.items())
+    # what is trained next is a copy
+    assert stage.hq_objective.discriminator is not found["hq"]
+    with pytest.raises(ValueError, match="expected the hq discriminator of stage 1 to be .*'norm': 'batch'.*'none'"):
+        _association({"hq": PatchGAN(4, 1, norm="none")})
+
+
+def test_folders_of_older_versions_lack_discriminators_and_the_command_says_so(tmp_path, capsys):
+    weights.save(tmp_path / "discriminator.safetensors", PatchGAN(4, 1))
+    (tmp_path / "old").mkdir()
+    found = command._discriminators({"hq": tmp_path, "lq": tmp_path / "old"})
+    assert found.keys() == {"hq"}
+    assert "old/discriminator.safetensors, as in folders of older versions; that discriminator begins anew" in (
+        capsys.readouterr().err
+    )
