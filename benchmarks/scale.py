@@ -19,13 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from codeprior.discriminators import PatchGAN
 from codeprior.losses import PerceptualLoss
 from codeprior.recipes.daefr import recipes
-from codeprior.recipes.daefr.model import predictor, vqgan
+from codeprior.recipes.daefr.model import predictor, restorer, vqgan
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "scale.md"
 BEGIN, END = "<!-- benchmarks.scale -->\n", "<!-- end -->\n"
 RATES = (100, 200, 300)  # TFLOP/s that an H100 may reach on these networks in bfloat16; assumed
 PRICES = (2.0, 4.0)  # dollars for an hour of one; assumed
 OVERHEAD = 1.1  # for loading, logging, checkpoints; assumed
+FULL_PRECISION = 30  # TFLOP/s of an H100 in float32, in which target codes are found; assumed
+FACES = 70_000  # of FFHQ
 
 
 class Cost(NamedTuple):
@@ -34,6 +36,15 @@ class Cost(NamedTuple):
     forward: float
     backward: float
     to_input: float
+
+
+class State(NamedTuple):
+    """What one stage trains and keeps."""
+
+    name: str
+    trained: int  # numbers that a gradient moves
+    gigabytes: float  # of weights, gradients and Adam's two moments on each GPU
+    checkpoint: float  # gigabytes of a checkpoint: weights and moments
 
 
 class Stage(NamedTuple):
@@ -102,6 +113,46 @@ def stages(found: dict[str, Cost]) -> list[Stage]:
     return [Stage(name, count, work) for (name, work), count in zip(tflop_an_image(found).items(), images, strict=True)]
 
 
+def states() -> list[State]:
+    """Counts what each stage of the paper trains, on meta tensors."""
+    recipe, last = recipes.hq_codebook(), recipes.restoration()
+    with torch.device("meta"):
+        whole = vqgan(recipe.network)
+        one = _numbers(whole) + _numbers(_critic(recipe))
+        code = _numbers(restorer(last, whole.requires_grad_(False).prior()))
+    counts = {"HQ codebook": one, "LQ codebook": one, "association": 2 * one, "restoration": code}
+    return [State(name, count, 16 * count / 1e9, 12 * count / 1e9) for name, count in counts.items()]
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def memory_table(found: dict[str, Cost]) -> str:
+    """Gives the page's table of memory and disk."""
+    lines = [
+        "| stage | trained, million | weights, gradients, moments, GB a GPU | checkpoint, GB "
+        f"| saves, every 15 minutes at {RATES[1]} TFLOP/s | saves, every 500 steps |",
+        "|---|---|---|---|---|---|",
+    ]
+    made = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
+    for state, stage, recipe in zip(states(), stages(found), made, strict=True):
+        by_time = hours(stage.images * stage.tflop, RATES[1]) * 4
+        lines.append(
+            f"| {state.name} | {state.trained / 1e6:.1f} | {state.gigabytes:.2f} | {state.checkpoint:.2f} | "
+            f"{by_time:.0f} | {recipe.steps // 500} |"
+        )
+    decoded = FACES * 3 * 512**2 / 1e9
+    work = 2 * FACES * found["encoder"].forward
+    lines += [
+        "",
+        f"Decoded, FFHQ is {decoded:.0f} GB, and {8 * decoded:.0f} GB where each of 8 ranks holds its own. "
+        f"Its target codes, both ways round, take {work / 1e3:.1f} PFLOP: at {FULL_PRECISION} TFLOP/s in float32 "
+        f"{work / FULL_PRECISION / 60:.0f} minutes on one GPU and {work / FULL_PRECISION / 8 / 60:.0f} on 8.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def tables(found: dict[str, Cost]) -> str:
     """Gives the page's tables."""
     rows = stages(found)
@@ -135,7 +186,7 @@ def tables(found: dict[str, Cost]) -> str:
     more = found["encoder"].forward
     share = more / rows[3].tflop
     lines += ["", f"Without the code cache the last stage costs {more:.2f} TFLOP an image more ({share:.0%})."]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + memory_table(found)
 
 
 def hours(work: float, rate: float, gpus: int = 8) -> float:
