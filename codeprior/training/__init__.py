@@ -13,7 +13,7 @@ from codeprior.training.manifest import DamagedCheckpoint
 from codeprior.training.memory import hold_where_it_fits, room_for_pictures
 from codeprior.training.pixels import PixelFile, write_pixels
 from codeprior.training.report import write_report
-from codeprior.training.runs import FolderInUse
+from codeprior.training.runs import FolderInUse, Settings
 from codeprior.training.shards import ImageShards, Member, index_shards, write_shards
 from codeprior.training.sources import ImageFolder, Joined, open_images
 from codeprior.training.stage import Stage
@@ -22,7 +22,7 @@ from codeprior.training.steps import NotFinite, checkpoint_activations, step_if_
 __all__ = [
     "AccelerateEngine", "Batch", "Checked", "Checkpoints", "CodeCache", "DamagedCheckpoint", "Engine", "Entry",
     "FabricEngine", "Finished", "FolderInUse", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member",
-    "NotFinite", "PixelFile", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine",
+    "NotFinite", "PixelFile", "Settings", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine",
     "TrackioLogger", "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations", "full",
     "hold_where_it_fits", "index_shards", "open_images", "read_index", "room_for_pictures", "started", "step_if_finite",
     "train", "weights_sha256", "write_codes", "write_index", "write_pixels", "write_report", "write_shards",

@@ -20,7 +20,7 @@ from codeprior.training.data import Batch, Stream
 from codeprior.training.engine import Engine, TorchEngine
 from codeprior.training.loggers import Logger
 from codeprior.training.report import write_report
-from codeprior.training.runs import FolderInUse, claimed, differences, made
+from codeprior.training.runs import FolderInUse, Settings, claimed, differences, made
 from codeprior.training.stage import Stage
 from codeprior.training.state import parts_of
 from codeprior.training.steps import Guard
@@ -64,7 +64,7 @@ def train(
     background: bool = False,
     validate: Callable[[], Mapping[str, float]] | None = None,
     validate_every: int = 0,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | Settings | None = None,
     resume: bool = True,
     minutes: float | None = None,
     device: torch.device | str = "cpu",
@@ -95,8 +95,9 @@ def train(
         validate: Gives figures of held-out images; every rank calls it, and it must change nothing that training uses.
             They are logged as `validation_` and their names.
         validate_every: Steps between its calls, and one at the end; 0 for none.
-        settings: JSON values that must be the same when the run is gone on with, such as the recipe and its loss
-            weights; the stage's class, its optimisers and the data are compared without them.
+        settings: What must be the same when the run is gone on with: JSON values, or a recipe's fields as `Settings`;
+            fields that the recipe has gained since count as their defaults. The stage's class, its optimisers and the
+            data are compared without it.
         resume: Go on from the newest sound checkpoint in the folder.
         minutes: Stop cleanly, with a checkpoint, when this call has taken so long.
         device: Where batches are sent; the stage's modules are there already. An engine's own device goes before it.
@@ -127,7 +128,7 @@ def train(
     stack = ExitStack()
     _claim(folder, engine, stack)
     try:
-        step, notes = _resume(stage, data, checkpoints, log, resume, recipe=recipe, options=options)
+        step, notes = _resume(stage, data, checkpoints, log, resume, settings=settings, recipe=recipe, options=options)
     except BaseException:
         stack.close()
         raise
@@ -223,6 +224,7 @@ def _resume(
     log: Log,
     resume: bool,
     *,
+    settings: Mapping[str, Any] | Settings | None,
     recipe: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> tuple[int, dict[str, Any]]:
@@ -242,7 +244,7 @@ def _resume(
             f"train: {checkpoints.folder} holds a run over other data ({', '.join(changed)} changed); "
             "give another folder, or the data it was begun with."
         )
-    if other := differences(found.notes["made"], recipe) if "made" in found.notes else []:
+    if other := differences(found.notes["made"], recipe, settings) if "made" in found.notes else []:
         raise ValueError(
             f"train: {checkpoints.folder} holds a run with other settings: {'; '.join(other)}. "
             "Give another folder, or the settings that it was begun with."

@@ -7,8 +7,9 @@ caller names. What may change is the number of steps and what is logged, saved o
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +19,43 @@ from codeprior.training.state import parts_of
 LOCK = ".lock"
 """Name of the file that a running process holds, in the folder of its run."""
 _MOST = 5
+_HOW = ("fused", "foreach", "capturable", "differentiable")
+"""Options of an optimiser that choose how it computes, not what: a run may go on on another kind of device."""
 
 
 class FolderInUse(RuntimeError):
     """Another process trains in the folder."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The fields of a recipe, as what a run must be gone on with.
+
+    A recipe may gain fields while a run lasts. A field that the run's checkpoints do not name was at its default then,
+    so it counts as that.
+
+    Args:
+        recipe: A dataclass; its fields may be dataclasses, mappings and JSON values.
+        name: What the recipe is called.
+        without: Fields that may change, such as the number of steps.
+    """
+
+    recipe: Any
+    name: str
+    without: Collection[str] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Gives the settings as JSON values by field, and the recipe's name under `recipe`."""
+        names = [one.name for one in fields(self.recipe) if one.name not in self.without]
+        return {"recipe": self.name} | {name: _json(getattr(self.recipe, name)) for name in names}
+
+    def completed(self, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Gives recorded settings with the defaults of the fields that they lack, and the dotted names of those.
+
+        Args:
+            recorded: As `values` gave it, then or in an earlier version.
+        """
+        return _completed(recorded, self.recipe, without=self.without)
 
 
 @contextmanager
@@ -50,7 +84,7 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-def made(stage: Any, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def made(stage: Any, settings: Mapping[str, Any] | Settings | None) -> dict[str, Any]:
     """Gives what a run is made of, as JSON values: it is kept in every checkpoint.
 
     Args:
@@ -59,31 +93,44 @@ def made(stage: Any, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     optimizers = {
         name: [
-            {key: _plain(value) for key, value in group.items() if key != "params" and _is_plain(value)}
+            {key: _plain(value) for key, value in group.items() if key not in ("params", *_HOW) and _is_plain(value)}
             for group in part.param_groups
         ]
         for name, part in parts_of(stage.saved).items()
         if hasattr(part, "param_groups")
     }
     kinds = [kind.__qualname__ for kind in type(stage).__mro__ if kind is not object and kind.__module__ != "typing"]
-    facts = {"stage": kinds, "optimizers": optimizers, "settings": dict(settings or {})}
+    values = settings.values() if isinstance(settings, Settings) else dict(settings or {})
+    facts = {"stage": kinds, "optimizers": optimizers, "settings": values}
     return json.loads(json.dumps(facts, default=str))
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], settings: Any = None) -> list[str]:
     """Says what is different, a line for each value.
 
     Args:
         before: As `made` gave it when the run was begun.
         now: As `made` gives it now.
+        settings: What `made` was given now. Where it is `Settings`, fields that the recipe has gained since count as
+            their defaults.
     """
+    gained: tuple[str, ...] = ()
+    if isinstance(settings, Settings) and before.get("settings"):
+        values, gained = settings.completed(before["settings"])
+        before = {**before, "settings": json.loads(json.dumps(values, default=str))}
+    before, now = ({**one, "optimizers": _what(one.get("optimizers", {}))} for one in (before, now))
     old, new = (dict(_flat({k: v for k, v in one.items() if k != "stage"})) for one in (before, now))
     kinds = [list(one.get("stage", ())) for one in (before, now)]
     if not (before.get("settings") and now.get("settings")):
         # begun, or gone on with, by a caller that names none
         old, new = ({k: v for k, v in flat.items() if k.partition(".")[0] != "settings"} for flat in (old, new))
     names = [name for name in {**old, **new} if old.get(name, _ABSENT) != new.get(name, _ABSENT)]
-    lines = [f"{name} was {_shown(old, name)} and is {_shown(new, name)}" for name in names]
+    unrecorded = tuple(f"settings.{name}." for name in gained)
+    lines = [
+        f"{name} was {_shown(old, name)}{' (not recorded, so its default)' * f'{name}.'.startswith(unrecorded)} "
+        f"and is {_shown(new, name)}"
+        for name in names
+    ]
     # a stage that was derived from the other is the same stage, watched or changed in one respect
     if all(kinds) and kinds[0][0] not in kinds[1] and kinds[1][0] not in kinds[0]:
         lines.insert(0, f"stage was {kinds[0][0]} and is {kinds[1][0]}")
@@ -91,6 +138,36 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 _ABSENT = object()
+
+
+def _what(optimizers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: [{k: v for k, v in one.items() if k not in _HOW} for one in many] for name, many in optimizers.items()
+    }
+
+
+def _json(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _completed(recorded: Mapping[str, Any], recipe: Any, *, without: Collection[str] = ()) -> tuple[dict, tuple]:
+    found, gained = dict(recorded), []
+    for field in fields(recipe):
+        name, value = field.name, getattr(recipe, field.name)
+        if name in without:
+            continue
+        if name in found:
+            # a mapping, such as the loss weights, was recorded whole; only a dataclass can have gained fields
+            if is_dataclass(value) and isinstance(found[name], Mapping):
+                found[name], inner = _completed(found[name], value)
+                gained += [f"{name}.{one}" for one in inner]
+        elif field.default is not MISSING or field.default_factory is not MISSING:
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            found[name] = _json(default)
+            gained.append(name)
+    return found, tuple(gained)
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

@@ -11,7 +11,7 @@ on the same folder, it goes on.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from codeprior.prior import VQGAN
 from codeprior.training import (
     FolderInUse,
     Logger,
+    Settings,
     Stream,
     TensorBoardLogger,
     TorchEngine,
@@ -47,7 +48,7 @@ from .restoration_stage import RestorationStage
 from .validation import Validation
 
 Module = TypeVar("Module", bound=torch.nn.Module)
-Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe, FidelityRecipe)
+Recipe = TypeVar("Recipe", bound=CodebookRecipe | RestorationRecipe | FidelityRecipe)
 CHANGES = MappingProxyType(
     {
         "steps": "steps", "batch": "batch", "seed": "seed", "accumulate": "accumulate", "rate": "learning_rate",
@@ -107,7 +108,9 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
         log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name,
         keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best,
         best_by="score" if validation else None, validate=validation, validate_every=arguments.validate_every,
-        engine=engine, loggers=_loggers(arguments, out, name), settings=_settings(name, recipe),
+        engine=engine, loggers=_loggers(arguments, out, name),
+        # how long a run is, and in how many parts a batch is worked on, may change
+        settings=Settings(stage.recipe, name, without=("steps", "accumulate")),
         facts={"pictures": where},
     )  # fmt: skip
     if distributed.rank() == 0:
@@ -144,21 +147,6 @@ def saving(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, Any]:
         "save_minutes": (15.0 if arguments.save_minutes is None else arguments.save_minutes) if by_time else None,
         "background": large if arguments.background is None else arguments.background,
     }
-
-
-def _settings(name: str, recipe: Any) -> dict[str, Any]:
-    """Gives what a run must be gone on with; how long it is, and in how many parts a batch is worked on, may change."""
-    # runs that were begun before codes could be revived go on: what is off is not named
-    left_out = {"steps", "accumulate"} | (
-        set() if getattr(recipe, "revive_below", 0) else {"revive_below", "revive_every"}
-    )
-    values = {one.name: getattr(recipe, one.name) for one in fields(recipe) if one.name not in left_out}
-    plain = {
-        key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else
-        dict(value) if isinstance(value, Mapping) else value
-        for key, value in values.items()
-    }  # fmt: skip
-    return {"recipe": name, **plain}
 
 
 def build(

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from codeprior.training import Checkpoints, FolderInUse, train, write_report
+from codeprior.training import Checkpoints, FolderInUse, Settings, train, write_report
 from codeprior.training.checkpoint import verify
 from codeprior.training.runs import LOCK, claimed, differences, made
 from codeprior.training.watch import Log
@@ -125,6 +126,53 @@ def test_differences_name_each_value_and_stop_at_five():
     assert lines[-1] == "and 3 more"
     # a caller that names no settings is not refused for it
     assert differences(old, made(Toy(), None)) == []
+
+
+@dataclass(frozen=True)
+class _Net:
+    width: int = 8
+    taps: str = "shared"
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    steps: int
+    rate: float = 0.1
+    revive_below: float = 0.0
+    weights: dict = field(default_factory=lambda: {"pixels": 1.0})
+    net: _Net = field(default_factory=_Net)
+
+
+def test_a_field_that_a_recipe_has_gained_counts_as_its_default(tmp_path, data):
+    settings = Settings(_Recipe(steps=4), "toy", without=("steps",))
+    recorded = settings.values()
+    assert recorded == {
+        "recipe": "toy", "rate": 0.1, "revive_below": 0.0, "weights": {"pixels": 1.0},
+        "net": {"width": 8, "taps": "shared"},
+    }  # fmt: skip
+    # what an earlier version recorded, before the recipe had these fields
+    del recorded["revive_below"], recorded["net"]["taps"]
+    folder = tmp_path / "run"
+    train(Toy(), data, folder=folder, settings=recorded, **RUN)
+    for changes, reason in (
+        ({"revive_below": 0.5}, r"settings.revive_below was 0.0 \(not recorded, so its default\) and is 0.5"),
+        ({"net": _Net(taps="own")}, r'settings.net.taps was "shared" \(not recorded, so its default\) and is "own"'),
+        ({"rate": 0.2}, r"settings.rate was 0.1 and is 0.2"),
+        # loss weights are recorded whole: one that is not there was not there
+        ({"weights": {"pixels": 1.0, "codes": 1.0}}, r"settings.weights.codes was absent and is 1.0"),
+    ):
+        now = Settings(replace(_Recipe(steps=6), **changes), "toy", without=("steps",))
+        with pytest.raises(ValueError, match=reason):
+            train(Toy(), data, folder=folder, settings=now, **{**RUN, "steps": 6})
+    now = Settings(_Recipe(steps=6), "toy", without=("steps",))
+    assert train(Toy(), data, folder=folder, settings=now, **{**RUN, "steps": 6}) == (6, True)
+
+
+def test_a_run_goes_on_with_an_optimiser_that_computes_in_another_way(tmp_path, data):
+    train(Toy(), data, folder=tmp_path / "run", **RUN)
+    fused = Toy()
+    fused.optimizer = torch.optim.Adam(fused.net.parameters(), lr=1e-2, betas=(0.5, 0.9), fused=True)
+    assert train(fused, data, folder=tmp_path / "run", **{**RUN, "steps": 6}) == (6, True)
 
 
 NAMES = (
