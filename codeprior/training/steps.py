@@ -13,7 +13,7 @@ class NotFinite(RuntimeError):
     """Too many updates were left out because gradients were not finite."""
 
 
-def step_if_finite(*optimizers: Optimizer, clip: float | None = None) -> Tensor:
+def step_if_finite(*optimizers: Optimizer, clip: float | None = None, unless: Tensor | None = None) -> Tensor:
     """Steps all the optimisers if all their gradients are finite, and else none.
 
     Gradients have been averaged over ranks by then, so every rank decides alike without asking the others.
@@ -22,25 +22,31 @@ def step_if_finite(*optimizers: Optimizer, clip: float | None = None) -> Tensor:
         *optimizers: With their gradients in place. Fused ones decide on the device; others cost a synchronisation.
         clip: Largest Euclidean norm of all the gradients together; longer ones are scaled down to it. None leaves
             them as they are.
+        unless: Scalar on the gradients' device; where it is true the optimisers rest at this update, which does not
+            count as left out.
 
     Returns:
-        How many updates were left out, 0.0 or 1.0, a scalar on the gradients' device; report it as `skipped`.
+        How many updates were left out, 0.0 or 1.0, a scalar on the parameters' device; report it as `skipped`.
     """
-    gradients = [p.grad for o in optimizers for group in o.param_groups for p in group["params"] if p.grad is not None]
+    parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
-        return torch.zeros(())
+        return torch.zeros((), device=parameters[0].device if parameters else None)
     # the largest magnitude is not finite exactly when some element is not
     norms = torch.stack(torch._foreach_norm(gradients, ord=float("inf")))
     skipped = (~norms.isfinite().all()).float()
+    held = skipped
+    if unless is not None:
+        skipped, held = skipped * ~unless, torch.maximum(skipped, unless.float())
     if clip is not None:
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, (clip / length.clamp(min=clip)).to(gradients[0].dtype))
     if all(group.get("fused") for optimizer in optimizers for group in optimizer.param_groups):
         for optimizer in optimizers:
-            optimizer.grad_scale, optimizer.found_inf = None, skipped  # pyright: ignore[reportAttributeAccessIssue]
+            optimizer.grad_scale, optimizer.found_inf = None, held  # pyright: ignore[reportAttributeAccessIssue]
             optimizer.step()
             del optimizer.grad_scale, optimizer.found_inf  # pyright: ignore[reportAttributeAccessIssue]
-    elif not skipped:
+    elif not held:
         for optimizer in optimizers:
             optimizer.step()
     return skipped

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from codeprior import degradations, to_signed
-from codeprior.degradations import concatenate
+from codeprior.degradations import Op, concatenate
 from codeprior.images import resize
 from codeprior.shapes import Image
 from codeprior.training import Batch
@@ -58,19 +58,25 @@ class Faces:
         """Gives 8-bit faces `b 3 H W` as the network sees them when nothing is the matter with them, signed."""
         return to_signed(resize(levels.float() / 255, self.size))
 
-    def degraded(self, batch: Batch) -> Image:
-        """Gives the damaged faces of a batch, signed; each damage is drawn from the sample's own key."""
-        if not self.presets:
-            return self.clean(batch.clean)
-        chosen = self._by_preset(batch.keys.tolist())
-        if len(chosen) == 1:
-            return self._seen(*chosen, batch.clean, batch.keys.tolist())
-        answer = self.clean(batch.clean)
-        for name, places in chosen.items():
-            if self.presets[name] is not None:
-                here = _sent(torch.tensor(places), answer.device)
-                damaged = self._seen(name, batch.clean.index_select(0, here), batch.keys[places].tolist())
-                answer.index_copy_(0, here, damaged)
+    def degraded(self, batch: Batch, clean: Image | None = None) -> Image:
+        """Gives the damaged faces of a batch, signed; each damage is drawn from the sample's own key.
+
+        Args:
+            batch: 8-bit faces and their keys.
+            clean: What `clean` gives for them, where it is known.
+        """
+        chosen = self._by_preset(batch.keys.tolist()) if self.presets else {}
+        damaging = [name for name in chosen if self.presets[name] is not None]
+        if damaging and len(chosen) == 1:
+            return self._seen(damaging[0], batch.clean, batch.keys.tolist())
+        clean = self.clean(batch.clean) if clean is None else clean
+        if not damaging:
+            return clean
+        answer = clean.clone()
+        for name in damaging:
+            here = _sent(torch.tensor(chosen[name]), answer.device)
+            damaged = self._seen(name, batch.clean.index_select(0, here), batch.keys[chosen[name]].tolist())
+            answer.index_copy_(0, here, damaged)
         return answer
 
     def on_workers(self, batch: Batch) -> Batch:
@@ -83,7 +89,7 @@ class Faces:
         clean = self.clean(batch.clean)
         if not self.presets:
             return Pair(clean, clean)
-        return Pair(clean, self.degraded(batch) if batch.degraded is None else batch.degraded)
+        return Pair(clean, self.degraded(batch, clean) if batch.degraded is None else batch.degraded)
 
     def _by_preset(self, keys: Sequence[int]) -> dict[str, list[int]]:
         """Gives which samples get which damage; each sample's key alone decides."""
@@ -97,9 +103,7 @@ class Faces:
         return places
 
     def _seen(self, name: str, levels: Tensor, keys: Sequence[int]) -> Image:
-        preset = self.presets[name]
-        if preset is None:
-            return self.clean(levels)
+        preset = cast(Op, self.presets[name])
         large = resize(levels.float() / 255, self.degradation_size)
         side = (self.degradation_size, self.degradation_size)
         drawn = [preset.sample(side, torch.Generator().manual_seed(key)) for key in keys]

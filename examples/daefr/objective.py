@@ -112,11 +112,11 @@ class Health(nn.Module):
         super().__init__()
         self.register_buffer("loss", torch.ones(()))
 
-    def rests(self, loss: Tensor, *, below: float) -> bool:
-        """Takes a loss into the mean, and gives whether the mean is below a threshold."""
-        if loss.isfinite():
-            self.loss.lerp_(loss.to(self.loss.dtype), 0.05)
-        return bool(self.loss < below)
+    def rests(self, loss: Tensor, *, below: float) -> Tensor:
+        """Takes a loss into the mean, and gives whether the mean is below a threshold, on the loss's device."""
+        mean = self.loss.lerp(loss.to(self.loss.dtype), 0.05)
+        self.loss.copy_(torch.where(loss.isfinite(), mean, self.loss))
+        return self.loss < below
 
 
 class Objective:
@@ -258,7 +258,11 @@ class Objective:
         image, latent, quantized = pull.reconstruction
         size = self.model.codebook.size
         tables = [quantized.indices] if quantized.indices.ndim == 3 else quantized.indices.unbind(1)
-        counts = torch.stack([usage(table, size) for table in tables]) if tables else torch.zeros(0, size)
+        counts = (
+            torch.stack([usage(table, size) for table in tables])
+            if tables
+            else torch.zeros(0, size, device=image.device)
+        )
         return Passed(image.detach(), latent.detach(), counts, pull.metrics)
 
     def finish(self, passed: Sequence[Passed], step: int) -> dict[str, Tensor]:
@@ -336,12 +340,11 @@ class Objective:
             right = ((true > 0).double().mean() + (false < 0).double().mean()) / 2
             losses.append({"discriminator": loss.detach(), "discriminator_right": right.detach()})
         found = means(losses)
+        resting = None
         if self.recipe.discriminator_rest:
             resting = self.health.rests(self.engine.mean(found["discriminator"]), below=self.recipe.discriminator_rest)
-            found["discriminator_rests"] = torch.tensor(float(resting))
-            if resting:
-                return found | {"skipped": torch.zeros_like(found["discriminator"])}
-        return found | {"skipped": step_if_finite(self.discriminator_optimizer)}
+            found["discriminator_rests"] = resting.to(found["discriminator"].dtype)
+        return found | {"skipped": step_if_finite(self.discriminator_optimizer, unless=resting)}
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of both optimisers."""

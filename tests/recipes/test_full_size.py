@@ -8,12 +8,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from codeprior import weights
+from codeprior.codebooks import Quantized
 from codeprior.discriminators import PatchGAN
+from codeprior.images import resize
 from codeprior.losses import PerceptualLoss
+from codeprior.prior import Reconstruction
+from codeprior.recipes.daefr import data as faces_module
 from codeprior.recipes.daefr import train as command
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.data import Faces
 from codeprior.recipes.daefr.model import vqgan
+from codeprior.recipes.daefr.objective import Health, Pull
 from codeprior.recipes.daefr.recipes import (
     MIXED,
     hq_codebook,
@@ -87,12 +92,6 @@ def test_the_log_and_the_report_say_what_they_are_told(tmp_path):
     assert "held in memory" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_runs_of_before_go_on_because_what_is_off_is_not_named():
-    plain, reviving = hq_codebook(), replace(hq_codebook(), revive_below=0.01)
-    assert not {"revive_below", "revive_every"} & set(command._settings("hq_codebook", plain))
-    assert command._settings("hq_codebook", reviving)["revive_below"] == 0.01
-
-
 @pytest.mark.parametrize("degradation", ["daefr", MIXED])
 def test_damage_is_drawn_without_asking_the_device_for_anything(tmp_path, degradation):
     batch = stages.stream(tmp_path / "faces").at(0)
@@ -114,6 +113,43 @@ def test_adam_on_a_gpu_is_fused_and_a_step_waits_for_nothing():
         assert step_if_finite(optimizer, clip=1.0).device.type == "cuda"
     assert optimizer.param_groups[0]["fused"] is True
     assert not adam(torch.nn.Linear(3, 2), hq_codebook()).param_groups[0]["fused"]
+
+
+def test_scalars_of_an_update_lie_where_its_images_do():
+    with FakeTensorMode():
+        net = torch.nn.Linear(3, 2, device="cuda")
+        optimizer = adam(net, hq_codebook())
+        # without gradients nothing moves, and nothing on the CPU is mixed in
+        assert step_if_finite(optimizer).device.type == "cuda"
+        net.weight.grad, net.bias.grad = torch.ones_like(net.weight), torch.ones_like(net.bias)
+        resting = Health().to("cuda").rests(torch.ones((), device="cuda"), below=0.2)
+        assert resting.device.type == step_if_finite(optimizer, unless=resting).device.type == "cuda"
+    objective = stages.stage("hq").objective
+    image, latent = torch.zeros(1, 3, 8, 8, device="meta"), torch.zeros(1, 4, 2, 2, device="meta")
+    uncoded = Quantized(latent, latent, torch.zeros(1, 0, 2, 2, device="meta"))
+    asked = Pull([], [], {}, Reconstruction(image, latent, uncoded))
+    assert objective.passed(asked).counts.device.type == "meta"
+
+
+def test_a_discriminator_rests_without_counting_as_left_out():
+    net = torch.nn.Linear(3, 2)
+    optimizer, before = adam(net, hq_codebook()), net.weight.detach().clone()
+    for value, resting, skipped in ((1.0, True, 0), (float("nan"), True, 0), (float("nan"), False, 1), (1.0, False, 0)):
+        net.weight.grad, net.bias.grad = torch.full_like(net.weight, value), torch.full_like(net.bias, value)
+        assert step_if_finite(optimizer, unless=torch.tensor(resting)) == skipped
+        assert torch.equal(net.weight, before) == (resting or skipped == 1)
+
+
+@pytest.mark.parametrize("degradation", ["daefr", "clean", MIXED, None])
+def test_clean_faces_are_resized_once_a_batch(tmp_path, monkeypatch, degradation):
+    made = Faces(size=16, degradation=degradation, degradation_size=32)
+    batch, sides = stages.stream(tmp_path / "faces").at(0), []
+    clean, degraded = made.clean(batch.clean), made.degraded(batch)
+    monkeypatch.setattr(faces_module, "resize", lambda image, side: sides.append(side) or resize(image, side))
+    pair = made(batch)
+    assert torch.equal(pair.clean, clean) and torch.equal(pair.degraded, degraded)
+    # each damage is done at 32 px and then resized to the network's 16
+    assert sides.count(16) == 1 + sides.count(32)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
