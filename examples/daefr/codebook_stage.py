@@ -14,7 +14,7 @@ from codeprior.training import Batch, Engine, TorchEngine
 from .data import Faces, Pair, windows
 from .model import vqgan
 from .objective import Objective
-from .recipes import CodebookRecipe
+from .recipes import CodebookRecipe, going_on
 from .updates import rate_at, with_skipped
 
 
@@ -24,7 +24,8 @@ class CodebookStage:
     Args:
         recipe: The configuration.
         perceptual: Distance of two signed images.
-        start: A VQGAN of the recipe's sizes whose weights training goes on from; without it they are drawn.
+        start: A VQGAN of the recipe's sizes whose weights and codes training goes on from, by `going_on(recipe)`; they
+            are drawn without it.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
     """
@@ -38,7 +39,7 @@ class CodebookStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        self.recipe = recipe
+        self.recipe = recipe = recipe if start is None else going_on(recipe)
         engine = engine or TorchEngine(device)
         device = engine.device
         network = recipe.network

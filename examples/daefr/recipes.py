@@ -291,6 +291,15 @@ def fidelity_small() -> FidelityRecipe:
     )  # fmt: skip
 
 
+def going_on(recipe: CodebookRecipe) -> CodebookRecipe:
+    """Gives the recipe of stage 1 for a VQGAN that has been trained already: it goes on with its codes.
+
+    Codes and the perceptual distance are used from the first step, and k-means does not start the codes anew. Windows
+    and the start of the discriminator stay as the recipe has them.
+    """
+    return replace(recipe, codes_from=0.0, perceptual_from=0.0)
+
+
 def paper(recipe: Recipe) -> Recipe:
     """Gives the recipe as the released code computes it: whatever can be a rank's own is, and each optimiser's forward
     is run anew. The same batch on another number of ranks is then another computation.

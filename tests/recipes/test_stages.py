@@ -269,6 +269,23 @@ def test_codes_start_by_k_means_where_the_recipe_lets_them_in():
     assert torch.equal(stage.objective.average.module.codebook.codebooks[0].counts > 0, first.counts > 0)
 
 
+def test_a_started_vqgan_goes_on_with_its_codes():
+    # the recipe's first part is without codes, and k-means would start them at its end
+    options = {"codes_from": 0.5, "perceptual_from": 0.5, "crop": None, "average": None}
+    recipe = replace(_codebook().recipe, steps=4, **options)
+    start = vqgan(recipe.network)
+    start.codebook.start(torch.randn(500, recipe.network.dim))
+    before = _copy(start.codebook)
+    stage = CodebookStage(recipe, perceptual=PerceptualLoss(_Colours()), start=start)
+    assert not _moved(stage.model.codebook, before)
+    again = []
+    stage.model.codebook.start = lambda *given, **more: again.append(given)
+    metrics = [stage.update(_batch(), step) for step in range(3)]
+    assert all({"codes_used", "perceptual"} <= set(one) for one in metrics)
+    assert not again
+    assert stage.recipe == recipes.going_on(recipe) and stage.recipe.crop_until == recipe.crop_until
+
+
 @pytest.mark.parametrize(("below", "rests"), [(10.0, True), (1e-6, False)])
 def test_a_winning_discriminator_rests(below, rests):
     stage = _codebook(adversarial_start=0, discriminator_rest=below)
