@@ -18,7 +18,7 @@ from codeprior.recipes.daefr import train as command
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.data import Faces
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.objective import Health, Pull
+from codeprior.recipes.daefr.passes import Health, Pull
 from codeprior.recipes.daefr.recipes import (
     MIXED,
     hq_codebook,
