@@ -70,7 +70,9 @@ class Worker:
                     raise PhotoError(
                         target, f"its result {target} exists already and is kept (--overwrite replaces it)"
                     )
-        photo = read(job.source, keep_alpha=self.keep_alpha and not self.choices.aligned)
+        photo = read(
+            job.source, keep_alpha=self.keep_alpha and not self.choices.aligned, keep_depth=_holds_depth(job.target)
+        )
         prepared = prepare(
             photo.pixels,
             self.detector,
@@ -89,7 +91,7 @@ class Worker:
     def finish(self, job: Job, prepared: Prepared, restored: Restored) -> dict[str, Any]:
         """Pastes the faces back, writes the results and gives what the report says about them."""
         photo, started = self._photos.pop(job.source)
-        done = finish(prepared, restored, choices=self.choices, mask=self.mask)
+        done = finish(prepared, restored, choices=self.choices, mask=self.mask, deep=photo.deep)
         target, *extra = self._targets(job)
         # sheets first: the result itself is what tells a later run that this photograph is done
         sheets = ([comparison(prepared, done)] if self.compare else []) + (
@@ -104,7 +106,7 @@ class Worker:
         else:
             write(
                 target,
-                done.pixels,
+                done.pixels if done.deep is None else done.deep,
                 alpha=photo.alpha,
                 profile=photo.profile,
                 metadata=photo.metadata if self.metadata else None,
@@ -125,6 +127,15 @@ class Worker:
     def _targets(self, job: Job) -> list[Path]:
         sheets = [".compare.png"] * self.compare + [".uncertainty.png"] * self.uncertainty
         return [job.target, *map(job.beside, sheets)]
+
+
+def _holds_depth(target: Path) -> bool:
+    """Says whether the format of a result has a place for 16 bits a channel."""
+    from PIL import Image
+
+    from codeprior.photos.depth import HOLD_IT
+
+    return Image.registered_extensions().get(target.suffix.lower()) in HOLD_IT
 
 
 def _could_be_copied(photo: Photo, target: Path) -> bool:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import ExifTags, Image, ImageOps
 
 from codeprior import files
 from codeprior.files import sweep
-from codeprior.photos import containers, formats, jpegs, metadata, tiffs
+from codeprior.photos import containers, depth, formats, jpegs, metadata, tiffs
 from codeprior.photos.colours import is_profile, to_rgb
 from codeprior.photos.containers import MAX_BYTES
 from codeprior.photos.metadata import Metadata
@@ -64,6 +64,8 @@ class Photo(NamedTuple):
         format: `JPEG`, `PNG`, `WEBP`, `BMP`, `TIFF`, `GIF`, `AVIF`, `HEIF` or `JXL`, by content.
         notes: What was converted on the way, a sentence each.
         metadata: Date, camera, description, place and resolution, to be written again.
+        deep: `H W 3`, RGB, 16-bit levels, upright, where they were asked for and are there; `pixels` are then what is
+            left of them in eight bits.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -72,15 +74,17 @@ class Photo(NamedTuple):
     format: str
     notes: tuple[str, ...]
     metadata: Metadata = Metadata()
+    deep: UInt16[np.ndarray, "H W 3"] | None = None
 
 
-def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
+def read(path: str | Path, *, keep_alpha: bool = False, keep_depth: bool = False) -> Photo:
     """Reads a photograph completely.
 
     Args:
         path: A regular file of at most 256 MiB: JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIC (with `codeprior[heic]`) or
             JPEG XL (with `codeprior[jxl]`) by content, whatever its name.
         keep_alpha: Keep transparency beside the colours, instead of laying the picture over white.
+        keep_depth: Also keep the 16-bit levels of an opaque PNG or TIFF.
 
     Returns:
         The photograph, turned upright; 16-bit grey divided by 257, CMYK, palette and grey turned to RGB, the first
@@ -92,7 +96,7 @@ def read(path: str | Path, *, keep_alpha: bool = False) -> Photo:
     Note:
         Caps: 64 megapixels, 32,768 pixels a side, aspect 2,000.
     """
-    return decode(read_bytes(Path(path)), path, keep_alpha=keep_alpha)
+    return decode(read_bytes(Path(path)), path, keep_alpha=keep_alpha, keep_depth=keep_depth)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -121,13 +125,14 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False) -> Photo:
+def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False, keep_depth: bool = False) -> Photo:
     """Reads a photograph from the bytes of its file, as `read` does.
 
     Args:
         content: The whole file.
         path: What errors call it.
         keep_alpha: Keep transparency beside the colours, instead of laying the picture over white.
+        keep_depth: Also keep the 16-bit levels of an opaque PNG or TIFF.
 
     Raises:
         PhotoError: It is no supported picture, too large, damaged or truncated.
@@ -136,7 +141,7 @@ def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False) -> Pho
         kind = containers.check(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken metadata warns; damaged pixels raise
-            return _decode(content, kind, keep_alpha)
+            return _decode(content, kind, keep_alpha, keep_depth)
     except containers.Refused as refusal:
         raise PhotoError(path, str(refusal)) from None
     except Image.DecompressionBombError:
@@ -149,7 +154,7 @@ def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False) -> Pho
 
 def write(
     path: str | Path,
-    pixels: UInt8[np.ndarray, "H W 3"],
+    pixels: UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"],
     *,
     alpha: UInt8[np.ndarray, "H W"] | None = None,
     profile: bytes | None = None,
@@ -160,14 +165,15 @@ def write(
 
     Args:
         path: Where to; the suffix says the format.
-        pixels: `H W 3`, RGB, 8-bit levels.
+        pixels: `H W 3`, RGB, 8-bit levels; or 16-bit ones for a PNG or TIFF without `alpha`.
         alpha: `H W`, 8-bit levels; JPEG and BMP have no place for it.
         profile: ICC profile to keep with the pixels.
         metadata: What `read` gave; BMP has no place for more than the resolution, WEBP none for that.
         overwrite: Replace an existing file, in one step.
 
     Raises:
-        PhotoError: The suffix names no format, the file exists, the format has no alpha, or the disk refuses.
+        PhotoError: The suffix names no format, the file exists, the format has no alpha or no 16-bit levels, or the
+            disk refuses.
     """
     path = Path(path)
     kind = _SUFFIXES.get(path.suffix.lower())
@@ -175,12 +181,19 @@ def write(
         raise PhotoError(path, f"cannot be written: choose a name that ends in {', '.join(_SUFFIXES)}")
     if alpha is not None and kind in ("JPEG", "BMP"):
         raise PhotoError(path, f"cannot be written: {kind} keeps no transparency; choose PNG, WEBP or TIFF")
-    image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
-    encoded = BytesIO()
+    if pixels.dtype == np.uint16 and (alpha is not None or kind not in depth.HOLD_IT):
+        raise PhotoError(path, f"cannot be written: {kind} keeps 16 bits a channel only as PNG or TIFF, without alpha")
+    told = metadata.options(kind) if metadata else {}
     try:
-        more = {"icc_profile": profile} if profile and kind != "BMP" else {}
-        image.save(encoded, kind, **_OPTIONS[kind], **more, **(metadata.options(kind) if metadata else {}))
-        files.write(path, encoded.getvalue(), overwrite=overwrite)
+        if pixels.dtype == np.uint16:
+            content = depth.packed(pixels, kind, profile=profile, options=told)
+        else:
+            encoded = BytesIO()
+            image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
+            more = {"icc_profile": profile} if profile and kind != "BMP" else {}
+            image.save(encoded, kind, **_OPTIONS[kind], **more, **told)
+            content = encoded.getvalue()
+        files.write(path, content, overwrite=overwrite)
     except FileExistsError:
         raise PhotoError(path, "exists already and is kept; ask for overwriting to replace it") from None
     except (OSError, ValueError) as error:
@@ -202,7 +215,7 @@ def looks_like_photo(path: Path) -> bool:
         return True
 
 
-def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
+def _decode(content: bytes, kind: str, keep_alpha: bool, keep_depth: bool) -> Photo:
     notes: list[str] = []
     found = jpegs.structure(content) if kind == "JPEG" else None
     image = formats.open_as(content, kind)
@@ -210,9 +223,7 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
     frames = _frames(content, image, kind)
     if frames != "1":
         notes.append(f"the first of {frames} frames was taken")
-    if metadata.is_deep(content, image, kind):
-        notes.append("16 bits a channel were read as 8")
-    pixels = None
+    is_deep, pixels, deep = metadata.is_deep(content, image, kind), None, None
     if found:
         image, pixels = jpegs.decoded(content, image, found.ended, notes)
     image.load()
@@ -225,7 +236,9 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
         notes.append("broken EXIF data was ignored")
         kept_text = metadata.Metadata()
     profile = image.info.get("icc_profile")
-    image = to_rgb(image, profile, notes)
+    if keep_depth and image.mode.startswith("I;16"):
+        deep = np.repeat(np.asarray(image).astype(np.uint16)[..., None], 3, 2)
+    image = to_rgb(image, profile, [] if deep is not None else notes)
     alpha = None
     if image.mode == "RGBA":
         if keep_alpha:
@@ -237,7 +250,11 @@ def _decode(content: bytes, kind: str, keep_alpha: bool) -> Photo:
     kept = profile if is_profile(profile, b"RGB ") else None
     if pixels is None or image is not decoded:
         pixels = np.array(image)
-    return Photo(pixels, alpha, kept, kind, tuple(notes), kept_text)
+    if is_deep:
+        deep = depth.deep_values(content, pixels) if keep_depth and alpha is None else None
+        if deep is None:
+            notes.append("16 bits a channel were read as 8")
+    return Photo(pixels, alpha, kept, kind, tuple(notes), kept_text, deep)
 
 
 def _frames(content: bytes, image: Image.Image, kind: str) -> str:

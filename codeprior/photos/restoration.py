@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 from codeprior.estimators import Damage
@@ -68,6 +68,7 @@ class Finished(NamedTuple):
         after: The same, after restoring and blending.
         uncertainty: `n h w`, [0, 1], of the faces that the network was asked about; None where that is not known.
         decisions: What was done with each chosen face.
+        deep: The same as `pixels` in 16-bit levels, where those of the photograph were given.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -77,6 +78,7 @@ class Finished(NamedTuple):
     after: list[Float[Tensor, "3 s s"]]
     uncertainty: Float[Tensor, "n h w"] | None
     decisions: list[Decision | None]
+    deep: UInt16[np.ndarray, "H W 3"] | None = None
 
     @property
     def untouched(self) -> bool:
@@ -90,6 +92,7 @@ def finish(
     *,
     choices: Choices,
     mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
+    deep: UInt16[np.ndarray, "H W 3"] | None = None,
 ) -> Finished:
     """Puts the restored faces together with what they replace, and into their places.
 
@@ -98,6 +101,7 @@ def finish(
         restored: The network's answer for the crops that it was asked about.
         choices: Strength, colour, and whether the photograph was aligned.
         mask: Further weights for each crop, such as a face parser's.
+        deep: The photograph's 16-bit levels; what is not pasted over keeps them.
 
     Raises:
         ValueError: The restorer gave no squares or another number of faces, or values that are not finite.
@@ -116,13 +120,16 @@ def finish(
         crops.append(Crop(after[at], at_side(own.matrix, own.image.shape[-1], after[at].shape[-1])))
     if not choices.aligned:
         left = [crop for at, crop in enumerate(prepared.crops) if at not in asked]
-        pixels = paste(prepared.pixels, crops, beside=left, mask=mask)
+        pixels = paste(prepared.pixels if deep is None else deep, crops, beside=left, mask=mask)
     else:
-        pixels = prepared.pixels.copy()
+        pixels = (prepared.pixels if deep is None else deep).copy()
         if crops:
-            pixels = rearrange((after[0] * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
+            levels = rearrange(after[0] * float(np.iinfo(pixels.dtype).max), "c h w -> h w c").round()
+            pixels = levels.numpy().astype(pixels.dtype)
+    if deep is not None:
+        deep, pixels = pixels, (pixels >> 8).astype(np.uint8)
     return Finished(
-        pixels, prepared.found, prepared.chosen, before, after, restored.uncertainty, list(prepared.decisions)
+        pixels, prepared.found, prepared.chosen, before, after, restored.uncertainty, list(prepared.decisions), deep
     )
 
 

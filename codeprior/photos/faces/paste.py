@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -67,26 +67,26 @@ def alignment(points: Float[np.ndarray, "5 2"], *, size: int) -> Float[np.ndarra
 
 
 def paste(
-    photo: UInt8[np.ndarray, "H W 3"],
+    photo: UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"],
     faces: Sequence[Crop],
     *,
     beside: Sequence[Crop] = (),
     mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
-) -> UInt8[np.ndarray, "H W 3"]:
+) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
     """Gives the photograph with restored faces in their places.
 
     Args:
-        photo: RGB, 8-bit levels; stays as it is.
+        photo: RGB, 8-bit or 16-bit levels; stays as it is.
         faces: Restored crops with the matrix that `align` gave; any size, scaled to the place they came from.
         beside: Crops that are not pasted; what is nearer to them than to a pasted face stays as it is.
         mask: What gives each crop its weights in [0, 1], such as a face parser; `soft_mask` where None. It is always
             multiplied with `soft_mask`, so that no mask can leave a square.
 
     Returns:
-        A new photograph of the same size. Pixels outside every mask are untouched, and where crops overlap each pixel
-        belongs to the face that is nearer: a neighbour's crop shows that face too, restored with less care.
+        A new photograph of the same size and depth. Pixels outside every mask are untouched, and where crops overlap
+        each pixel belongs to the face that is nearer: a neighbour's crop shows that face too, restored with less care.
     """
-    pasted = photo.copy()
+    pasted, most = photo.copy(), float(np.iinfo(photo.dtype).max)
     for number, (image, matrix) in enumerate(faces):
         size = image.shape[-1]
         weights = soft_mask(size)
@@ -105,12 +105,11 @@ def paste(
             reach = _corners(neighbour, its_matrix)
             if other != number and (reach.max(0) >= corners.min(0)).all() and (corners.max(0) >= reach.min(0)).all():
                 weights = weights * _share(faces[number], Crop(neighbour, its_matrix), left=left, top=top, **window)
-        below = _planes(photo[top:bottom, left:right]).float()
+        below = _levels(photo[top:bottom, left:right])
         # shares of overlapping faces sum to one: what each adds is counted from the photograph, not from the last face
-        mixed = _planes(pasted[top:bottom, left:right]) + weights * (colours.clamp(0, 1) * 255 - below)
-        pasted[top:bottom, left:right] = rearrange(
-            mixed.round().clamp(0, 255).to(torch.uint8), "c h w -> h w c"
-        ).numpy()
+        mixed = _levels(pasted[top:bottom, left:right]) + weights * (colours.clamp(0, 1) * most - below)
+        mixed = rearrange(mixed.round().clamp(0, most), "c h w -> h w c").numpy()
+        pasted[top:bottom, left:right] = mixed.astype(photo.dtype)
     return pasted
 
 
@@ -174,6 +173,11 @@ def match_colour(restored: Image, reference: Image) -> Image:
         return F.interpolate(F.adaptive_avg_pool2d(image, 8), size=image.shape[-2:], mode="bilinear")
 
     return (restored + coarse(reference) - coarse(restored)).clamp(0, 1)
+
+
+def _levels(photo: np.ndarray) -> Float[Tensor, "3 H W"]:
+    # PyTorch computes nothing with 16-bit levels
+    return rearrange(torch.from_numpy(photo.astype(np.float32)), "h w c -> c h w")
 
 
 def _planes(photo: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:

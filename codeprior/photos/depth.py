@@ -1,0 +1,137 @@
+"""Pictures of 16 bits a channel: the values that Pillow leaves out when it reads, and files that hold them again.
+
+Pillow knows no colour pictures of 16 bits. OpenCV decodes them; what it gives is taken only where its upper eight bits
+are what Pillow decoded, so both have read the same picture. OpenCV also packs the pixels of a PNG; everything else of a
+file comes from Pillow.
+"""
+
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image, TiffImagePlugin
+
+HOLD_IT = ("PNG", "TIFF")
+"""Formats in which colours of 16 bits are written."""
+_TURNS = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}
+"""By the number of the EXIF orientation: what turns the stored pixels upright."""
+_FROM_PILLOW = (b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"eXIf", b"pHYs")
+
+
+def deep_values(content: bytes, upright: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "H W 3"] | None:
+    """Gives the 16-bit values of a colour picture.
+
+    Args:
+        content: The file.
+        upright: What Pillow decoded of it, turned upright: the upper eight bits.
+
+    Returns:
+        Upright, or None where they cannot be had: no decoder, or one that reads other pixels than Pillow did.
+    """
+    try:
+        import cv2
+
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (ImportError, MemoryError):
+        return None
+    except Exception:  # OpenCV's own error, which is no subclass of anything narrower
+        return None
+    if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[2] not in (3, 4):
+        return None
+    values = found[:, :, 2::-1]  # from blue, green, red
+    for turn in _TURNS.values():
+        turned = turn(values)
+        if turned.shape == upright.shape and np.array_equal(turned >> 8, upright):
+            return np.ascontiguousarray(turned)
+    return None
+
+
+def packed(
+    values: UInt16[np.ndarray, "H W 3"], kind: str, *, profile: bytes | None = None, options: Mapping[str, Any]
+) -> bytes:
+    """Gives the file of a picture of 16 bits a channel.
+
+    Args:
+        values: `H W 3`, RGB.
+        kind: PNG or TIFF.
+        profile: ICC profile.
+        options: What Pillow's `save` is told: `exif`, `dpi`.
+
+    Raises:
+        ValueError: The format is another.
+    """
+    if kind == "PNG":
+        return _png(values, profile, options)
+    if kind == "TIFF":
+        return _tiff(values, profile, options)
+    raise ValueError(f"{kind} holds no 16 bits a channel; choose {' or '.join(HOLD_IT)}")
+
+
+def _png(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Mapping[str, Any]) -> bytes:
+    import cv2
+
+    done, packed = cv2.imencode(".png", np.ascontiguousarray(values[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    if not done:
+        raise ValueError("OpenCV cannot pack it")
+    like = BytesIO()
+    more = {"icc_profile": profile} if profile else {}
+    Image.new("RGB", (1, 1)).save(like, "PNG", **more, **options)
+    told = b"".join(whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW)
+    mine = [(name, whole) for name, whole in _chunks(packed.tobytes()) if name not in _FROM_PILLOW]
+    header, *rest = (whole for _, whole in mine)
+    return b"\x89PNG\r\n\x1a\n" + header + told + b"".join(rest)
+
+
+def _chunks(file: bytes) -> list[tuple[bytes, bytes]]:
+    found, at = [], 8
+    while at < len(file):
+        end = at + 12 + int.from_bytes(file[at : at + 4], "big")
+        found.append((file[at + 4 : at + 8], file[at:end]))
+        at = end
+    return found
+
+
+def _tiff(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Mapping[str, Any]) -> bytes:
+    height, width = values.shape[:2]
+    # each value but the first of a row as its difference from the one before: TIFF's horizontal predictor
+    steps = values.astype("<u2")
+    steps[:, 1:] -= values[:, :-1]
+    content = zlib.compress(steps.tobytes(), 6)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    if options.get("exif"):
+        exif = Image.Exif()
+        exif.load(options["exif"])
+        for name, value in exif.items():
+            directory[name] = value
+    if options.get("dpi"):
+        directory[TiffImagePlugin.RESOLUTION_UNIT] = 2  # inches
+        directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = options["dpi"]
+    if profile:
+        directory.tagtype[TiffImagePlugin.ICCPROFILE] = 7  # bytes
+        directory[TiffImagePlugin.ICCPROFILE] = profile
+    directory[TiffImagePlugin.IMAGEWIDTH], directory[TiffImagePlugin.IMAGELENGTH] = width, height
+    directory[TiffImagePlugin.BITSPERSAMPLE] = (16, 16, 16)
+    directory[TiffImagePlugin.COMPRESSION] = 8  # Adobe's deflate
+    directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 2  # RGB
+    directory[TiffImagePlugin.SAMPLESPERPIXEL] = 3
+    directory[TiffImagePlugin.PLANAR_CONFIGURATION] = 1
+    directory[TiffImagePlugin.PREDICTOR] = 2
+    directory[TiffImagePlugin.ROWSPERSTRIP] = height
+    directory[TiffImagePlugin.STRIPBYTECOUNTS] = len(content)
+    directory[TiffImagePlugin.STRIPOFFSETS] = 0  # from the end of the directory, which is counted when it is written
+    file = BytesIO()
+    directory.save(file)
+    file.write(content)
+    return file.getvalue()
