@@ -28,6 +28,7 @@ def convert_state(state: State, *, family: str | None = None) -> tuple[Family, C
             except (RuntimeError, ValueError, TypeError, IndexError, StopIteration, ArithmeticError) as error:
                 reason = " ".join(str(error).split())[:400] or type(error).__name__
                 raise ValueError(
-                    f"it has names of {layout.name}, but its tensors make no whole model: {reason}"
+                    f"it has names of {layout.name}, but its tensors make no whole model: {reason}; "
+                    "--recipe none keeps what is there under its own names"
                 ) from error
     return None

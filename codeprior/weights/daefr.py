@@ -6,7 +6,7 @@ the container layout recorded from LIAGM/DAEFR@02d5010, of which nothing else is
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -66,9 +66,12 @@ def translate(state: State) -> Translation:
         state: Tensors by the reference's keys.
 
     Raises:
-        ValueError: It is no checkpoint of DAEFR, or holds a key that the stage does not have.
+        ValueError: It is no checkpoint of DAEFR, lacks tensors that tell the sizes, or holds a key that the stage does
+            not have.
     """
     stage = stage_of(state)
+    if absent := _absent(state, stage):
+        raise ValueError(f"a {stage} checkpoint has {listed(absent, len(absent))}, which this one lacks")
     if stage == "final":
         return _final(state)
     sides = {"vqvae": "", "loss": ""} if stage == "codebook" else {"vqvae": "hq_", "vqvae_LQ": "lq_"}
@@ -90,6 +93,18 @@ def translate(state: State) -> Translation:
             raise ValueError(f"translate: a {stage} checkpoint has no key {key}.")
     sizes = {f"{side}vqgan": vqgan_sizes(state, prefix) for prefix, side in sides.items() if prefix != "loss"}
     return Translation(stage, parts, sizes, dropped)
+
+
+def listed(names: Sequence[str], count: int, *, shown: int = 6) -> str:
+    """Gives the first of many names and how many there are.
+
+    Args:
+        names: At least as many as are shown.
+        count: Of all of them.
+        shown: How many are named.
+    """
+    more = f" and {count - shown} more" if count > shown else ""
+    return f"{count} tensors or groups ({', '.join(names[:shown])}{more})"
 
 
 def vqgan_sizes(state: State, prefix: str, *, encoder: str = "encoder", table: str = "quantize") -> dict:
@@ -125,6 +140,27 @@ def _pyramid(state: State, prefix: str, edge: str, axis: int) -> dict:
         "blocks": 1 + max(int(block) for _, kind, block in found if kind == "block"),
         "attention": sorted({int(level) for level, kind, _ in found if kind == "attn"}),
     }
+
+
+def _absent(state: State, stage: Stage) -> list[str]:
+    """Gives what every checkpoint of a stage has at its ends, and this one lacks; groups of tensors end in `*`."""
+    sides = {"codebook": ("vqvae",), "association": ("vqvae", "vqvae_LQ"), "final": ("vqvae",)}[stage]
+    nets, ends = ("encoder",), ("quant_conv", "post_quant_conv")
+    table = "quantize"
+    if stage == "final":
+        nets, ends, table = ("encoder", "HQ_encoder"), (*ends, "HQ_quant_conv"), "Fixed_quantize"
+    wanted: list[str] = []
+    for side in sides:
+        for net, levels in (*((name, "down") for name in nets), ("decoder", "up")):
+            layers = [f"{side}.{net}.{name}" for name in ("conv_in", "norm_out", "conv_out")]
+            wanted += [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
+            wanted += [f"{side}.{net}.mid.*", f"{side}.{net}.{levels}.0.*"]
+        wanted += [f"{side}.{name}.{part}" for name in ends for part in ("weight", "bias")]
+        wanted.append(f"{side}.{table}.embedding.weight")
+    if stage == "final":
+        wanted += ["position_emb", "feat_emb.weight", "ft_layers.0.*", "idx_pred_layer.1.weight", "cross_attention.*"]
+    heads = {key[: at + 1] for key in state for at, letter in enumerate(key) if letter == "."}
+    return [name for name in wanted if (name[:-1] not in heads if name.endswith("*") else name not in state)]
 
 
 def _final(state: State) -> Translation:

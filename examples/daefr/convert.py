@@ -10,7 +10,7 @@ from codeprior.families import Converted
 from codeprior.fusion import CrossAttentionFusion
 from codeprior.predictors import CodePredictor
 from codeprior.prior import VQGAN, CodePrior
-from codeprior.weights.daefr import State, stage_of, translate
+from codeprior.weights.daefr import State, listed, stage_of, translate
 
 from .model import DAEFR
 
@@ -42,8 +42,8 @@ def convert(state: State) -> Converted:
         stage: Which stage wrote it.
 
     Raises:
-        ValueError: It is no checkpoint of DAEFR.
-        RuntimeError: Tensors are missing, or do not fit each other.
+        ValueError: It is no checkpoint of DAEFR, or lacks tensors.
+        RuntimeError: Tensors do not fit each other.
     """
     translation = translate(state)
     modules: dict[str, nn.Module] = {}
@@ -54,6 +54,9 @@ def convert(state: State) -> Converted:
             module: nn.Module = PatchGAN(tensors["main.0.weight"].shape[0], layers)
         else:
             module = _restorer(sizes) if part == "restorer" else _vqgan(sizes)
+        lacks = [name for name in module.state_dict() if name not in tensors]
+        if lacks:
+            raise ValueError(f"{type(module).__name__} has, by our names, {listed(lacks, len(lacks))}, which it lacks")
         module.load_state_dict(tensors, strict=True)
         modules[part] = module
     return Converted(modules, translation.dropped, translation.stage)

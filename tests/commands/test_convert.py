@@ -145,3 +145,38 @@ def test_a_name_in_the_file_does_not_write_to_the_terminal(tmp_path, convert):
     status, out, _ = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
     assert status == 0
     assert "\x1b" not in out
+
+
+def test_a_part_of_a_checkpoint_is_told_all_that_it_lacks(tmp_path, convert):
+    model = vqgan(_NETWORK)
+    whole = _released(model, names.stage_names(model, "vqvae"))
+    two = ("vqvae.encoder.conv_in.weight", "vqvae.quantize.embedding.weight")
+    torch.save({"state_dict": {name: whole[name] for name in two}}, tmp_path / "a.ckpt")
+    status, _, said = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
+    assert status == 2 and not (tmp_path / "a.safetensors").exists()
+    # 6 ends and 2 groups of encoder and decoder, 2 small convolutions of 2 tensors each; one end is there
+    assert (
+        "a codebook checkpoint has 19 tensors or groups (vqvae.encoder.conv_in.bias, vqvae.encoder.norm_out.weight, "
+        "vqvae.encoder.norm_out.bias, vqvae.encoder.conv_out.weight, vqvae.encoder.conv_out.bias, vqvae.encoder.mid.* "
+        "and 13 more), which this one lacks; --recipe none keeps what is there under its own names" in said
+    )
+    assert convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors", "--recipe", "none")[0] == 0
+
+
+@pytest.mark.parametrize("stage", ["codebook", "final"])
+def test_every_tensor_that_is_missing_within_is_counted(stage, tmp_path, convert):
+    if stage == "codebook":
+        model = vqgan(_NETWORK)
+        keys = names.stage_names(model, "vqvae")
+    else:
+        model = restorer(RestorationRecipe(network=_NETWORK), vqgan(_NETWORK).prior())
+        keys = names.restorer_names(model)
+    state = _released(model, keys)
+    # no size is read from a bias
+    gone = [name for name, theirs in keys.items() if ".block" in theirs and name.endswith(".bias")][:9]
+    torch.save(
+        {"state_dict": {k: v for k, v in state.items() if k not in {keys[name] for name in gone}}}, tmp_path / "a.ckpt"
+    )
+    status, _, said = convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors")
+    assert status == 2 and "9 tensors or groups (" in said and "and 3 more), which it lacks" in said
+    assert all(name in said for name in gone[:6])
