@@ -1,15 +1,19 @@
 """The codebook prior: a VQGAN learns it, restorers are built on its frozen half."""
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from codeprior.codebooks import Quantized
-from codeprior.decoders import Taps
+from codeprior.codebooks import Quantized, Quantizer
+from codeprior.decoders import Decoder, Taps
+from codeprior.encoders import Encoder
 from codeprior.layers import configured
 from codeprior.shapes import Image, Indices, Latent, Logits, ManyIndices, ManyLogits
+
+Frozen = bool | Literal["codebook"]
+"""What of a prior does not learn: codebook and decoder, the codebook, or nothing."""
 
 
 class Reconstruction(NamedTuple):
@@ -41,12 +45,11 @@ class VQGAN(nn.Module):
     Source: Esser et al. 2021.
     """
 
-    # modules with the attributes named above; nn.Module itself declares none of them
-    encoder: Any
-    codebook: Any
-    decoder: Any
+    encoder: Encoder
+    codebook: Quantizer
+    decoder: Decoder
 
-    def __init__(self, encoder: nn.Module, codebook: nn.Module, decoder: nn.Module):
+    def __init__(self, encoder: Encoder, codebook: Quantizer, decoder: Decoder):
         super().__init__()
         if not encoder.dim == codebook.dim == decoder.dim:
             raise ValueError(
@@ -88,9 +91,13 @@ class VQGAN(nn.Module):
         quantized = self.codebook(latent) if coded else _uncoded(latent)
         return Reconstruction(self.decoder(quantized.values), latent, quantized)
 
-    def prior(self) -> "CodePrior":
-        """Gives the half that restorers are built on; it shares these weights and freezes them."""
-        return CodePrior(self.codebook, self.decoder)
+    def prior(self, *, frozen: Frozen = True) -> "CodePrior":
+        """Gives the half that restorers are built on; it shares these weights.
+
+        Args:
+            frozen: What of it does not learn, see `CodePrior`.
+        """
+        return CodePrior(self.codebook, self.decoder, frozen=frozen)
 
     def _latent(self, image: Image) -> Latent:
         # distances to codes want the weights' precision, also where autocast ran the encoder in half of it
@@ -105,30 +112,36 @@ def _uncoded(latent: Latent) -> Quantized:
 
 @configured
 class CodePrior(nn.Module):
-    """What clean images are made of: a frozen codebook, and the frozen decoder that shows it.
+    """What clean images are made of: a codebook, and the decoder that shows it; both frozen unless asked otherwise.
 
-    Neither part gets gradients of its own, and `train()` leaves both in evaluation mode; gradients still flow through
+    A frozen part gets no gradients of its own, and `train()` leaves it in evaluation mode; gradients still flow through
     the decoder to the values that it is given.
 
     Args:
         codebook: Has `size`, `dim` and `lookup`.
         decoder: Values to signed image; has `stride`.
+        frozen: `True` for both parts; `"codebook"` for the codes only, where a restorer goes on training its decoder,
+            as RestoreFormer does; `False` for neither.
 
     Raises:
-        ValueError: The parts disagree on the code dimension.
+        ValueError: The parts disagree on the code dimension, or `frozen` is none of these.
     """
 
-    codebook: Any
-    decoder: Any
+    codebook: Quantizer
+    decoder: Decoder
 
-    def __init__(self, codebook: nn.Module, decoder: nn.Module):
+    def __init__(self, codebook: Quantizer, decoder: Decoder, *, frozen: Frozen = True):
         super().__init__()
+        if frozen not in (True, False, "codebook"):
+            raise ValueError(f"CodePrior: frozen must be True, False or 'codebook', got {frozen!r}.")
         if codebook.dim != decoder.dim:
             raise ValueError(f"CodePrior: the codebook has dimension {codebook.dim}, the decoder {decoder.dim}.")
         self.codebook = codebook
         self.decoder = decoder
-        self.requires_grad_(False)
-        self.train(False)
+        self.frozen: Frozen = frozen
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+        self.train(frozen is not True)
 
     @property
     def dim(self) -> int:
@@ -146,8 +159,11 @@ class CodePrior(nn.Module):
         return self.decoder.stride
 
     def train(self, mode: bool = True) -> "CodePrior":
-        """Stays in evaluation mode, whatever `mode` is: a prior does not learn."""
-        return super().train(False)
+        """Sets the mode of the parts that learn; a frozen part stays in evaluation mode."""
+        super().train(mode and self.frozen is not True)
+        for part in self._frozen_parts():
+            part.train(False)
+        return self
 
     def lookup(self, indices: Indices | ManyIndices) -> Latent:
         """Gives the codes `b d h w` of indices `b h w`; of several tables `b m h w`."""
@@ -203,14 +219,25 @@ class CodePrior(nn.Module):
         """
         return self.decoder(self.lookup(indices), taps)
 
+    def quantize(self, latent: Latent) -> Quantized:
+        """Gives the codes nearest to a latent.
+
+        Args:
+            latent: `b d h w`.
+
+        Returns:
+            Values whose gradient passes to the latent, as the codebook says (straight through by default), the codes
+            and their indices.
+        """
+        return self.codebook(latent)
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        names = {True: ("codebook", "decoder"), "codebook": ("codebook",), False: ()}[self.frozen]
+        return [self.get_submodule(name) for name in names]
+
     def _tables(self) -> Tensor:
         rows = getattr(self.codebook, "tables", None)
         rows = getattr(self.codebook, "weight", None) if rows is None else rows
         if not isinstance(rows, Tensor) or rows.shape[-1] != self.dim:
             raise ValueError(f"CodePrior: a {type(self.codebook).__name__} has no rows to take the mean of.")
         return rows if rows.ndim == 3 else rows[None]
-
-    @torch.no_grad()
-    def quantize(self, latent: Latent) -> Quantized:
-        """Gives the codes nearest to a latent `b d h w`, without gradients."""
-        return self.codebook(latent)

@@ -1,6 +1,7 @@
 """Imports run one way: down the levels of the house, and never sideways between the rooms an image walks through."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ LEVELS = (
 )
 ALONE = LEVELS[0] | LEVELS[2]
 """Rooms that never import a room of their own level: one type, `Latent`, is all that they share."""
+FORMER = "examples"
 OUTSIDE = {"examples", "benchmarks", "docs", "tests"}
 # 300 lines ask whether there are two ideas; above 400 the answer is yes
 LONGEST, LONGEST_KERNEL = 400, 400
@@ -80,14 +82,29 @@ def test_rooms_of_one_level_do_not_import_in_a_circle():
 def test_the_library_imports_nothing_from_outside(path):
     names = _imported(path)
     assert not {name for name in names if name.split(".")[0] in OUTSIDE}
-    # only the command line looks a recipe up, and by name, so that no room leans on one
+    # families.py finds recipes by walking their package, so that no room leans on one
     assert not {name for name in names if name.startswith("codeprior.recipes")}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_recipes_are_the_same_files_under_both_names(path):
+def test_recipes_import_each_other_relatively(path):
     assert not {name for name in _absolute(path) if name.split(".")[0] in {"examples", "tests", "benchmarks"}}
-    assert not {name for name in _absolute(path) if name.startswith("codeprior.recipes")}, "recipes import relatively"
+    assert not {name for name in _absolute(path) if name.startswith("codeprior.recipes")}
+
+
+_CALLERS = [path for top in ("codeprior", "benchmarks", "docs", "tests") for path in (ROOT / top).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", sorted(_CALLERS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_recipes_are_imported_under_one_name(path):
+    assert not {name for name in _absolute(path) if name.split(".")[0] == FORMER}, "import codeprior.recipes"
+
+
+def test_printed_commands_use_that_name():
+    pages = [path for top in ("docs", "examples", "benchmarks") for path in (ROOT / top).rglob("*") if path.is_file()]
+    texts = [ROOT / "README.md", *(path for path in pages if path.suffix in (".md", ".py", ".sh", ".sbatch", ".yaml"))]
+    former = re.compile(rf"-m {FORMER}\.|\b{FORMER}\.(daefr|damage)\b")
+    assert not [str(path) for path in texts if former.search(path.read_text())]
 
 
 def _absolute(path: Path) -> set[str]:

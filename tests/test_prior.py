@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import codeprior as cp
-from codeprior.codebooks import ResidualCodebook
+from codeprior.codebooks import CosineCodebook, LookupFreeCodebook, Quantizer, ResidualCodebook
+from codeprior.decoders import Decoder
+from codeprior.encoders import Encoder
 
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "groups": 4}
 
@@ -49,6 +51,40 @@ def test_a_prior_does_not_learn(book):
     assert values.grad is not None and values.grad.abs().sum() > 0
     assert not prior.training and all(p.grad is None for p in prior.parameters())
     assert all(torch.equal(value, before[name]) for name, value in prior.state_dict().items())
+
+
+def test_a_restorer_may_go_on_training_the_decoder_of_a_prior():
+    prior = _vqgan(cp.MovingAverageCodebook(16, 8)).prior(frozen="codebook").train()
+    before = prior.codebook.weight.clone()
+    latent = torch.randn(1, 8, 4, 4, requires_grad=True)
+    quantized = prior.quantize(latent)
+    prior.decode(quantized.values).sum().backward()
+    assert all(p.grad is not None for p in prior.decoder.parameters())
+    assert latent.grad is not None and latent.grad.abs().sum() > 0  # straight through the codes
+    assert prior.training and prior.decoder.training and not prior.codebook.training
+    assert torch.equal(prior.codebook.weight, before)
+    assert not prior.eval().training and not prior.decoder.training
+
+
+def test_a_prior_may_learn_whole_and_its_weights_say_what_is_frozen(tmp_path):
+    prior = _vqgan().prior(frozen=False).train()
+    prior.decode(prior.quantize(torch.randn(1, 8, 4, 4)).codes).sum().backward()
+    assert all(p.grad is not None for p in prior.parameters())
+    cp.save(tmp_path / "p.safetensors", prior)
+    assert cp.load(tmp_path / "p.safetensors").frozen is False
+    with pytest.raises(ValueError, match="frozen must be True, False or 'codebook', got 'decoder'"):
+        _vqgan().prior(frozen="decoder")
+
+
+def test_the_parts_of_a_prior_are_what_the_protocols_ask():
+    model = _vqgan()
+    assert isinstance(model.encoder, Encoder)
+    assert isinstance(model.decoder, Decoder)
+    kinds = (cp.Codebook, cp.MovingAverageCodebook, CosineCodebook)
+    books = [kind(16, 8) for kind in kinds] + [ResidualCodebook(cp.Codebook(16, 8), stages=2), LookupFreeCodebook(8)]
+    for book in books:
+        assert isinstance(book, Quantizer)
+    assert not isinstance(torch.nn.Identity(), Quantizer)
 
 
 def test_parts_that_do_not_fit_are_refused():

@@ -6,6 +6,7 @@ from codeprior.codebooks.cosine import CosineCodebook
 from codeprior.codebooks.ema import MovingAverageCodebook
 from codeprior.codebooks.gradients import rotate, straight_through
 from codeprior.codebooks.implicit import FiniteScalarCodebook, LookupFreeCodebook
+from codeprior.codebooks.protocol import Quantizer
 from codeprior.codebooks.simvq import SimVQCodebook
 from codeprior.codebooks.start import LatentReservoir, kmeans, unused
 from codeprior.codebooks.usage import UsageMeter, perplexity, usage
@@ -21,6 +22,7 @@ __all__ = [
     "MovingAverageCodebook",
     "Quantized",
     "QuantizedWithLoss",
+    "Quantizer",
     "ResidualCodebook",
     "SimVQCodebook",
     "Stages",

@@ -7,7 +7,6 @@ because a file says so.
 
 import functools
 import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -29,9 +28,10 @@ def configured(cls: type[Module]) -> type[Module]:
     Raises:
         ValueError: Another class of that name is configured already.
     """
-    known = _CLASSES.setdefault(cls.__name__, cls)
-    if (known.__qualname__, _file(known)) != (cls.__qualname__, _file(cls)):
+    known = _CLASSES.get(cls.__name__, cls)
+    if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"configured: {cls.__name__} names {known.__module__} already; choose another class name.")
+    _CLASSES[cls.__name__] = cls  # a cell of a notebook that is run again defines its class anew
     constructor = cls.__init__
     signature = inspect.signature(constructor)
 
@@ -79,11 +79,6 @@ def configured_class(name: str) -> type[nn.Module] | None:
         name: Of the class.
     """
     return _CLASSES.get(name)
-
-
-def _file(cls: type) -> str | None:
-    # recipes are one set of files under two package names, `examples` and `codeprior.recipes`
-    return getattr(sys.modules.get(cls.__module__), "__file__", None)
 
 
 def _describes_module(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """The paper's ablation at small size: what each part of DAEFR is worth, with standard errors over seeds.
 
-`python -m examples.daefr.ablate --faces FACES --held-out OTHER_FACES --out runs/ablation --seeds 0 1 2`
+`python -m codeprior.recipes.daefr.ablate --faces FACES --held-out OTHER_FACES --out runs/ablation --seeds 0 1 2`
 
 Stages 1a and 1b are trained once, or taken from `--hq` and `--lq`; association (unless `--associated` names a folder of
 it) and restoration are trained for every seed, which draws their fresh weights, the order of the faces and the damage.
@@ -256,7 +256,9 @@ def _networks() -> dict[str, Network]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples.daefr.ablate", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m codeprior.recipes.daefr.ablate", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of faces to train on")
     parser.add_argument("--held-out", type=Path, nargs="+", required=True, help="folders of other faces, to judge by")
     parser.add_argument("--out", type=Path, required=True, help="folder of all the runs, results.json and table.md")

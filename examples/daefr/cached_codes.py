@@ -31,8 +31,8 @@ def use_cached_codes(stage: RestorationStage, path: str | Path, images: Source) 
 
     network = stage.recipe.network
     made = Made(
-        encoder=weights_sha256(stage.teacher.encoder),
-        codebook=weights_sha256(stage.teacher.codebook),
+        encoder=weights_sha256(stage.teacher.get_submodule("encoder")),
+        codebook=weights_sha256(stage.teacher.get_submodule("codebook")),
         images=images.fingerprint,
         preprocessing=f"8-bit levels, resized to {network.size} by area or bicubic, signed, float32; mirrored or not",
     )

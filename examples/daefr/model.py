@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self, cast
 import torch
 from torch import nn
 
-from codeprior.codebooks import Codebook, MovingAverageCodebook, ResidualCodebook
+from codeprior.codebooks import Codebook, MovingAverageCodebook, Quantizer, ResidualCodebook
 from codeprior.decoders import VQGANDecoder
 from codeprior.encoders import VQGANEncoder
 from codeprior.fusion import CrossAttentionFusion, FidelityTaps, LinearFusion
@@ -216,7 +216,7 @@ def vqgan(network: Network) -> VQGAN:
     return VQGAN(encoder(network), codebook(network), decoder)
 
 
-def codebook(network: Network) -> nn.Module:
+def codebook(network: Network) -> Quantizer:
     """Gives fresh codes of these sizes: one table, or residual ones."""
     table = (
         Codebook(network.codes, network.dim)

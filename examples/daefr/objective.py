@@ -113,7 +113,7 @@ class Objective:
         self.model.train()
         if self.reservoir is not None and step == self.recipe.first_coded:
             held = distributed.gather(self.reservoir.held())
-            self.model.codebook.start(torch.cat(list(held)), seed=self.recipe.seed)
+            cast(Any, self.model.codebook).start(torch.cat(list(held)), seed=self.recipe.seed)
             if self.average is not None:
                 self.average.copy("codebook")
         if self.recipe.accumulate > 1:

@@ -172,7 +172,7 @@ Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe,
 def hq_codebook() -> CodebookRecipe:
     """Stage 1a by the paper: 700,000 steps of 32 clean faces.
 
-    `torchrun --nproc-per-node=8 -m examples.daefr.train hq_codebook --faces FFHQ512 --out runs/hq`
+    `torchrun --nproc-per-node=8 -m codeprior.recipes.daefr.train hq_codebook --faces FFHQ512 --out runs/hq`
     """
     return CodebookRecipe()
 

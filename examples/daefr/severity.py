@@ -1,6 +1,6 @@
 """Quality against severity: each degradation parameter swept alone, one figure from one command.
 
-    python -m examples.daefr.severity --faces FOLDER --split test --limit 32 --out OUT \
+    python -m codeprior.recipes.daefr.severity --faces FOLDER --split test --limit 32 --out OUT \
         --method "single encoder=single.safetensors" --method "DAEFR=daefr.safetensors"
 
 For each level of blur, reduction, noise and JPEG the faces are degraded by that alone, at 512 px, then brought to the

@@ -13,7 +13,8 @@ def _snippet(text: str) -> str:
     return block.code
 
 
-SNIPPET = _snippet((ROOT / "docs" / "concepts" / "new_model.md").read_text())
+PAGE = (ROOT / "docs" / "concepts" / "new_model.md").read_text()
+SNIPPET = _snippet(PAGE)
 
 
 def test_the_pages_print_the_same_model():
@@ -57,3 +58,34 @@ def test_the_snippet_trains_and_restores_as_typed(trained):
 
 def test_the_snippet_is_as_short_as_its_title_says():
     assert sum(bool(line.strip()) for line in SNIPPET.splitlines()) == 27
+
+
+@pytest.fixture
+def codeformer(tmp_path, monkeypatch):
+    """Gives the names of CodeFormer's snippet after it has restored a face, with a narrow teacher of fresh weights."""
+    (block,) = [block for block in blocks(PAGE) if "class CodeFormer" in block.code]
+    assert sum(bool(line.strip()) for line in block.code.splitlines()) <= 27
+    monkeypatch.chdir(tmp_path)
+    narrow = {"channels": 32, "multipliers": (1, 1, 1, 1, 2, 2), "blocks": 2, "activated": False}
+    encoder = cp.VQGANEncoder(256, **narrow, code_convolution=False)
+    decoder = cp.VQGANDecoder(256, **narrow, code_convolution=False)
+    cp.save("vqgan-without-activation.safetensors", cp.VQGAN(encoder, cp.Codebook(1024, 256), decoder))
+    namespace = {"__name__": "snippet", "photograph": torch.rand(1, 3, 512, 512)}
+    torch.manual_seed(0)
+    exec(compile(block.code, "new_model.md", "exec"), namespace)
+    return namespace
+
+
+def test_codeformer_is_written_from_taps_on_encoder_and_decoder(codeformer):
+    model = codeformer["restorer"].model
+    assert codeformer["restored"].shape == (1, 3, 512, 512)
+    image = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        logits, z = model(image)
+        alone = model.prior.decode(cp.fusion.adain(model.prior.lookup(logits.argmax(-1)), z))
+        torch.testing.assert_close(model.restore(image, fidelity=0.0), alone)
+        assert not torch.allclose(model.restore(image, fidelity=1.0), alone, atol=1e-2)
+    # losses of the picture reach the transforms and the encoder that they read, never the frozen prior
+    model.restore(image).square().mean().backward()
+    assert all(parameter.grad is None for parameter in model.prior.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.change.parameters())

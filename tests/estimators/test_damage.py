@@ -27,7 +27,7 @@ def estimator() -> DamageEstimator:
 @pytest.fixture(scope="module")
 def faces() -> torch.Tensor:
     """Gives twelve sharp faces of the test split, `12 3 256 256`: each was reduced at least twofold from its file."""
-    from examples.damage.faces import read_portraits
+    from codeprior.recipes.damage.faces import read_portraits
 
     there = read_portraits(shared_path("data/portraits"), "test")
     sharp = [
@@ -84,7 +84,7 @@ def test_an_enlarged_face_holds_no_more_than_it_did(estimator, faces):
 
 
 def test_errors_on_faces_never_seen_stay_within_bounds(estimator):
-    from examples.damage.faces import make_face, read_portraits
+    from codeprior.recipes.damage.faces import make_face, read_portraits
 
     there = read_portraits(shared_path("data/portraits"), "test")
     made = [one for one in (make_face(there, 10**9 + key) for key in range(100)) if one.trusted]

@@ -56,11 +56,18 @@ def test_arguments_that_no_file_could_hold_are_refused():
         _Scale(1.0, inner=nn.Linear(1, 1))
 
 
-def test_one_file_under_two_package_names_is_one_class():
-    import codeprior.recipes.daefr.model as installed
-    import examples.daefr.model as cloned
+def test_a_class_that_is_defined_again_is_the_one_that_is_built():
+    def define(factor):
+        class Again(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.factor = factor
 
-    assert installed.DAEFR.__module__ != cloned.DAEFR.__module__  # both imports went through
+        return configured(Again)
+
+    config = define(1)().config  # pyright: ignore[reportAttributeAccessIssue]
+    define(2)
+    assert build(config).factor == 2
 
 
 def test_a_second_class_of_the_same_name_is_refused():

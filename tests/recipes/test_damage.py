@@ -11,9 +11,9 @@ from codeprior.degradations import Chain, GaussianBlur, GaussianNoise, Jpeg, Res
 from codeprior.estimators import Damage, DamageEstimator, load_estimator
 from codeprior.estimators.damage import from_coordinates, to_coordinates
 from codeprior.estimators.statistics import COUNT
-from examples.damage import KINDS, fit, make_face, report, train
-from examples.damage.faces import read_portraits, recorded_damage
-from examples.damage.train import Set
+from codeprior.recipes.damage import KINDS, fit, make_face, report, train
+from codeprior.recipes.damage.faces import read_portraits, recorded_damage
+from codeprior.recipes.damage.train import Set
 from tests.estimators.test_statistics import textured
 
 

@@ -11,8 +11,8 @@ import codeprior as cp
 from codeprior.evaluation import methods
 from codeprior.metrics import psnr
 from codeprior.metrics.provenance import checksum
-from examples.daefr import evaluate as command
-from examples.daefr import model, recipes
+from codeprior.recipes.daefr import evaluate as command
+from codeprior.recipes.daefr import model, recipes
 from tests.recipes.coarse import coarse_faces
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from codeprior import degradations, metrics
 from codeprior.evaluation import SWEEPS, Level, Method, Sweep, chosen_faces, levels, run
 from codeprior.metrics import Journal, psnr, psnr_measure
-from examples.daefr import severity
+from codeprior.recipes.daefr import severity
 from tests.recipes.coarse import coarse_faces
 
 

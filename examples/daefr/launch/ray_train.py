@@ -1,6 +1,6 @@
 """A stage as a Ray Train job: Ray starts the ranks and starts them again; checkpoints and resume stay the run's own.
 
-`python -m examples.daefr.launch.ray_train --workers 8 -- hq_codebook --faces /data/ffhq --out /shared/runs/hq_codebook`
+`python -m codeprior.recipes.daefr.launch.ray_train --workers 8 -- hq_codebook --faces /data/ffhq --out /shared/runs/hq`
 """
 
 import argparse
@@ -52,7 +52,7 @@ def one_worker(config: dict[str, Any]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Gives the parser of the command line."""
-    made = argparse.ArgumentParser(prog="python -m examples.daefr.launch.ray_train", description=__doc__)
+    made = argparse.ArgumentParser(prog="python -m codeprior.recipes.daefr.launch.ray_train", description=__doc__)
     made.add_argument("--workers", type=int, default=8, help="ranks, a GPU each")
     made.add_argument("--cpu", action="store_true", help="ranks without GPUs")
     made.add_argument("--failures", type=int, default=-1, help="restarts before giving up; -1 for ever")
