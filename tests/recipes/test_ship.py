@@ -9,8 +9,8 @@ from codeprior import weights
 from codeprior.recipes.daefr import load, recipes
 from codeprior.recipes.daefr.model import fidelity_taps, restorer, vqgan
 from codeprior.recipes.daefr.ship import main
+from codeprior.recipes.daefr.ship import main as examples_main
 from codeprior.training.watch import Log
-from examples.daefr.ship import main as examples_main
 
 
 def _runs(folder):
