@@ -172,7 +172,7 @@ def test_published_weights_are_downloaded_by_name(planted, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "planted: 1.0 MiB; CC0" in said
     assert main(["download", "nothing", "--to", str(tmp_path)]) == 2
-    assert "choose planted, retinaface, retinaface-mobilenet, yunet, or give an address" in capsys.readouterr().err
+    assert "planted, retinaface, retinaface-mobilenet, yunet, or give an address" in capsys.readouterr().err
 
 
 def test_the_former_name_of_the_recipes_gives_the_same_modules_and_says_so():

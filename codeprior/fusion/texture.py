@@ -109,8 +109,8 @@ class TextureWarp(nn.Module):
         elif self.rate > 1:
             condition = F.interpolate(condition, size=texture.shape[-2:], mode="bilinear", align_corners=False)
         seen = self.look(torch.cat((condition, texture), 1))
-        trace = self.join(seen if trace is None else torch.cat((seen, trace), 1))
-        return Warped(self.warp(texture, trace), trace)
+        joined = self.join(seen if trace is None else torch.cat((seen, trace), 1))
+        return Warped(self.warp(texture, joined), joined)
 
 
 def doubled_trace(trace: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:

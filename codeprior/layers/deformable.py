@@ -61,7 +61,7 @@ def deformable_convolution(
     if impl == "torchvision":
         from torchvision.ops import deform_conv2d
 
-        return deform_conv2d(feature, offsets, weight, bias, padding=1, mask=mask)
+        return deform_conv2d(feature, offsets, weight, bias, padding=(1, 1), mask=mask)
     return _sampled(feature, weight, bias, offsets, mask, groups)
 
 

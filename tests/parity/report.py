@@ -1,11 +1,13 @@
-"""Prints how near this library comes to the released DAEFR: a row for every array of the fixtures.
+"""Prints how near this library comes to released models: a row for every array of the fixtures.
 
 `python -m tests.parity.report --fixtures tests/parity/fixtures/daefr --images open`
+`python -m tests.parity.report --fixtures tests/parity/fixtures/codebook_family --images open`
 
-Any folder of the same layout is taken: files are known by the words in their names (`tiny` or `full`; `codebook`,
-`association`, `final` or `decode`), so `tiny_final.npz` and `tiny_final_held.npz` both will do, and of two files for
-the same thing the one that names the image set is read. Exits 1 when a row is out, when an array or a file is not known
-here, or when there is nothing to compare.
+Any folder of the same layout is taken: files of DAEFR are known by the words in their names (`tiny` or `full`;
+`codebook`, `association`, `final` or `decode`), those of the codebook family by the model whose name they begin with
+(`codeformer`, `vqfr_v2_nearest`, …, `blocks`). So `tiny_final.npz` and `tiny_final_held.npz` both will do, and of two
+files for the same thing the one that names the image set is read. Exits 1 when a row is out, when an array or a file is
+not known here, or when there is nothing to compare.
 """
 
 import argparse
@@ -17,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.parity.arrays import ARRAYS
+from tests.parity.families import MODELS, model_of
+from tests.parity.family_report import block_rows, rows_of
 from tests.parity.judge import Row, judge
 from tests.parity.setting import NETWORKS, Setting
 
@@ -52,6 +56,7 @@ def rows(
         kinds: Which kinds of file, likewise.
     """
     paths, unknown = recognised(folder, images)
+    others, unknown = family_files(unknown, images)
     for path in unknown:
         yield Row(path.name, "-", None, None, "UNKNOWN file")
     for (size, kind), path in paths.items():
@@ -61,6 +66,26 @@ def rows(
         with np.load(path, allow_pickle=False) as stored:
             for array in stored.files:
                 yield judge(path.name, array, stored, ours, gate_open=_gate_open(array))
+    for name, path in others.items():
+        yield from block_rows(path) if name == "blocks" else rows_of(path, name, images)
+
+
+def family_files(paths: Sequence[Path], images: str) -> tuple[dict[str, Path], list[Path]]:
+    """Gives the file of each model of the codebook family, in a fixed order, and the files that are of none.
+
+    Args:
+        paths: That no other model knows.
+        images: Where two files are of one model, the one whose name holds this word is taken, else the shorter.
+    """
+    known: dict[str, list[Path]] = {}
+    for path in paths:
+        known.setdefault(("blocks" if path.stem == "blocks" else model_of(path)) or "", []).append(path)
+    unknown = known.pop("", [])
+    chosen = {
+        name: min(found, key=lambda path: (images not in path.stem.split("_"), len(path.stem)))
+        for name, found in known.items()
+    }
+    return {name: chosen[name] for name in ("blocks", *MODELS) if name in chosen}, unknown
 
 
 def recognised(folder: Path, images: str) -> tuple[dict[tuple[str, str], Path], list[Path]]:

@@ -1,0 +1,135 @@
+"""CodeFormer: a transformer predicts the codes of the clean face, and a weight says how far the picture is followed."""
+
+from typing import Literal, NamedTuple, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from codeprior.fusion import FidelityTaps, adain
+from codeprior.layers import Recorder, configured
+from codeprior.predictors import CodePredictor
+from codeprior.prior import CodePrior
+from codeprior.shapes import Image, Latent, Logits
+
+Task = Literal["restoration", "inpainting", "colourisation"]
+"""What the weights were trained for; it decides AdaIN and the fidelity that is right unless another is chosen."""
+
+DEFAULT_FIDELITY = {"restoration": 0.5, "inpainting": 1.0, "colourisation": 0.0}
+"""The paper's `w` of each task."""
+
+
+class Prediction(NamedTuple):
+    """What CodeFormer thinks of a degraded face.
+
+    Attributes:
+        logits: `b h w k`, a score for every code.
+        latent: `b d h w`, what the encoder gave.
+    """
+
+    logits: Logits
+    latent: Latent
+
+
+@configured
+class CodeFormer(nn.Module):
+    """One encoder, a transformer that predicts codes, a frozen prior, and taps that change its decoder.
+
+    Args:
+        prior: Codebook and decoder of the first stage, frozen.
+        encoder: Of the degraded face.
+        predictor: Latent to logits.
+        taps: What changes the decoder by the encoder's features (third stage); None leaves the prior alone.
+        task: What the weights are for. Inpainting does not adapt the codes' statistics (AdaIN), the others do.
+
+    Source: Zhou et al. 2022. Gradients of the picture reach the taps only, as in the paper: codes are chosen, and the
+        encoder's features are detached on the way to the taps.
+    """
+
+    scale = 1
+    """Side of the answer over the side of what is restored."""
+
+    def __init__(
+        self,
+        prior: CodePrior,
+        encoder: nn.Module,
+        predictor: nn.Module,
+        taps: nn.Module | None = None,
+        *,
+        task: Task = "restoration",
+    ):
+        super().__init__()
+        self.prior = prior
+        self.encoder = encoder
+        self.predictor = cast(CodePredictor, predictor)
+        self.taps = cast(FidelityTaps | None, taps)
+        self.task: Task = task
+
+    @property
+    def size(self) -> int:
+        """Side of the faces that it was trained on, pixels; with `any_grid` it takes any multiple of its stride."""
+        return self.predictor.grid[0] * self.prior.stride
+
+    @property
+    def stride(self) -> int:
+        """Pixels a grid step of the codes."""
+        return self.prior.stride
+
+    def with_taps(self, taps: nn.Module) -> Self:
+        """Gives a model of the same parts, shared, and these taps."""
+        return type(self)(self.prior, self.encoder, self.predictor, taps, task=self.task)
+
+    def forward(self, degraded: Image, *, record: Recorder | None = None) -> Prediction:
+        """Gives the scores of every code for degraded faces.
+
+        Args:
+            degraded: `b 3 H W`, signed.
+            record: Keeps the encoder's features for the taps.
+        """
+        latent = self.encoder(degraded) if record is None else self.encoder(degraded, taps=record.taps)
+        return Prediction(self.predictor(latent), latent)
+
+    @torch.no_grad()
+    def restore(self, degraded: Image, *, fidelity: float | Tensor | None = None, adapt: bool | None = None) -> Image:
+        """Gives restored faces `b 3 H W`, signed, not clamped, for degraded ones of the same kind.
+
+        Args:
+            degraded: `b 3 H W`, signed.
+            fidelity: The paper's `w`, in [0, 1]: 0 is the prior's word, 1 follows the picture; a number, or a tensor
+                with one for each face. None is that of the task.
+            adapt: Whether the codes take over the statistics of the degraded face; None is that of the task.
+
+        Raises:
+            ValueError: The number is out of range.
+        """
+        fidelity = DEFAULT_FIDELITY[self.task] if fidelity is None else fidelity
+        if not isinstance(fidelity, Tensor) and not 0 <= fidelity <= 1:
+            raise ValueError(f"restore: expected a fidelity in [0, 1], got {fidelity}.")
+        unused = self.taps is None or (not isinstance(fidelity, Tensor) and fidelity == 0)
+        recorder = None if unused or self.taps is None else self.taps.recorder()
+        prediction = self(degraded, record=recorder)
+        adapt = self.task != "inpainting" if adapt is None else adapt
+        return self.decode(prediction, recorder, fidelity=fidelity, adapt=adapt)
+
+    def decode(
+        self,
+        prediction: Prediction,
+        recorder: Recorder | None = None,
+        *,
+        fidelity: float | Tensor = 1.0,
+        adapt: bool = False,
+    ) -> Image:
+        """Gives the faces that a prediction stands for, with gradients to the taps.
+
+        Args:
+            prediction: Of degraded faces.
+            recorder: That has been through the encoder; without one the taps are left out.
+            fidelity: The taps' weight; in training the paper also uses 1.3.
+            adapt: Whether the codes take over the statistics of the latent.
+        """
+        codes = self.prior.lookup(prediction.logits.argmax(-1))
+        if adapt:
+            codes = adain(codes, prediction.latent.detach())
+        if self.taps is None or recorder is None:
+            return self.prior.decode(codes)
+        recorder.features = {place: feature.detach() for place, feature in recorder.features.items()}
+        return self.prior.decode(codes, self.taps(recorder, weight=fidelity))

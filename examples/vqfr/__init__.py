@@ -1,0 +1,22 @@
+"""VQFR: textures from a codebook, warped to the degraded face; both versions."""
+
+from codeprior.families import Family, Layout, Option
+from codeprior.weights.layouts.vqfr import is_vqfr
+
+from .convert import convert
+from .model import VQFRv1, VQFRv2
+from .restore import load_model
+
+__all__ = ["FAMILY", "VQFRv1", "VQFRv2"]
+
+FAMILY = Family(
+    name="vqfr",
+    load=load_model,
+    text="textures from a codebook are warped to the degraded face (Gu et al. 2022)",
+    layouts=(Layout("vqfr", is_vqfr, convert),),
+    options={
+        "fidelity": Option(
+            float, 0.0, 0.0, 1.0, "the second version's fidelity ratio: 0 the texture alone, 1 follows the picture"
+        )
+    },
+)
