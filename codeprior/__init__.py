@@ -1,7 +1,8 @@
 """Codebook-prior building blocks for image restoration.
 
-Every public name stands in one table; the room behind it is imported on first use, so that `import codeprior` stays
-light: no triton, timm, torchvision, OpenCV or vector-quantize-pytorch until something needs them.
+Every public name stands in one table, and for type checkers in `__init__.pyi`. The room behind a name is imported on
+first use, so that `import codeprior` stays light: no triton, timm, torchvision, OpenCV or vector-quantize-pytorch until
+something needs them.
 """
 
 from importlib import import_module

@@ -45,7 +45,7 @@ def installed(tmp_path_factory):
     """Gives a folder with the wheel of this tree unpacked into it, as `pip install --target` leaves it."""
     scratch = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(scratch)]
-    subprocess.run([*build, str(_clean_copy(scratch))], check=True, timeout=300, stdin=subprocess.DEVNULL)
+    subprocess.run([*build, str(clean_copy(scratch))], check=True, timeout=300, stdin=subprocess.DEVNULL)
     (wheel,) = scratch.glob("*.whl")
     target = scratch / "site"
     with zipfile.ZipFile(wheel) as archive:
@@ -53,7 +53,7 @@ def installed(tmp_path_factory):
     return target
 
 
-def _clean_copy(scratch: Path) -> Path:
+def clean_copy(scratch: Path) -> Path:
     # setuptools leaves `build/` and egg-info behind; not in the working tree of whoever runs the tests
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
