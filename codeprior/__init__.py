@@ -41,7 +41,7 @@ _PUBLIC = {
 _ROOMS = (
     "checkpoints", "codebooks", "decoders", "degradations", "discriminators", "distributed", "encoders", "estimators",
     "evaluation", "families", "fusion", "images", "kernels", "layers", "losses", "metrics", "photos", "predictors",
-    "prior", "restorers", "shapes", "training", "weights",
+    "prior", "restorers", "shapes", "stages", "training", "weights",
 )  # fmt: skip
 
 __all__ = [*_PUBLIC, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

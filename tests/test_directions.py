@@ -14,8 +14,11 @@ LEVELS = (
     {"kernels", "layers", "degradations", "checkpoints"},
     {"encoders", "codebooks", "fusion", "predictors", "decoders", "estimators"},
     {"prior", "losses", "discriminators"},
-    {"training", "metrics", "evaluation", "photos", "restorers", "families", "weights", "commands", "__main__"},
-)
+    {
+        "training", "stages", "metrics", "evaluation", "photos", "restorers", "families", "weights", "commands",
+        "__main__",
+    },
+)  # fmt: skip
 ALONE = LEVELS[0] | LEVELS[2]
 """Rooms that never import a room of their own level: one type, `Latent`, is all that they share."""
 FORMER = "examples"

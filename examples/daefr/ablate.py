@@ -25,11 +25,11 @@ from codeprior.commands._outputs import check_outputs
 from codeprior.losses import PerceptualLoss, code_accuracy, code_loss
 from codeprior.metrics import psnr
 from codeprior.prior import VQGAN
+from codeprior.stages import use_cached_codes
 from codeprior.training import Source, Stage, Stream, open_images, train
 
 from . import recipes
 from .association_stage import AssociationStage
-from .cached_codes import use_cached_codes
 from .cells import Cells
 from .codebook_stage import CodebookStage
 from .recipes import Network

@@ -16,13 +16,20 @@ from codeprior.discriminators import PatchGAN
 from codeprior.losses import association_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image, Latent
+from codeprior.stages import (
+    Faces,
+    GeneratorLosses,
+    VQGANObjective,
+    precompute,
+    prefixed,
+    reconstruct_again,
+    sync_gradients_on_last_part,
+    training_view,
+    with_skipped,
+)
 from codeprior.training import Batch, Engine, TorchEngine, step_if_finite
 
-from .codebook_stage import seen
-from .data import Faces
-from .objective import Judged, Objective
 from .recipes import AssociationRecipe
-from .updates import apart, prefixed, rate_at, with_skipped
 
 
 class AssociationStage:
@@ -59,13 +66,10 @@ class AssociationStage:
         self.recipe = recipe
         self.engine = engine or TorchEngine(device)
         device = self.engine.device
-        network = recipe.network
-        self.faces = Faces(
-            size=network.size, degradation=recipe.degradation, degradation_size=recipe.degradation_size, device=device
-        )
+        self.faces = Faces.of(recipe, size=recipe.network.size, device=device)
         self.hq, self.lq = hq.to(device), lq.to(device)
-        self.hq_objective = Objective(self.hq, perceptual.to(device), recipe, engine=self.engine)
-        self.lq_objective = Objective(self.lq, perceptual, recipe, engine=self.engine)
+        self.hq_objective = VQGANObjective(self.hq, perceptual.to(device), recipe, engine=self.engine)
+        self.lq_objective = VQGANObjective(self.lq, perceptual, recipe, engine=self.engine)
         self.objectives = {"hq": self.hq_objective, "lq": self.lq_objective}
         for side, given in discriminators.items():
             _carry_over(side, given, self.objectives[side].discriminator)
@@ -89,10 +93,9 @@ class AssociationStage:
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains both VQGANs on one batch of pairs."""
         parts = batch.parts(self.recipe.accumulate)
-        pairs = [seen(self.recipe, self.faces(part), part.keys, step) for part in parts]
+        pairs = [training_view(self.recipe, self.faces(part), part.keys, step) for part in parts]
         for objective in self.objectives.values():
             objective.begin(step)
-            objective.set_rate(rate_at(self.recipe, step))
         images = {"hq": [pair.clean for pair in pairs], "lq": [pair.degraded for pair in pairs]}
         metrics = (self._sequential if self.recipe.generator_pass == "sequential" else self._shared)(images, step)
         for objective in self.objectives.values():
@@ -102,6 +105,10 @@ class AssociationStage:
     def association(self, hq: Latent, lq: Latent) -> Tensor:
         """Gives the association loss of both latents, before they are exchanged for codes."""
         return association_loss(hq, lq, scale=1 / self.recipe.temperature, negatives=self.recipe.negatives)
+
+    def answer(self, image: Image) -> Image:
+        """Gives what the HQ VQGAN that is handed on makes of signed images."""
+        return self.hq_objective.reconstruct(image)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
@@ -117,15 +124,18 @@ class AssociationStage:
     def _shared(self, images: Mapping[str, Sequence[Image]], step: int) -> Mapping[str, Tensor]:
         count, sides = self.recipe.accumulate, self.objectives
         joint = count > 1 and self.recipe.negatives == "global"
-        ahead = {side: one.ahead(images[side], step, latents=joint) for side, one in sides.items()}
-        at_latents, association = self._joint_association(ahead) if joint else ([], [])
+        known = {side: precompute(one, images[side], step, latents=joint) for side, one in sides.items()}
+        at_latents, association = self._joint_association(known) if joint else ([], [])
         for objective in sides.values():
             objective.generator_optimizer.zero_grad(set_to_none=True)
-        passed = {side: [] for side in sides}
+        kept = {side: [] for side in sides}
         for part in range(count):
-            with apart(self.engine, part + 1 == count, *(one.network for one in sides.values())):
-                pulls = {s: one.pull(images[s][part], step, ahead[s][part]).over(count) for s, one in sides.items()}
-                latents = [pull.reconstruction.latent for pull in pulls.values()]
+            with sync_gradients_on_last_part(self.engine, part + 1 == count, *(one.network for one in sides.values())):
+                found = {
+                    side: one.generator_pass(images[side][part], step, known[side][part]).over(count)
+                    for side, one in sides.items()
+                }
+                latents = [one.reconstruction.latent for one in found.values()]
                 if joint:
                     more, given = latents, at_latents[part]
                 else:
@@ -133,27 +143,27 @@ class AssociationStage:
                     more = [self.recipe.weights["association"] * association[-1]]
                     given = [torch.full_like(more[0], 1 / count)]
                 # one walk: each VQGAN gets its own objective and its side of the association loss
-                roots = [root for pull in pulls.values() for root in pull.roots]
-                gradients = [gradient for pull in pulls.values() for gradient in pull.gradients]
+                roots = [root for one in found.values() for root in one.roots]
+                gradients = [gradient for one in found.values() for gradient in one.gradients]
                 self.engine.backward([*roots, *more], [*gradients, *given])
-            for side, pull in pulls.items():
-                passed[side].append(sides[side].passed(pull))
+            for side, one in found.items():
+                kept[side].append(sides[side].kept(one))
         skipped = step_if_finite(*(one.generator_optimizer for one in sides.values()), clip=self.recipe.clip)
-        metrics = {side: one.finish(passed[side], step) for side, one in sides.items()}
+        metrics = {side: one.finish(kept[side], step) for side, one in sides.items()}
         for side, one in sides.items():
-            metrics[side] |= one.step_discriminator(images[side], [kept.fake for kept in passed[side]], step)
+            metrics[side] |= one.step_discriminator(images[side], [part.fake for part in kept[side]], step)
         return _metrics(metrics, association, skipped)
 
     def _joint_association(
-        self, ahead: Mapping[str, Sequence[Judged | None]]
+        self, known: Mapping[str, Sequence[GeneratorLosses | None]]
     ) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Gives the association loss of a batch in parts: what it asks of each part's latents, and the loss.
+        """Gives the association loss of a batch in parts: its gradients at each part's latents, and the loss.
 
         Every position is every other's negative, so the loss is no sum over parts; from its gradient at the latents,
         which are small, each part walks back alone (Gao et al. 2021, *Scaling deep contrastive learning batch size
         under memory limited setup*).
         """
-        leaves = [torch.cat([one.latent for one in side if one]).requires_grad_() for side in ahead.values()]
+        leaves = [torch.cat([one.latent for one in side if one]).requires_grad_() for side in known.values()]
         with torch.enable_grad():
             loss = self.association(*leaves)
             wanted = torch.autograd.grad(self.recipe.weights["association"] * loss, leaves)
@@ -163,30 +173,30 @@ class AssociationStage:
     def _sequential(self, images: Mapping[str, Sequence[Image]], step: int) -> Mapping[str, Tensor]:
         count, metrics, association, skips = self.recipe.accumulate, {}, [], []
         for side, objective in self.objectives.items():
-            ahead = {name: one.ahead(images[name], step) for name, one in self.objectives.items()}
-            passed = {name: [] for name in self.objectives}
+            known = {name: precompute(one, images[name], step) for name, one in self.objectives.items()}
+            kept = {name: [] for name in self.objectives}
             association = []
             objective.generator_optimizer.zero_grad(set_to_none=True)
             for part in range(count):
-                with apart(self.engine, part + 1 == count, objective.network):
+                with sync_gradients_on_last_part(self.engine, part + 1 == count, objective.network):
                     # only this side moves now, so nothing walks back into the other
-                    pulls = {
-                        name: other.pull(images[name][part], step, ahead[name][part], recorded=name == side)
+                    passes = {
+                        name: other.generator_pass(images[name][part], step, known[name][part], recorded=name == side)
                         for name, other in self.objectives.items()
                     }
-                    association.append(self.association(*(pull.reconstruction.latent for pull in pulls.values())))
-                    weighed = self.recipe.weights["association"] * association[-1]
-                    mine = pulls[side]
-                    mine = mine._replace(roots=[*mine.roots, weighed], gradients=[*mine.gradients, None]).over(count)
+                    association.append(self.association(*(one.reconstruction.latent for one in passes.values())))
+                    weighted = self.recipe.weights["association"] * association[-1]
+                    mine = passes[side]
+                    mine = mine._replace(roots=[*mine.roots, weighted], gradients=[*mine.gradients, None]).over(count)
                     self.engine.backward(mine.roots, mine.gradients)
-                for name, pull in pulls.items():
-                    passed[name].append(self.objectives[name].passed(pull))
+                for name, one in passes.items():
+                    kept[name].append(self.objectives[name].kept(one))
             skips.append(step_if_finite(objective.generator_optimizer, clip=self.recipe.clip))
-            found = {name: one.finish(passed[name], step) for name, one in self.objectives.items()}
-            fakes = {name: one.again(images[name], step) for name, one in self.objectives.items()}
-            judged = objective.step_discriminator(images[side], fakes[side], step)
+            found = {name: one.finish(kept[name], step) for name, one in self.objectives.items()}
+            fakes = {name: reconstruct_again(one, images[name], step) for name, one in self.objectives.items()}
+            discriminated = objective.step_discriminator(images[side], fakes[side], step)
             metrics = {name: metrics.get(name, {}) | found[name] for name in found}
-            metrics[side] |= judged
+            metrics[side] |= discriminated
         return _metrics(metrics, association, *skips)
 
 

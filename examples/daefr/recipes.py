@@ -9,15 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from codeprior.discriminators import DiscriminatorNorm
-
-
-def _weights(**weights: float) -> Mapping[str, float]:
-    return MappingProxyType(weights)
-
-
-Degradation = str | Mapping[str, float]
-"""A preset, or the share of samples of each of several; `"clean"` damages nothing."""
+from codeprior.stages import CodeSettings, Degradation, FidelitySettings, VQGANSettings, loss_weights
 
 MIXED: Mapping[str, float] = MappingProxyType(
     {"daefr": 0.55, "lcqs-mild": 0.12, "lcqs-moderate": 0.12, "lcqs-severe": 0.12, "clean": 0.09}
@@ -58,57 +50,11 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CodebookRecipe:
+class CodebookRecipe(VQGANSettings):
     """Stages 1a and 1b: a VQGAN that gives its image back; stage 1b sees degraded images."""
 
     network: Network = field(default_factory=Network)
-    degradation: Degradation | None = None  # None: clean images
-    degradation_size: int = 512  # pixels; images are degraded at this size, then resized to the network's
     begins: Literal["fresh", "hq"] = "fresh"  # hq: with the weights of stage 1a
-    batch: int = 32  # over all ranks
-    accumulate: int = 1  # parts in which a rank works on its share of a batch, one after the other
-    steps: int = 700_000
-    learning_rate: float = 1.44e-4
-    betas: tuple[float, float] = (0.5, 0.9)
-    warmup: int = 0  # steps in which the rate rises to its value
-    decay: Literal["linear", "cosine"] = "linear"  # how the rate falls
-    decay_from: float = 1.0  # share of the steps after which the rate falls to zero
-    clip: float | None = None  # largest norm of the gradients of a step
-    average: float | None = None  # share that the average of the weights keeps at a step; its weights are handed on
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: _weights(l1=1.0, perceptual=1.0, adversarial=0.8, codebook=1.0)
-    )
-    perceptual_from: float = 0.0  # share of the steps after which the perceptual distance counts
-    codes_from: float = 0.0  # share of the steps after which latents are exchanged for codes, which k-means starts
-    revive_below: float = 0.0  # of the mean use; codes that a gradient moves are set to vectors of the batch below it
-    revive_every: int = 200  # steps over which their use is counted before they are
-    commitment_term: float = 1.0  # moves the encoder
-    codebook_term: float = 0.25  # moves the codes
-    adversarial_start: int = 30_001  # step
-    adversarial_from: float | None = None  # share of the steps, in place of `adversarial_start`
-    discriminator_rest: float = 0.0  # the discriminator learns nothing while the mean of its loss is below this
-    adaptive: Literal["local", "global"] = "local"
-    generator_pass: Literal["shared", "sequential"] = "shared"  # one forward for all optimisers, or one for each
-    perceptual: str = "vgg16"
-    discriminator_channels: int = 64
-    discriminator_layers: int = 3
-    discriminator_norm: DiscriminatorNorm = "batch"
-    crop: int | None = None  # pixels; training on windows of this side
-    crop_until: float = 1.0  # share of the steps after which whole images are used
-    whole_batch: int | None = None  # of each batch's samples, how many are used once images are whole; None: all
-    seed: int = 23
-
-    @property
-    def first_adversarial(self) -> int:
-        """The step from which the adversarial term counts."""
-        if self.adversarial_from is None:
-            return self.adversarial_start
-        return round(self.adversarial_from * self.steps)
-
-    @property
-    def first_coded(self) -> int:
-        """The step from which latents are exchanged for codes."""
-        return round(self.codes_from * self.steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,50 +66,22 @@ class AssociationRecipe(CodebookRecipe):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RestorationRecipe:
+class RestorationRecipe(CodeSettings):
     """Stage 3: fusion and code prediction; the prior and the target encoder stay as stage 1a left them."""
 
     network: Network = field(default_factory=Network)
-    degradation: Degradation = "daefr"
-    degradation_size: int = 512
-    batch: int = 32
-    accumulate: int = 1  # parts in which a rank works on its share of a batch, one after the other
-    steps: int = 100_000
-    learning_rate: float = 1.44e-4
-    betas: tuple[float, float] = (0.5, 0.9)
-    warmup: int = 0
-    decay: Literal["linear", "cosine"] = "linear"
-    decay_from: float = 1.0
-    clip: float | None = None
-    average: float | None = None
-    weights: Mapping[str, float] = field(default_factory=lambda: _weights(code=1.0, feature=10.0))
     branches: Literal["dual", "single"] = "dual"  # single: the HQ encoder alone, no fusion
     fusion: Literal["attention", "linear"] = "attention"
     decoding: Literal["argmax", "expectation"] = "argmax"  # what the decoder is given when a face is restored
-    seed: int = 23
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FidelityRecipe:
+class FidelityRecipe(FidelitySettings):
     """Stage 3b: taps between the encoder and the frozen decoder of the restorer of stage 3. Not in the paper."""
 
     network: Network = field(default_factory=Network)
-    degradation: Degradation = field(default_factory=lambda: MIXED)
-    degradation_size: int = 512
-    batch: int = 32
-    accumulate: int = 1
-    steps: int = 20_000
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    warmup: int = 500
-    decay: Literal["linear", "cosine"] = "cosine"
-    decay_from: float = 0.0
-    clip: float | None = 1.0
-    average: float | None = 0.999
-    weights: Mapping[str, float] = field(default_factory=lambda: _weights(pyramid=1.0, chroma=0.5, perceptual=0.1))
+    degradation: Degradation | None = field(default_factory=lambda: MIXED)
     tap_encoder: Literal["shared", "own"] = "shared"  # own: a copy of the HQ encoder that learns with the taps
-    perceptual: str = "vgg16"
-    seed: int = 23
 
 
 Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe, FidelityRecipe)
@@ -186,7 +104,7 @@ def association() -> AssociationRecipe:
     """Stage 2 by the paper: 70,000 steps; the released code starts the discriminators at step 11."""
     return AssociationRecipe(
         degradation="daefr", steps=70_000, adversarial_start=11,
-        weights=_weights(l1=1.0, perceptual=1.0, adversarial=0.8, codebook=1.0, association=1.0),
+        weights=loss_weights(l1=1.0, perceptual=1.0, adversarial=0.8, codebook=1.0, association=1.0),
     )  # fmt: skip
 
 
@@ -240,7 +158,7 @@ def hq_codebook_small() -> CodebookRecipe:
     return replace(
         hq_codebook(), network=small_network(), degradation_size=256, batch=16, whole_batch=8, steps=2700,
         learning_rate=1e-3, betas=(0.9, 0.99), warmup=200, decay="cosine", decay_from=0.0, clip=1.0, average=0.999,
-        weights=_weights(pyramid=1.0, chroma=0.5, perceptual=0.15, adversarial=0.1, codebook=1.0),
+        weights=loss_weights(pyramid=1.0, chroma=0.5, perceptual=0.15, adversarial=0.1, codebook=1.0),
         perceptual_from=0.25, codes_from=0.15, adversarial_from=0.85, discriminator_rest=0.2, perceptual="mobilenet_v2",
         discriminator_channels=32, discriminator_norm="spectral", crop=64, crop_until=0.5,
     )  # fmt: skip
@@ -260,7 +178,7 @@ def association_small() -> AssociationRecipe:
     return replace(
         association(), network=small.network, batch=8, whole_batch=8, steps=160, learning_rate=2e-4,
         betas=small.betas, warmup=50, decay="cosine", decay_from=0.0, clip=1.0, average=0.99,
-        weights=_weights(pyramid=1.0, chroma=0.5, perceptual=0.15, adversarial=0.1, codebook=1.0, association=0.1),
+        weights=loss_weights(pyramid=1.0, chroma=0.5, perceptual=0.15, adversarial=0.1, codebook=1.0, association=0.1),
         adversarial_from=2.0, perceptual=small.perceptual, discriminator_channels=32, discriminator_norm="spectral",
     )  # fmt: skip
 
@@ -289,15 +207,6 @@ def fidelity_small() -> FidelityRecipe:
         fidelity(), network=small_network(), batch=8, steps=900, learning_rate=1e-3, warmup=50, average=0.995,
         tap_encoder="own", perceptual="mobilenet_v2",
     )  # fmt: skip
-
-
-def going_on(recipe: CodebookRecipe) -> CodebookRecipe:
-    """Gives the recipe of stage 1 for a VQGAN that has been trained already: it goes on with its codes.
-
-    Codes and the perceptual distance are used from the first step, and k-means does not start the codes anew. Windows
-    and the start of the discriminator stay as the recipe has them.
-    """
-    return replace(recipe, codes_from=0.0, perceptual_from=0.0)
 
 
 def paper(recipe: Recipe) -> Recipe:

@@ -24,6 +24,7 @@ from codeprior.files import printable
 from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
 from codeprior.prior import VQGAN
+from codeprior.stages import use_cached_codes
 from codeprior.training import (
     FolderInUse,
     Logger,
@@ -39,7 +40,6 @@ from codeprior.training import (
 )
 
 from .association_stage import AssociationStage
-from .cached_codes import use_cached_codes
 from .codebook_stage import CodebookStage
 from .fidelity_stage import FidelityStage
 from .model import DAEFR, SingleEncoder
@@ -132,7 +132,9 @@ def changed(name: str, recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
     return replace(recipe, **{CHANGES[key]: value for key, value in given.items()})
 
 
-def saving(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, Any]:
+def saving(
+    recipe: CodebookRecipe | RestorationRecipe | FidelityRecipe, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Gives when and how checkpoints are written: of full-size networks in the background, every 15 minutes.
 
     A checkpoint of stage 1a at full size is 1.2 GB; by steps there would be a thousand of them.

@@ -10,15 +10,15 @@ from codeprior.losses import PerceptualLoss
 from codeprior.recipes.daefr import recipes
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.objective import Objective
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
+from codeprior.stages import VQGANObjective
 from tests.parity import names
 from tests.parity.setting import Arrays, Setting, fill_module, filled_vqgan, prefixed
 
 
 def codebook_step(setting: Setting, step: int) -> Arrays:
     recipe = recipes.CodebookRecipe(network=setting.network, learning_rate=0.0, generator_pass="sequential")
-    objective = Objective(vqgan(setting.network), _perceptual("loss"), recipe)
+    objective = VQGANObjective(vqgan(setting.network), _perceptual("loss"), recipe)
     image, norms = setting.image("gt"), step == 40_000
     arrays = _generator_step(objective, image, step, prefix="vqvae", loss="loss", norms=norms)
     arrays |= {"Codebook_loss": arrays["quant_loss"], "Rec_loss": arrays["nll_loss"], "aeloss": arrays["total_loss"]}
@@ -45,7 +45,7 @@ def association_step(setting: Setting, step: int) -> Arrays:
         for name, (other, picture, *keys) in sides.items():
             _refill(other, *keys)
             other.model.zero_grad(set_to_none=True)
-            pulls[name] = other.pull(picture, step)
+            pulls[name] = other.generator_pass(picture, step)
         joined = stage.association(*(pulls[name].reconstruction.latent for name in ("hq", "lq")))
         arrays = _generator_terms(objective, pulls[side].metrics) | {"CLIP_loss": joined}
         total = arrays["total_loss"] + joined
@@ -62,10 +62,10 @@ def association_step(setting: Setting, step: int) -> Arrays:
 
 
 def _generator_step(
-    objective: Objective, image: Tensor, step: int, *, prefix: str, loss: str, norms: bool
+    objective: VQGANObjective, image: Tensor, step: int, *, prefix: str, loss: str, norms: bool
 ) -> Arrays:  # fmt: skip
     _refill(objective, prefix, loss)
-    pull = objective.pull(image, step)
+    pull = objective.generator_pass(image, step)
     arrays = _generator_terms(objective, pull.metrics)
     if norms:
         torch.autograd.backward(pull.roots, pull.gradients)
@@ -73,7 +73,7 @@ def _generator_step(
     return arrays
 
 
-def _generator_terms(objective: Objective, metrics: Mapping[str, Tensor]) -> Arrays:
+def _generator_terms(objective: VQGANObjective, metrics: Mapping[str, Tensor]) -> Arrays:
     faithful = metrics["l1"] + metrics["perceptual"]
     fooling = metrics["adaptive_weight"] * metrics["adversarial"]
     return {
@@ -93,7 +93,7 @@ def _generator_terms(objective: Objective, metrics: Mapping[str, Tensor]) -> Arr
 
 
 def _discriminator_step(
-    objective: Objective, image: Tensor, step: int, *, prefix: str, loss: str, norms: bool
+    objective: VQGANObjective, image: Tensor, step: int, *, prefix: str, loss: str, norms: bool
 ) -> Arrays:  # fmt: skip
     _refill(objective, prefix, loss)
     judge, scores = objective.discriminator, []
@@ -145,7 +145,7 @@ def _perceptual(prefix: str) -> PerceptualLoss:
     return loss
 
 
-def _refill(objective: Objective, prefix: str, loss: str) -> None:
+def _refill(objective: VQGANObjective, prefix: str, loss: str) -> None:
     fill_module(objective.model, names.stage_names(objective.model, prefix))
     judge = objective.discriminator
     fill_module(judge, {name: f"{loss}.discriminator.{name}" for name in judge.state_dict()})

@@ -13,19 +13,17 @@ from codeprior.discriminators import PatchGAN
 from codeprior.images import resize
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import Reconstruction
-from codeprior.recipes.daefr import data as faces_module
 from codeprior.recipes.daefr import train as command
 from codeprior.recipes.daefr.association_stage import AssociationStage
-from codeprior.recipes.daefr.data import Faces
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.passes import Health, Pull
 from codeprior.recipes.daefr.recipes import (
     MIXED,
     hq_codebook,
     hq_codebook_small,
     restoration,
 )
-from codeprior.recipes.daefr.updates import adam
+from codeprior.stages import BackwardInputs, Faces, Health, adam
+from codeprior.stages import pairs as faces_module
 from codeprior.training import Checkpoints, TorchEngine, loop, step_if_finite, train
 from codeprior.training import data as training_data
 from tests.torture import stages
@@ -127,8 +125,8 @@ def test_scalars_of_an_update_lie_where_its_images_do():
     objective = stages.stage("hq").objective
     image, latent = torch.zeros(1, 3, 8, 8, device="meta"), torch.zeros(1, 4, 2, 2, device="meta")
     uncoded = Quantized(latent, latent, torch.zeros(1, 0, 2, 2, device="meta"))
-    asked = Pull([], [], {}, Reconstruction(image, latent, uncoded))
-    assert objective.passed(asked).counts.device.type == "meta"
+    asked = BackwardInputs([], [], {}, Reconstruction(image, latent, uncoded))
+    assert objective.kept(asked).counts.device.type == "meta"
 
 
 def test_a_discriminator_rests_without_counting_as_left_out():

@@ -11,11 +11,10 @@ from codeprior.losses import PerceptualLoss
 from codeprior.recipes.daefr import recipes
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
-from codeprior.recipes.daefr.data import Faces, Pair, windows
 from codeprior.recipes.daefr.fidelity_stage import FidelityStage
 from codeprior.recipes.daefr.model import DAEFR, SingleEncoder, vqgan
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
-from codeprior.recipes.daefr.updates import rate_at
+from codeprior.stages import Faces, Pair, going_on, rate_at, windows
 from codeprior.training import Batch
 
 TINY = replace(
@@ -103,7 +102,7 @@ def test_shared_and_sequential_passes_pull_the_generator_alike():
         _codebook(generator_pass=name, adversarial_start=0, codebook_term=1.0) for name in ("shared", "sequential")
     )
     image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean
-    pulls = [stage.objective.pull(image, 0) for stage in (shared, sequential)]
+    pulls = [stage.objective.generator_pass(image, 0) for stage in (shared, sequential)]
     assert torch.equal(pulls[0].gradients[0], pulls[1].gradients[0])
     assert pulls[0].metrics["total"] == pulls[1].metrics["total"]
 
@@ -125,7 +124,7 @@ def test_the_cut_step_has_the_gradient_of_the_whole_objective():
     stage.model.eval(), stage.objective.discriminator.eval()  # no averages move between the two passes
     image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean.double()
     weights = stage.recipe.weights
-    pull = stage.objective.pull(image, 0)
+    pull = stage.objective.generator_pass(image, 0)
     torch.autograd.backward(pull.roots, pull.gradients)
     cut = {name: p.grad.clone() for name, p in stage.model.named_parameters() if p.grad is not None}
     stage.model.zero_grad(set_to_none=True)
@@ -150,7 +149,7 @@ def test_association_reaches_both_encoders_and_agrees_with_the_formula():
     stage = _association()
     batch = _batch()
     pair = stage.faces(batch)
-    pulls = stage.hq_objective.pull(pair.clean, 0), stage.lq_objective.pull(pair.degraded, 0)
+    pulls = stage.hq_objective.generator_pass(pair.clean, 0), stage.lq_objective.generator_pass(pair.degraded, 0)
     loss = stage.association(*(pull.reconstruction.latent for pull in pulls))
     first, second = (p.reconstruction.latent.permute(0, 2, 3, 1).reshape(-1, 8) for p in pulls)
     first, second = first / first.norm(dim=1, keepdim=True), second / second.norm(dim=1, keepdim=True)
@@ -170,7 +169,7 @@ def test_a_pass_without_a_graph_says_what_one_with_a_graph_says():
     image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean
     stage.model.eval(), stage.objective.discriminator.eval()  # no averages move between the two passes
     trained = [name for name, parameter in stage.model.named_parameters() if parameter.requires_grad]
-    recorded, bare = (stage.objective.pull(image, 0, recorded=choice) for choice in (True, False))
+    recorded, bare = (stage.objective.generator_pass(image, 0, recorded=choice) for choice in (True, False))
     assert recorded.metrics == bare.metrics
     assert recorded.roots[0].requires_grad and not any(root.requires_grad for root in bare.roots)
     assert [name for name, parameter in stage.model.named_parameters() if parameter.requires_grad] == trained
@@ -283,7 +282,7 @@ def test_a_started_vqgan_goes_on_with_its_codes():
     metrics = [stage.update(_batch(), step) for step in range(3)]
     assert all({"codes_used", "perceptual"} <= set(one) for one in metrics)
     assert not again
-    assert stage.recipe == recipes.going_on(recipe) and stage.recipe.crop_until == recipe.crop_until
+    assert stage.recipe == going_on(recipe) and stage.recipe.crop_until == recipe.crop_until
 
 
 @pytest.mark.parametrize(("below", "rests"), [(10.0, True), (1e-6, False)])

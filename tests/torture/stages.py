@@ -9,7 +9,6 @@ from torch import nn
 
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
-from codeprior.recipes.daefr.data import Pair
 from codeprior.recipes.daefr.model import vqgan
 from codeprior.recipes.daefr.recipes import (
     CodebookRecipe,
@@ -20,6 +19,7 @@ from codeprior.recipes.daefr.recipes import (
     restoration_small,
 )
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
+from codeprior.stages import Pair
 from codeprior.training import Engine, ImageFolder, Stream
 from tests.training.toy import write_faces
 

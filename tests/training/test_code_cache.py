@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from codeprior import distributed
-from codeprior.recipes.daefr.cached_codes import use_cached_codes
+from codeprior.stages import use_cached_codes
 from codeprior.training import CodeCache, ImageFolder, Made, Stream, weights_sha256, write_codes
 from tests.torture import stages
 from tests.training.ranks import on_ranks

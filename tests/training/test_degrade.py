@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from codeprior import weights
-from codeprior.recipes.daefr.data import Faces
 from codeprior.recipes.daefr.model import vqgan
 from codeprior.recipes.daefr.recipes import small_network
 from codeprior.recipes.daefr.train import main
+from codeprior.stages import Faces
 from codeprior.training import Batch, train
 from tests.torture import stages
 from tests.torture.kills import RUN
