@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 from codeprior.kernels.convolution import Norm, convolution
 
+# seen with PyTorch 2.8 and 2.13, not with 2.14
+_CRASHES = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 14)
+
 
 def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
     """Gives a GroupNorm with the family's epsilon.
@@ -23,7 +26,15 @@ def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
         raise ValueError(
             f"group_norm: {channels} channels do not divide into {groups} groups; set groups to a divisor."
         )
-    return nn.GroupNorm(groups, channels, eps=1e-6)
+    return _GroupNorm(groups, channels, eps=1e-6)
+
+
+class _GroupNorm(nn.GroupNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        # its backward pass ends the process there: channels-last features that need no gradient, weights that do
+        if _CRASHES and torch.is_grad_enabled() and not input.requires_grad and input.device.type == "cpu":
+            input = input.contiguous()
+        return super().forward(input)
 
 
 def normed_convolution(

@@ -82,7 +82,9 @@ class CodeCache:
             `b h w`, or `b m h w` of several tables, int64, where `indices` lie.
         """
         place = indices.device
-        return self._codes[indices.cpu(), flipped.cpu().long()].long().to(place)
+        # PyTorch 2.8 indexes no uint16: the same bits as int16, and the sign taken off again
+        held = self._codes.view(torch.int16)[indices.cpu(), flipped.cpu().long()]
+        return (held.long() & 0xFFFF).to(place)
 
     def verify(
         self, source: Source, encode: Encode, *, samples: int = 64, agreement: float = 0.999, seed: int | None = None

@@ -156,3 +156,19 @@ def test_hooks_are_called_with_and_without_gradients():
     with torch.no_grad():
         normed_convolution(norm, last, feature=torch.randn(1, 64, 32, 32))
     assert seen == [(1, 64, 5, 6), (1, 64, 32, 32)]
+
+
+@pytest.mark.parametrize("crashes", [True, False], ids=["as before PyTorch 2.14", "as here"])
+def test_a_norm_that_learns_from_fixed_channels_last_features_goes_backward(crashes, monkeypatch):
+    """Up to 2.13 PyTorch's own backward pass of such features ends the process."""
+    if crashes:
+        monkeypatch.setattr("codeprior.layers.norm._CRASHES", True)
+    norm, feature = group_norm(16, groups=4), torch.randn(2, 16, 8, 8)
+    gradients = []
+    for taken in (feature, feature.to(memory_format=torch.channels_last)):
+        norm.zero_grad()
+        norm(taken).square().sum().backward()
+        gradients.append((norm.weight.grad.clone(), norm.bias.grad.clone()))
+    for first, second in zip(*gradients, strict=True):
+        assert torch.allclose(first, second, rtol=1e-4, atol=1e-4)
+    assert norm(feature.to(memory_format=torch.channels_last)).is_contiguous() or not crashes

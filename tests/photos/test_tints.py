@@ -86,6 +86,42 @@ def test_a_tint_changes_no_luma_inside_the_range(red, blue, slope, seed):
         assert torch.allclose((tinted * _LUMA).sum(1), (image * _LUMA).sum(1), atol=1e-5)
 
 
+def _blotches(image: torch.Tensor, levels: float, *, side: int = 6) -> torch.Tensor:
+    """Colour of a level or two that is alike over a sixth of the picture, as stains and scanners leave it."""
+    drawn = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(2))
+    stains = torch.nn.functional.interpolate(drawn, size=image.shape[1:], mode="bicubic")[0]
+    stains = stains - _luma(stains)
+    return (image + stains / stains.square().sum(0).mean().sqrt() * levels / 255).clamp(0, 1)
+
+
+@pytest.mark.parametrize("damage", ["none", "jpeg 60", "noise 8, jpeg 60"])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_faint_blotches_on_a_grey_picture_are_no_colours(levels, damage):
+    seen = _blotches(_grey(_scene()), levels)
+    seen = _noisy(seen, 8) if "noise" in damage else seen
+    assert find_tint(_jpeg(seen, 60) if "jpeg" in damage else seen) is not None
+
+
+def test_a_small_coloured_place_on_a_grey_picture_stays_coloured():
+    for side in (6, 10, 20):
+        image = _blotches(_grey(_scene()), 2)
+        image[0, 90 : 90 + side, 70 : 70 + side] = image[0, 90 : 90 + side, 70 : 70 + side] * 0.5 + 0.5  # lips, by hand
+        assert find_tint(image) is None, side
+
+
+def test_stronger_blotches_and_pale_colours_stay():
+    assert find_tint(_blotches(_grey(_scene()), 9)) is None
+    pale = _grey(_scene()) + 0.12 * (_scene() - _grey(_scene()))
+    assert find_tint(pale) is None
+
+
+def test_a_stained_historic_photograph_is_of_one_tint():
+    folder = shared_path("data/portraits") / "low_quality"
+    for name in ("lq02.jpg", "lq02_photo.jpg"):
+        levels = torch.from_numpy(np.asarray(Image.open(folder / name).convert("RGB")).copy())
+        assert find_tint(levels.permute(2, 0, 1).float() / 255) is not None, name
+
+
 def test_colours_are_not_taken_for_a_tint():
     assert find_tint(_scene()) is None
     pale = _grey(_scene()) + 0.3 * (_scene() - _grey(_scene()))
