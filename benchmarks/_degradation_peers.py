@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from codeprior.degradations import Params
-from codeprior.degradations._normal import normal_field
+from codeprior.degradations._draws import normal_field
 
 Noise = Callable[[Params, int, int], np.ndarray]
 

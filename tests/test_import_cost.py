@@ -30,6 +30,11 @@ def test_importing_the_rooms_loads_no_optional_package():
     assert not loaded & {"timm", "torchvision", "vector_quantize_pytorch", "skimage", "matplotlib", "mtcnn_runtime"}
 
 
+def test_presets_are_read_without_what_runs_them():
+    loaded = _loaded_after("from codeprior.degradations import preset; print(preset('daefr'))")
+    assert not loaded & {"cv2", "numba", "llvmlite", "triton", "scipy"}
+
+
 def test_the_command_line_says_its_help_without_torch():
     loaded = _loaded_after("import contextlib, io, codeprior.__main__")
     assert "torch" not in loaded

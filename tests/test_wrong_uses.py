@@ -113,7 +113,7 @@ def test_a_device_that_is_not_here_is_named(monkeypatch):
 
 
 PACKAGES = {
-    "cv2": (lambda: importlib.import_module("codeprior.degradations.compression").jpeg_levels(
+    "cv2": (lambda: importlib.import_module("codeprior.degradations.jpeg").jpeg_levels(
         np.zeros((8, 8, 3), np.uint8), 50), "pip install opencv-python-headless"),
     "timm": (lambda: cp.TimmEncoder("resnet18", 8), "pip install timm"),
     "tensorboard": (lambda: importlib.import_module("codeprior.training.loggers").TensorBoardLogger("nowhere"),
@@ -123,7 +123,7 @@ PACKAGES = {
                 r"pip install 'codeprior\[photos\]'"),
     "matplotlib": (lambda: importlib.import_module("codeprior.commands.verify")._plot(None, {}),
                    r"pip install 'codeprior\[eval\]'"),
-    "numba": (lambda: importlib.reload(importlib.import_module("codeprior.degradations._jit")), "pip install numba"),
+    "numba": (lambda: importlib.reload(importlib.import_module("codeprior.degradations._native")), "pip install numba"),
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_a_missing_package_names_the_command_that_brings_it(package, monkeypatch
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         return plain(name, *rest, **more)
 
-    importlib.import_module("codeprior.degradations._jit")
+    importlib.import_module("codeprior.degradations._native")
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)

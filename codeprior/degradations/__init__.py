@@ -1,17 +1,16 @@
 """Distortions that draw from an explicit generator and can be replayed: ops, combinators and published presets."""
 
 from .blur import Blur, DefocusBlur, GaussianBlur, GeneralisedBlur, KernelMix, MotionBlur, PlateauBlur, Sinc
+from .chain import Chain, Pair, Paired, Step, steps
 from .choose import Maybe, OneOf, Shuffle
 from .colour import ChannelShift, Clamp, ColourJitter, Grey, Round
-from .combine import Chain, Pair, Paired
-from .compression import Jpeg
+from .jpeg import Jpeg
 from .noise import GaussianNoise, PoissonNoise, SpeckleNoise
 from .op import Op, Traced
 from .presets import About, about_preset, codeformer_pair, preset, preset_names
 from .record import Params, concatenate
 from .resample import Rescale, Resize, ResizeBack
 from .sharpen import BrushStrokes, Unsharp
-from .steps import Step, steps
 
 __all__ = [
     "About",

@@ -1,10 +1,15 @@
-"""Images of different sizes in one tensor: each in the corner of a canvas as large as the largest."""
+"""The two forms in which ops are given images: one as pixels on the CPU, a batch of any sizes as a canvas.
+
+*Planes* are `3 H W`, as tensors have them; *pixels* are `H W 3`, as OpenCV has them. A canvas is one tensor, in which
+each image lies in the corner of a rectangle as large as the largest.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -81,3 +86,24 @@ def routed(canvas: Canvas, choice: NDArray[np.integer], ways: Sequence[Callable[
 def rows_of(values: Values, samples: NDArray[np.int64]) -> Values:
     """Gives the rows of some samples."""
     return {name: value[samples] for name, value in values.items()}
+
+
+def pixels_from_planes(planes: np.ndarray) -> NDArray[np.float32]:
+    """Gives unit pixels, `H W 3`, from planes of 8-bit levels or unit floats."""
+    if planes.dtype == np.uint8:
+        from ._native import unit_pixels
+
+        return unit_pixels(np.ascontiguousarray(planes))
+    return np.ascontiguousarray(rearrange(planes, "c h w -> h w c"))
+
+
+def planes_from_pixels(pixels: np.ndarray, dtype: type) -> np.ndarray:
+    """Gives planes, as floats unchanged or as 8-bit levels rounded half to even and clamped."""
+    if dtype == np.uint8:
+        pixels = levels(pixels)
+    return np.ascontiguousarray(rearrange(pixels, "h w c -> c h w"))
+
+
+def levels(pixels: np.ndarray) -> NDArray[np.uint8]:
+    """Gives unit floats as 8-bit levels, rounded half to even and clamped."""
+    return np.rint(np.clip(pixels, 0, 1) * np.float32(255)).astype(np.uint8)

@@ -8,13 +8,13 @@ import numpy as np
 from ._canvas import Canvas, routed, rows_of
 from ._draws import Draws
 from ._run import Mode
-from .combine import part_names
-from .op import Op, Pixels, Sizes
+from .chain import part_names
+from .op import Combined, Op, Part, Sizes
 from .record import Values, below, part_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOf(Op):
+class OneOf(Combined):
     """One op of several, drawn by weight for each sample. The values of all are drawn and recorded.
 
     Args:
@@ -52,9 +52,9 @@ class OneOf(Op):
         for number, (name, op) in enumerate(zip(self.names, self.ops, strict=True)):
             _check_some(op, part_of(values, name), sizes, values["choice"] == number)
 
-    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+    def _parts(self, values: Values) -> list[Part]:
         number = int(values["choice"])
-        return self.ops[number]._one(image, part_of(values, self.names[number]), strict)
+        return [(self.ops[number], part_of(values, self.names[number]))]
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         return routed(canvas, values["choice"], [
@@ -64,7 +64,7 @@ class OneOf(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maybe(Op):
+class Maybe(Combined):
     """An op with a chance, decided for each sample.
 
     Args:
@@ -92,8 +92,8 @@ class Maybe(Op):
     def _check(self, values: Values, sizes: Sizes) -> None:
         _check_some(self.op, self._own(values), sizes, values["done"])
 
-    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        return self.op._one(image, self._own(values), strict) if values["done"] else image
+    def _parts(self, values: Values) -> list[Part]:
+        return [(self.op, self._own(values))] if values["done"] else []
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         own = self._own(values)
@@ -104,7 +104,7 @@ class Maybe(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shuffle(Op):
+class Shuffle(Combined):
     """Ops in an order that is drawn for each sample.
 
     Args:
@@ -163,10 +163,8 @@ class Shuffle(Op):
                     steps.append((op, rows, rows_of(part_of(values, name), rows)))
         return steps
 
-    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        for number in values["order"]:
-            image = self.ops[number]._one(image, part_of(values, self.names[number]), strict)
-        return image
+    def _parts(self, values: Values) -> list[Part]:
+        return [(self.ops[number], part_of(values, self.names[number])) for number in values["order"]]
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         for position in range(len(self.ops)):

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from einops import rearrange
+from torch import Tensor
 
 from codeprior.extras import needed
 
-from . import _jitter
 from ._canvas import Canvas
 from ._draws import Draws
 from ._run import Mode
-from .blur import ordered
-from .op import Op, Pixels, Sizes
+from .op import Kind, Op, Pixels, Sizes, ordered
 from .record import Values
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue."""
 
+_TORCHVISION_LUMA = (0.2989, 0.587, 0.114)
 _ORDERS = np.array(list(itertools.permutations(range(4))), np.uint8)
 
 
@@ -53,6 +53,9 @@ class Round(Op):
         if mode == "diff":
             rounded = rounded.detach() + (clamped - clamped.detach())
         return Canvas(rounded, canvas.sizes)
+
+    def _kind(self, values: Values) -> Kind | None:
+        return "round"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +144,59 @@ class ColourJitter(Op):
         return Canvas(torch.stack(results), canvas.sizes)
 
 
-def _jittered(planes: torch.Tensor, values: Values) -> torch.Tensor:
+def _jittered(planes: Tensor, values: Values) -> Tensor:
+    """Gives one image, `3 H W`, unit, after the four steps in the order that was drawn."""
     factors = [float(factor) for factor in values["factors"]]
     for which in values["order"]:
-        planes = _jitter.STEPS[int(which)](planes, factors[int(which)])
+        planes = _STEPS[int(which)](planes, factors[int(which)])
     return planes
+
+
+def _luma(planes: Tensor) -> Tensor:
+    return _TORCHVISION_LUMA[0] * planes[0] + _TORCHVISION_LUMA[1] * planes[1] + _TORCHVISION_LUMA[2] * planes[2]
+
+
+def _blended(planes: Tensor, other: Tensor | float, factor: float) -> Tensor:
+    return (factor * planes + (1 - factor) * other).clamp(0, 1)
+
+
+def _brightness(planes: Tensor, factor: float) -> Tensor:
+    """Gives the image times the factor."""
+    return _blended(planes, 0.0, factor)
+
+
+def _contrast(planes: Tensor, factor: float) -> Tensor:
+    """Gives the image moved away from its mean luma."""
+    return _blended(planes, _luma(planes).mean(), factor)
+
+
+def _saturation(planes: Tensor, factor: float) -> Tensor:
+    """Gives the image moved away from its own luma."""
+    return _blended(planes, _luma(planes), factor)
+
+
+def _hue(planes: Tensor, turn: float) -> Tensor:
+    """Gives the image with its hue turned by a part of the whole circle."""
+    high, low = planes.amax(0), planes.amin(0)
+    spread = high - low
+    safe = torch.where(spread > 0, spread, torch.ones_like(spread))
+    red, green, blue = ((high - channel) / safe for channel in planes)
+    angle = torch.where(
+        planes[0] == high, blue - green, torch.where(planes[1] == high, 2 + red - blue, 4 + green - red)
+    )
+    angle = (torch.where(spread > 0, angle / 6, torch.zeros_like(angle)) + turn) % 1
+    sector = (angle * 6).floor()
+    rest = angle * 6 - sector
+    share = spread / torch.where(high > 0, high, torch.ones_like(high))
+    falling, rising = high * (1 - share * rest), high * (1 - share * (1 - rest))
+    ways = (
+        (high, rising, low), (falling, high, low), (low, high, rising),
+        (low, falling, high), (rising, low, high), (high, low, falling),
+    )  # fmt: skip
+    result = torch.stack(ways[5])
+    for number in range(5):
+        result = torch.where(sector == number, torch.stack(ways[number]), result)
+    return result.clamp(0, 1)
+
+
+_STEPS = (_brightness, _contrast, _saturation, _hue)

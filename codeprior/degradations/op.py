@@ -1,18 +1,20 @@
 """What an op is: a frozen dataclass of ranges that draws values, and applies drawn values, as two separate acts.
 
 `sample` is the only place that touches randomness; `apply` is pure. Whoever writes a new op gives `_draw`, `_one` (one
-image as an array, on the CPU) and `_batch` (a batch of ragged images as a tensor, on any device).
+image as an array, on the CPU) and `_batch` (a batch of ragged images as a tensor, on any device). A new field of an op
+gets a default that means what the op did without it; test sets that were saved before are then still read.
 """
 
-from typing import Any, NamedTuple
+import ast
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ._canvas import Canvas
+from ._canvas import Canvas, pixels_from_planes, planes_from_pixels
 from ._draws import Draws, fresh_keys
-from ._pixels import pixels_from_planes, planes_from_pixels
 from ._run import Images, Mode, run, sizes_of
 from .record import Params, Values
 
@@ -21,6 +23,9 @@ Sizes = NDArray[np.int64]
 
 Pixels = NDArray[Any]
 """One image on its way: `H W 3`, unit, float32."""
+
+Kind = Literal["planes in", "blur", "bilinear", "round", "planes out"]
+"""What the patterns of `_fusion` know."""
 
 
 class Traced(NamedTuple):
@@ -142,6 +147,23 @@ class Op:
         """
         return run(self, image, params, mode=mode, dtype=dtype, impl=impl)
 
+    def is_described_by(self, text: str) -> bool:
+        """Says whether a text that `repr` gave, perhaps in an older version, describes this op.
+
+        Args:
+            text: Class and fields. A field that the text does not name, because it was added later, counts as given
+                with its default of today.
+
+        Returns:
+            False also where the text is no description.
+        """
+        if text == repr(self):
+            return True
+        try:
+            return _describes(ast.parse(text, mode="eval").body, self)
+        except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+            return False
+
     # what an op is made of
 
     def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
@@ -167,9 +189,61 @@ class Op:
         """Gives a batch with its rows of values applied."""
         raise NotImplementedError
 
+    def _kind(self, values: Values) -> Kind | None:
+        """Says which of the steps that `_fusion` knows the op is with these values, of one sample or of a batch."""
+        return None
+
+    def _parts(self, values: Values) -> "list[Part] | None":
+        """Gives what is done to one image, first to last; None for an op that is not made of others."""
+        return None
+
+
+Part = tuple[Op, Values]
+"""An op inside another one, with its own values."""
+
+
+class Combined(Op):
+    """An op that is made of others."""
+
+    def _parts(self, values: Values) -> list[Part]:
+        raise NotImplementedError
+
+    def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
+        for op, own in self._parts(values):
+            image = op._one(image, own, strict)
+        return image
+
 
 def reject(op: Op, bad: ArrayLike, reason: str) -> None:
     """Raises ValueError naming the first sample that is bad."""
     bad = np.asarray(bad)
     if bad.any():
         raise ValueError(f"{type(op).__name__}: sample {np.flatnonzero(bad)[0]}: {reason}")
+
+
+def ordered(op: Op, *ranges: str) -> None:
+    """Raises where a range of an op is not (low, high) with low ≤ high."""
+    for name in ranges:
+        low, high = getattr(op, name)
+        if not low <= high:
+            raise ValueError(f"{type(op).__name__}: expected {name}=(low, high) with low ≤ high, got {(low, high)}.")
+
+
+def _describes(node: ast.expr, value: object) -> bool:
+    if isinstance(value, tuple):
+        pairs = zip(node.elts, value, strict=False) if isinstance(node, ast.Tuple) else ()
+        return isinstance(node, ast.Tuple) and len(node.elts) == len(value) and all(_describes(*pair) for pair in pairs)
+    if not isinstance(value, Op) or not is_dataclass(value):
+        return ast.literal_eval(node) == value
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+        return False
+    given = {keyword.arg: keyword.value for keyword in node.keywords}
+    shown = {field.name: field for field in fields(value) if field.repr}
+    return node.func.id == type(value).__name__ and given.keys() <= shown.keys() and all(
+        _describes(given[name], getattr(value, name)) if name in given else getattr(value, name) == _default(field)
+        for name, field in shown.items()
+    )  # fmt: skip
+
+
+def _default(field: Field) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._files import write_tensors
+from codeprior import files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +98,10 @@ class Params:
         Raises:
             FileExistsError: Something has the name and `overwrite` is off.
         """
-        write_tensors(
-            Path(path),
-            {**{f"values/{name}": value for name, value in self.values.items()}, "sizes": self.sizes},
-            overwrite=overwrite,
-        )
+        from safetensors.torch import save
+
+        tensors = {f"values/{name}": value.contiguous() for name, value in self.values.items()}
+        files.write(path, save(tensors | {"sizes": self.sizes.contiguous()}), overwrite=overwrite)
 
     @staticmethod
     def load(path: str | Path) -> "Params":

@@ -1,4 +1,4 @@
-"""Unsharp masking: what some pipelines do to the truth before they degrade it."""
+"""Unsharp masking, which some pipelines do to the truth before they degrade it, and white brush strokes."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,8 @@ from codeprior.extras import needed
 
 from ._canvas import Canvas
 from ._draws import Draws
-from ._kernels import gaussian_taps
 from ._run import Mode
-from .blur import odd
+from .blur import correlated_canvas, gaussian_taps, odd
 from .op import Op, Pixels, Sizes
 from .record import Values
 
@@ -45,7 +44,7 @@ class Unsharp(Op):
         return gaussian_taps(self.size, 0.3 * ((self.size - 1) * 0.5 - 1) + 0.8)
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
-        cv2 = needed("cv2", who="sharpening on the CPU")
+        cv2 = needed("cv2", who="Unsharp on the CPU")
 
         taps = self._taps()
         difference = image - cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
@@ -55,8 +54,6 @@ class Unsharp(Op):
         return mask * sharp + (1 - mask) * image
 
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
-        from ._torch_blur import correlated_canvas
-
         kernel = np.outer(self._taps(), self._taps())[None]
         difference = canvas.pixels - correlated_canvas(canvas, kernel).pixels
         mask = (difference.abs() * 255 > self.threshold).float()
@@ -88,7 +85,7 @@ class BrushStrokes(Op):
 
     def _painted(self, key: int, height: int, width: int) -> np.ndarray:
         """Gives 1 under a stroke and 0 elsewhere, `height width`, float32."""
-        cv2 = needed("cv2", who="sharpening on the CPU")
+        cv2 = needed("cv2", who="BrushStrokes")
 
         draws = Draws(np.array([key], np.int64).view(np.uint64))
         side = min(height, width)

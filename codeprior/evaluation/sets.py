@@ -85,6 +85,7 @@ class TestSet:
     drawn: Params  # one row a face
     degradation_size: int = 512  # pixels; faces are degraded at this size
     unreadable: dict[str, str] = field(default_factory=dict)  # file to reason, of files that are in no set
+    written_chain: str = ""  # how the file that the set was read from describes the degradation; empty for a new set
 
     @property
     def name(self) -> str:
@@ -93,8 +94,11 @@ class TestSet:
 
     @property
     def chain(self) -> str:
-        """The degradation in full, with its ranges."""
-        return repr(_chain(self.preset))
+        """The degradation in full, with its ranges, in the words of the version that wrote the set.
+
+        Measurements and cached pictures of a set are found by it, also after an op has got another field.
+        """
+        return self.written_chain or repr(_chain(self.preset))
 
     def stamps(self) -> dict[str, str]:
         """Gives what identifies each degraded face: its name, and a digest of the file's checksum and the draw."""
@@ -144,7 +148,8 @@ class TestSet:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: It is no test set, or its preset means something else today.
+            ValueError: It is no test set, or its preset means something else today. A field that an op has got since
+                then does not count where the preset leaves it at its default.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -152,10 +157,10 @@ class TestSet:
             raise ValueError(f"TestSet.load: {path} is no test set: {error}.") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f"TestSet.load: {path} is no test set of the format {_FORMAT!r}.")
-        chain = repr(_chain(content["preset"]))
-        if chain != content["chain"]:
+        op, chain = _chain(content["preset"]), content["chain"]
+        if not isinstance(chain, str) or not op.is_described_by(chain):
             raise ValueError(
-                f"TestSet.load: the preset {content['preset']} of {path} was {content['chain']}, and is {chain} today; "
+                f"TestSet.load: the preset {content['preset']} of {path} was {chain}, and is {op!r} today; "
                 "build the set anew."
             )
         rows, size = content["faces"], content["degradation_size"]
@@ -167,7 +172,7 @@ class TestSet:
         return TestSet(
             preset=content["preset"], seed=content["seed"], faces=faces, degradation_size=size,
             drawn=Params(values=values, sizes=torch.full((len(rows), 2), size, dtype=torch.int32)),
-            unreadable=content["unreadable"],
+            unreadable=content["unreadable"], written_chain=chain,
         )  # fmt: skip
 
     def batches(self, folder: str | Path, *, size: int, batch: int = 16) -> Iterator[Pairs]:

@@ -1,4 +1,4 @@
-"""Images of different sizes in one tensor: each in the corner of a canvas as large as the largest."""
+"""Pixels read at places that differ from image to image of a batch."""
 
 import torch
 from torch import Tensor

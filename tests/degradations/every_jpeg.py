@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from codeprior.degradations.compression import jpeg_levels
+from codeprior.degradations.jpeg import jpeg_levels
 from codeprior.kernels.jpeg import jpeg, quality_tables
 
 from .reference import photograph

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from codeprior.degradations import Params
-from codeprior.degradations._kernels import kernel_matrix
-from codeprior.degradations._normal import normal_field
+from codeprior.degradations._draws import normal_field
+from codeprior.degradations.blur import kernel_matrix
 
 
 @functools.cache

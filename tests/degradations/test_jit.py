@@ -2,7 +2,7 @@
 
 from numba.core import caching
 
-from codeprior.degradations._jit import exact
+from codeprior.degradations._native import exact
 
 
 def test_without_a_place_for_the_cache_a_function_is_compiled_all_the_same(monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeprior.degradations import Jpeg
-from codeprior.degradations.compression import jpeg_levels
+from codeprior.degradations.jpeg import jpeg_levels
 
 from .every_jpeg import LONGEST, QUALITIES, Found, compared, content, every_width_and_quality
 from .reference import photograph

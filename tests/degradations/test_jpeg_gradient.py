@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from codeprior.degradations import Jpeg
-from codeprior.degradations.compression import jpeg_levels
+from codeprior.degradations.jpeg import jpeg_levels
 
 from .reference import photograph
 

@@ -8,9 +8,9 @@ from scipy import stats
 
 from codeprior.degradations import GaussianBlur, GaussianNoise, PoissonNoise, preset
 from codeprior.degradations._canvas import Canvas
-from codeprior.degradations._native import enlarge_levels
-from codeprior.degradations._normal import normals
-from codeprior.degradations._torch_resize import bilinear, matrix
+from codeprior.degradations._draws import normals
+from codeprior.degradations._native_resize import resize_to_levels
+from codeprior.degradations.resample import matrix, resized_as_opencv
 
 from .reference import ipp_is_avx2, photograph
 
@@ -80,11 +80,11 @@ def test_bilinear_enlargement_of_squares_is_opencvs(target):
         truth = cv2.resize(np.ascontiguousarray(image[..., ::-1]), (target, target))[..., ::-1]
         sizes = np.array([[source, source]])
         canvas = Canvas(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None], sizes)
-        ours = bilinear(canvas, np.array([[target, target]])).pixels[0].permute(1, 2, 0).numpy()
+        ours = resized_as_opencv(canvas, np.array([[target, target]])).pixels[0].permute(1, 2, 0).numpy()
         # where a weight is 0 but for a rounding, the last place may differ
         # without IPP the places are single precision: 4.8e-6 was seen
         np.testing.assert_allclose(ours, truth, atol=6e-8 if ipp_is_avx2() else 1e-5, rtol=0)
         planes = np.empty((3, target, target), np.uint8)
-        enlarge_levels(image, target, target, planes)
+        resize_to_levels(image, target, target, planes)
         levels = np.rint(truth * np.float32(255))
         assert np.abs(planes.transpose(1, 2, 0) - levels).max() <= (0 if ipp_is_avx2() else 1)

@@ -7,7 +7,7 @@ import pytest
 
 from codeprior import degradations
 from codeprior.degradations import Op, about_preset, preset_names
-from codeprior.degradations.combine import part_names
+from codeprior.degradations.chain import part_names
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "degradations.md"
 COMBINED = {"Op", "Blur", "Chain", "Maybe", "OneOf", "Shuffle"}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from codeprior.degradations import GaussianBlur, GaussianNoise, Grey, Jpeg, Op, Params, Resize, ResizeBack, Round
-from codeprior.degradations._kernels import kernel_matrix
+from codeprior.degradations.blur import kernel_matrix
 from tests.degradations.reference import ipp_is_avx2
 from tests.shared import shared_path
 
@@ -94,7 +94,7 @@ def test_noise_is_added_at_eight_bit_levels_and_clipped(recorded, fill, monkeypa
     """The recorded field in place of ours: what is done with it is the same."""
     field = fill.tensor_for("degrade.noise", (17, 17, 3)).numpy() * np.sqrt(51)
     image, op = planes(recorded["down_linear_17"]), GaussianNoise(sigma=(12.5, 12.5))
-    monkeypatch.setattr("codeprior.degradations._torch_noise.normal_canvas", lambda *_: planes(field)[None])
+    monkeypatch.setattr("codeprior.degradations.noise.normal_canvas", lambda *_: planes(field)[None])
     result = op.apply(image, drawn(op, image), impl="torch")
     # one rounding of the field's scale
     torch.testing.assert_close(result, planes(recorded["noise_12.5"]), atol=6e-8, rtol=0)

@@ -20,7 +20,7 @@ from codeprior.degradations import (
     SpeckleNoise,
     Unsharp,
 )
-from codeprior.degradations._kernels import kernel_matrices, kernel_matrix
+from codeprior.degradations.blur import kernel_matrices, kernel_matrix
 
 from .reference import photograph
 

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 import codeprior as cp
+from codeprior import degradations
+from codeprior.degradations import Chain
 from codeprior.evaluation import TestSet, build, chosen_faces, drawn_set
 from tests.recipes.coarse import coarse_faces
 
@@ -92,6 +95,35 @@ def test_the_source_is_kept_in_the_file_and_older_files_have_none(faces, tmp_pat
     text = (tmp_path / "set.json").read_text()
     (tmp_path / "set.json").write_text(text.replace('"source": "one", ', ""))
     assert TestSet.load(tmp_path / "set.json").faces[0].source == ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jpeg(degradations.Jpeg):
+    """JPEG as it would be with another field."""
+
+    subsampling: str = "4:2:0"
+
+
+def test_a_field_that_an_op_got_later_refuses_only_the_sets_that_use_it(faces, tmp_path, monkeypatch):
+    made = _small(faces)
+    made.save(tmp_path / "set.json")
+    chain, pixels = made.chain, next(made.batches(faces, size=24)).degraded
+
+    def with_field(preset, **changes):
+        ops = cp.degradations.preset(preset).ops
+        return Chain(ops=tuple(Jpeg(quality=op.quality, **changes) if hasattr(op, "quality") else op for op in ops))
+
+    monkeypatch.setattr("codeprior.evaluation.sets._chain", with_field)
+    assert "subsampling='4:2:0'" in _small(faces).chain
+    read = TestSet.load(tmp_path / "set.json")
+    assert torch.equal(next(read.batches(faces, size=24)).degraded, pixels)
+    # what was measured and cached under the words of before is found again, also after the set is written anew
+    assert read.chain == chain
+    read.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "set.json").read_bytes()
+    monkeypatch.setattr("codeprior.evaluation.sets._chain", lambda name: with_field(name, subsampling="4:4:4"))
+    with pytest.raises(ValueError, match=r"was Chain.*is Chain.*subsampling='4:4:4'.* today; build the set anew"):
+        TestSet.load(tmp_path / "set.json")
 
 
 def test_a_set_whose_preset_changed_is_refused(faces, tmp_path):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from codeprior.degradations._draws import mix
-from codeprior.degradations._normal import normal_field as written_out
-from codeprior.degradations._normal import quantile_table
+from codeprior.degradations._draws import mix, quantile_table
+from codeprior.degradations._draws import normal_field as written_out
 from codeprior.kernels import normal_field
 from codeprior.kernels.normal_field.fused import launch
 
