@@ -38,7 +38,9 @@ class StageSettings:
     betas: tuple[float, float] = (0.5, 0.9)
     warmup: int = 0  # steps in which the rate rises to its value
     decay: Literal["linear", "cosine"] = "linear"  # how the rate falls
-    decay_from: float = 1.0  # share of the steps after which the rate falls to zero
+    decay_from: float = 1.0  # share of the steps after which the rate falls
+    decay_to: float = 0.0  # share of the rate that is left when it has fallen
+    halved_at: tuple[float, ...] = ()  # shares of the steps after each of which the rate is halved
     clip: float | None = None  # largest norm of the gradients of a step
     average: float | None = None  # share that the average of the weights keeps at a step; its weights are handed on
     seed: int = 23
@@ -119,17 +121,20 @@ class FidelitySettings(StageSettings):
 
 
 def rate_at(settings: StageSettings, step: int) -> float:
-    """Gives the learning rate of a step: it rises in `warmup` steps, stays, and falls to zero from `decay_from` on.
+    """Gives the learning rate of a step: it rises in `warmup` steps, stays, and falls from `decay_from` on.
 
-    It falls by a straight line, or as half a cosine where the settings say so.
+    It falls by a straight line, or as half a cosine where the settings say so, to `decay_to` of itself. It is halved
+    after each share of `halved_at` as well.
 
     Args:
         settings: Of a stage.
         step: Number of the update, from 0.
     """
-    rate = settings.learning_rate * min(1.0, (step + 1) / (settings.warmup + 1))
     done = step / settings.steps
+    rate = settings.learning_rate * min(1.0, (step + 1) / (settings.warmup + 1))
+    rate *= 0.5 ** sum(done >= share for share in settings.halved_at)
     if done <= settings.decay_from or settings.decay_from >= 1:
         return rate
     left = max(0.0, (1 - done) / (1 - settings.decay_from))
-    return rate * (left if settings.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
+    fallen = left if settings.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+    return rate * (settings.decay_to + (1 - settings.decay_to) * fallen)

@@ -18,6 +18,11 @@ FAMILY = Family(
     text="a transformer predicts the codes of the clean face, a weight says how far the picture is followed "
     "(Zhou et al. 2022)",
     layouts=(Layout("codeformer", is_codeformer, convert),),
+    stages={
+        "prior": "codeprior.stages:VQGANStage",
+        "codes": f"{__name__}.codes_stage:CodesStage",
+        "fidelity": f"{__name__}.fidelity_stage:FidelityStage",
+    },
     options={"fidelity": Option(float, 0.5, 0.0, 1.0, "the paper's w: 0 the prior's word, 1 the picture's")},
     # the publisher gives no checksums; these are what several independent users recorded of the released files
     published=(

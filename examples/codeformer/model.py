@@ -1,15 +1,20 @@
 """CodeFormer: a transformer predicts the codes of the clean face, and a weight says how far the picture is followed."""
 
-from typing import Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from codeprior.codebooks import Codebook, MovingAverageCodebook
+from codeprior.decoders import VQGANDecoder
+from codeprior.encoders import VQGANEncoder
 from codeprior.fusion import FidelityTaps, adain
 from codeprior.layers import Recorder, configured
 from codeprior.predictors import CodePredictor
-from codeprior.prior import CodePrior
+from codeprior.prior import VQGAN, CodePrior
 from codeprior.shapes import Image, Latent, Logits
+
+from .settings import Network
 
 Task = Literal["restoration", "inpainting", "colourisation"]
 """What the weights were trained for; it decides AdaIN and the fidelity that is right unless another is chosen."""
@@ -133,3 +138,43 @@ class CodeFormer(nn.Module):
             return self.prior.decode(codes)
         recorder.features = {place: feature.detach() for place, feature in recorder.features.items()}
         return self.prior.decode(codes, self.taps(recorder, weight=fidelity))
+
+
+def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
+    """Gives a fresh auto-encoder of these sizes, for the first stage."""
+    table = (
+        MovingAverageCodebook(network.codes, network.dim, initialise_from_batch=True)
+        if moving_average
+        else Codebook(network.codes, network.dim)
+    )
+    return VQGAN(_encoder(network), table, VQGANDecoder(network.dim, **_pyramid(network)))
+
+
+def fresh(network: Network, teacher: VQGAN) -> CodeFormer:
+    """Gives the model of the second stage: prior and encoder are the teacher's, the predictor is drawn."""
+    encoder = _encoder(network)
+    encoder.load_state_dict(teacher.encoder.state_dict())
+    predictor = CodePredictor(
+        network.dim, network.codes, grid=network.grid, width=network.width, layers=network.layers, heads=network.heads,
+        hidden=network.hidden, any_grid=True,
+    )  # fmt: skip
+    return CodeFormer(teacher.prior(), encoder, predictor)
+
+
+def fresh_taps(network: Network) -> FidelityTaps:
+    """Gives fresh taps of these sizes, for the third stage."""
+    widths = {network.unshuffle * 2**level: network.channels * m for level, m in enumerate(network.multipliers)}
+    channels = [widths[stride] for stride in network.tap_strides]
+    return FidelityTaps(network.tap_strides, channels, channels, groups=network.groups, kind="transform")
+
+
+def _encoder(network: Network) -> VQGANEncoder:
+    return VQGANEncoder(network.dim, **_pyramid(network))
+
+
+def _pyramid(network: Network) -> dict[str, Any]:
+    return {
+        "channels": network.channels, "multipliers": network.multipliers, "blocks": network.blocks,
+        "attention": network.attention, "groups": network.groups, "unshuffle": network.unshuffle, "activated": False,
+        "code_convolution": False,
+    }  # fmt: skip
