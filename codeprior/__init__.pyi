@@ -17,10 +17,12 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import photos as photos
+from . import plots as plots
 from . import predictors as predictors
 from . import prior as prior
 from . import restorers as restorers
 from . import shapes as shapes
+from . import stages as stages
 from . import training as training
 from . import weights as weights
 from .codebooks import Codebook as Codebook

@@ -126,15 +126,12 @@ class Layout:
     Attributes:
         name: Of the origin.
         detect: Says by the keys whether a state dict is of this layout.
-        convert: Builds our modules at the sizes that the shapes say, and accounts for every key. Called with the state
-            dict, and with `variant=` where the user says which of `variants` it is.
-        variants: Models whose tensors are alike, so that only the user can say which a file holds.
+        convert: Builds our modules at the sizes that the shapes say, and accounts for every key.
     """
 
     name: str
     detect: Callable[[State], bool]
-    convert: Callable[..., Converted]
-    variants: tuple[str, ...] = ()
+    convert: Callable[[State], Converted]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,16 @@
-"""The two pixel ranges, the only two functions that cross between them, and the one rule of resizing.
+"""The pixel ranges, the only functions that cross between them, and the one rule of resizing.
 
-*Unit* is [0, 1]: files, photographs, degradations, metrics. *Signed* is [-1, 1]: what networks take and give.
+*Unit* is [0, 1]: photographs, degradations, metrics. *Signed* is [-1, 1]: what networks take and give. *Levels* are the
+whole numbers 0 to 255 of files and screens, arrays with their channels last.
 """
 
+import io
+from typing import Any
+
+import numpy as np
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,6 +69,68 @@ def to_unit(signed: Float[Tensor, "... H W"]) -> Float[Tensor, "... H W"]:
     if not signed.is_floating_point():
         raise TypeError(f"to_unit: expected a floating-point image in [-1, 1], got {signed.dtype}.")
     return ((signed + 1) / 2).clamp(0, 1)
+
+
+def from_levels(levels: UInt8[np.ndarray, "*b H W 3"] | UInt8[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b 3 H W"]:
+    """Gives the unit image of 8-bit levels, `levels / 255`.
+
+    Args:
+        levels: An array `H W 3` or `b H W 3`, or a tensor `3 H W` or `b 3 H W`; uint8.
+
+    Returns:
+        A tensor with its channels before its pixels, unit, float32; memory of its own.
+
+    Raises:
+        TypeError: It does not hold 8-bit levels.
+    """
+    if isinstance(levels, np.ndarray) and levels.dtype == np.uint8:
+        # a copy: arrays of Pillow cannot be written to, which PyTorch warns of
+        levels = rearrange(torch.from_numpy(np.array(levels)), "... h w c -> ... c h w").contiguous()
+    if not isinstance(levels, Tensor) or levels.dtype != torch.uint8:
+        raise TypeError(f"from_levels: expected 8-bit levels, got {getattr(levels, 'dtype', type(levels).__name__)}.")
+    return levels.float() / 255
+
+
+def to_levels(unit: Float[Tensor, "*b 3 H W"]) -> UInt8[Tensor, "*b 3 H W"]:
+    """Gives the nearest 8-bit levels of a unit image, `round(255 · unit)`, clamped to [0, 255].
+
+    Args:
+        unit: Floating-point image, unit, [0, 1].
+
+    Raises:
+        TypeError: It is no floating-point tensor.
+    """
+    _check_tensor("to_levels", unit)
+    if not unit.is_floating_point():
+        raise TypeError(f"to_levels: expected a floating-point image in [0, 1], got {unit.dtype}.")
+    return (unit.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_array(unit: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Gives the levels of a unit image as an array, as Pillow and OpenCV take them.
+
+    Args:
+        unit: Floating-point image, unit, [0, 1].
+
+    Raises:
+        TypeError: It is no floating-point tensor.
+    """
+    return np.ascontiguousarray(rearrange(to_levels(unit), "c h w -> h w c").cpu().numpy())
+
+
+def as_png(unit: Float[Tensor, "b 3 H W"], *, most: int = 8) -> bytes:
+    """Gives images side by side as the bytes of a PNG file, as notebooks show them.
+
+    Args:
+        unit: Unit, [0, 1].
+        most: Images that are shown; the first ones.
+    """
+    from PIL import Image as Pictures
+
+    written: Any = io.BytesIO()
+    row = rearrange(unit[:most].float(), "b c h w -> c h (b w)") if len(unit) else torch.ones(3, 1, 1)
+    Pictures.fromarray(to_array(row)).save(written, format="PNG")
+    return written.getvalue()
 
 
 def check_image(who: str, image: Tensor, module: nn.Module) -> None:

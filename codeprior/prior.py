@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from codeprior.codebooks import Quantized, Quantizer
 from codeprior.decoders import Decoder, Taps
 from codeprior.encoders import Encoder
+from codeprior.images import as_png, to_unit
 from codeprior.layers import configured
-from codeprior.shapes import Image, Indices, Latent, Logits, ManyIndices, ManyLogits
+from codeprior.shapes import Image, Indices, Latent, Logits, ManyIndices, ManyLogits, brief
 
 Frozen = bool | Literal["codebook"]
 """What of a prior does not learn: codebook and decoder, the codebook, or nothing."""
@@ -28,6 +29,13 @@ class Reconstruction(NamedTuple):
     image: Image
     latent: Latent
     quantized: Quantized
+
+    def __repr__(self) -> str:
+        """Gives the shapes."""
+        return f"Reconstruction(image {brief(self.image)}, latent {brief(self.latent)}, {self.quantized})"
+
+    def _repr_png_(self) -> bytes:
+        return as_png(to_unit(self.image.detach()))
 
 
 @configured

@@ -24,3 +24,18 @@ ManyIndices = Int[Tensor, "b m h w"]
 
 ManyLogits = Float[Tensor, "b m h w k"]
 """Scores of every code of each of `m` tables."""
+
+
+def brief(value: Tensor) -> str:
+    """Gives a tensor's shape, type and device in a few letters, for the reprs of what holds it.
+
+    Args:
+        value: Any tensor.
+
+    Example:
+        >>> import torch
+        >>> brief(torch.zeros(1, 256, 16, 16))
+        '1×256×16×16 float32'
+    """
+    place = "" if value.device.type == "cpu" else f" {value.device}"
+    return f"{'×'.join(map(str, value.shape)) or 'scalar'} {str(value.dtype).removeprefix('torch.')}{place}"

@@ -15,8 +15,8 @@ LEVELS = (
     {"encoders", "codebooks", "fusion", "predictors", "decoders", "estimators"},
     {"prior", "losses", "discriminators"},
     {
-        "training", "stages", "metrics", "evaluation", "photos", "restorers", "families", "weights", "commands",
-        "__main__",
+        "training", "stages", "metrics", "evaluation", "photos", "restorers", "families", "plots", "weights",
+        "commands", "__main__",
     },
 )  # fmt: skip
 ALONE = LEVELS[0] | LEVELS[2]

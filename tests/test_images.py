@@ -1,11 +1,16 @@
-"""The two pixel ranges and the two functions that cross between them."""
+"""The pixel ranges and the functions that cross between them."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from codeprior import to_signed, to_unit
+from codeprior.images import as_png, from_levels, to_array, to_levels
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8))
@@ -28,3 +33,33 @@ def test_overshoot_of_a_decoder_is_clamped():
 def test_integers_are_refused_because_their_range_is_unknown(cross):
     with pytest.raises(TypeError, match=f"{cross.__name__}: expected a floating-point image"):
         cross(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
+
+
+def test_every_level_survives_the_round_trip_as_array_and_tensor():
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    unit = from_levels(pixels)
+    assert (unit.shape, unit.dtype) == ((3, 16, 16), torch.float32)
+    assert torch.equal(unit[0].flatten(), torch.arange(256) / 255)
+    assert np.array_equal(to_array(unit), pixels)
+    assert torch.equal(from_levels(to_levels(unit)), unit)
+    assert from_levels(np.stack([pixels, pixels])).shape == (2, 3, 16, 16)
+
+
+def test_levels_are_the_nearest_and_stay_in_range():
+    assert to_levels(torch.tensor([-0.2, 0.4 / 255, 0.6 / 255, 1.7])).tolist() == [0, 0, 1, 255]
+
+
+def test_levels_are_of_eight_bits():
+    with pytest.raises(TypeError, match="from_levels: expected 8-bit levels, got float32"):
+        from_levels(np.zeros((2, 2, 3), np.float32))
+    with pytest.raises(TypeError, match="from_levels: expected 8-bit levels, got torch.int64"):
+        from_levels(torch.zeros(3, 2, 2, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"to_levels: expected a floating-point image in \[0, 1\], got torch.uint8"):
+        to_levels(torch.zeros(3, 2, 2, dtype=torch.uint8))
+
+
+def test_a_png_shows_the_first_images_side_by_side():
+    images = torch.rand(3, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    with Image.open(io.BytesIO(as_png(images, most=2))) as shown:
+        assert shown.size == (10, 4)
+        assert np.array_equal(np.asarray(shown)[:, 5:], to_array(images[1]))

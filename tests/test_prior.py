@@ -1,12 +1,17 @@
 """The VQGAN that learns a prior, and the frozen half that restorers use."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import codeprior as cp
 from codeprior.codebooks import CosineCodebook, LookupFreeCodebook, Quantizer, ResidualCodebook
 from codeprior.decoders import Decoder
 from codeprior.encoders import Encoder
+from codeprior.images import to_array
 
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "groups": 4}
 
@@ -130,3 +135,12 @@ def test_without_codes_the_decoder_gets_the_latent():
     found = model(image, coded=False)
     assert torch.equal(found.image, model.decode(model.encoder(image)))
     assert found.quantized.indices.shape[:2] == (2, 0) and not found.quantized.codes.requires_grad
+
+
+def test_what_a_model_gives_is_printed_in_a_line_and_shown_as_a_picture():
+    made = _vqgan()(torch.rand(2, 3, 8, 12) * 2 - 1)
+    assert repr(made.quantized) == "Quantized(values 2×8×4×6 float32, codes 2×8×4×6 float32, indices 2×4×6 int64)"
+    assert repr(made) == f"Reconstruction(image 2×3×8×12 float32, latent 2×8×4×6 float32, {made.quantized!r})"
+    with Image.open(io.BytesIO(made._repr_png_())) as shown:
+        assert shown.size == (24, 8)
+        assert np.array_equal(np.asarray(shown)[:, :12], to_array(cp.to_unit(made.image.detach())[0]))

@@ -12,7 +12,7 @@ from codeprior.codebooks.gradients import Passage, pass_gradient
 from codeprior.codebooks.start import Vectors, exchanged, kmeans
 from codeprior.kernels.nearest_code import lookup
 from codeprior.layers.configured import configured
-from codeprior.shapes import Indices, Latent
+from codeprior.shapes import Indices, Latent, brief
 
 
 class Quantized(NamedTuple):
@@ -24,6 +24,10 @@ class Quantized(NamedTuple):
     """The chosen rows of the table; their gradient goes to the table, where it learns by gradient."""
     indices: Indices
     """The numbers of the chosen rows."""
+
+    def __repr__(self) -> str:
+        """Gives the shapes; printing a latent helps nobody."""
+        return f"Quantized(values {brief(self.values)}, codes {brief(self.codes)}, indices {brief(self.indices)})"
 
 
 def exchange(latent: Latent, table: Tensor, *, how: Passage) -> Quantized:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -14,6 +12,7 @@ from torch import Tensor
 from codeprior.estimators import Examined, radial_spectrum
 from codeprior.estimators.damage import LARGEST
 from codeprior.estimators.statistics import TILE
+from codeprior.images import from_levels, to_array
 from codeprior.photos.faces import Detector, Face, choose, region, search
 from codeprior.photos.restoration import Choices
 
@@ -47,7 +46,7 @@ def cut_faces(pixels: UInt8[np.ndarray, "H W 3"], detector: Detector | None, cho
     Raises:
         ValueError: There is no face, or one of those chosen is too small to be judged.
     """
-    image = rearrange(torch.from_numpy(np.array(pixels)), "h w c -> c h w").float() / 255
+    image = from_levels(pixels)
     if detector is None:
         return [CutFace(image, None)]
     height, width = pixels.shape[:2]
@@ -132,8 +131,7 @@ def drawing(seen: Sequence[tuple[str, Tensor, dict[str, Any]]]) -> UInt8[np.ndar
     for number, (name, image, face) in enumerate(seen):
         top = _GAP + number * tall
         pen.text((_GAP, top), _shortened(name), fill=_INK, font=font)
-        levels = rearrange((image * 255).round().byte(), "c h w -> h w c").numpy()
-        picture = Image.fromarray(np.ascontiguousarray(levels))
+        picture = Image.fromarray(to_array(image))
         scale = _FACE / max(picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         # enlarged pixel by pixel, so that nothing looks softer than it is

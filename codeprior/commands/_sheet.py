@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from codeprior.degradations import Step
+from codeprior.images import to_levels
 
 _MARGIN, _LINE, _LINES = 8, 13, 4
 _HIDDEN = ("key", "kind", "interpolation")  # no one reads a 64-bit key
@@ -26,7 +27,7 @@ def contact_sheet(image: Tensor, done: Sequence[Step], *, side: int = 256, colum
     Returns:
         `H W 3`, RGB, 8-bit levels.
     """
-    first = (image if not image.is_floating_point() else image * 255).round().byte()
+    first = to_levels(image) if image.is_floating_point() else image
     cells = [("before", first), *((_said(step, side // 6), step.image) for step in done)]
     rows = -(-len(cells) // columns)
     wide = side + _MARGIN

@@ -85,10 +85,10 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
     import torch
 
     from codeprior.degradations import preset
+    from codeprior.images import to_array
     from codeprior.photos.bands import scaled
     from codeprior.photos.faces import Crop, align, detector, match_colour, paste
     from codeprior.photos.restoration import Choices, restore_photo
-    from codeprior.photos.sheets import levels
 
     photo = _photo(arguments.photo)
     say(f"looking for a face in {photo.shape[1]}×{photo.shape[0]} pixels")
@@ -107,7 +107,7 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
     restored, (decision,) = examined.images, examined.decisions
     if decision.action == "restored":
         restored = match_colour(restored, degraded)
-    shown = restore_photo(levels(damaged), restorer, choices=Choices(aligned=True, colour=True)).after[0]
+    shown = restore_photo(to_array(damaged), restorer, choices=Choices(aligned=True, colour=True)).after[0]
     say("pasting back and measuring")
     before = paste(photo, [Crop(damaged, crop.matrix)])
     # the crop's matrix is for its own side
@@ -152,9 +152,9 @@ def _demonstrate(restorer: Any, arguments: argparse.Namespace, say: Any) -> _Dem
         (_planes(after), ["with the restored face"]),
     ]
     parts = {
-        "degraded": levels(degraded[0]),
-        "restored": levels(restored[0]),
-        "original": levels(clean[0]),
+        "degraded": to_array(degraded[0]),
+        "restored": to_array(restored[0]),
+        "original": to_array(clean[0]),
         "photo-degraded": before,
         "photo-restored": after,
     }
@@ -213,10 +213,9 @@ def _doubt(uncertainty: Any) -> Any:
 
 
 def _planes(pixels: Any) -> Any:
-    import torch
-    from einops import rearrange
+    from codeprior.images import from_levels
 
-    return rearrange(torch.from_numpy(pixels.copy()), "h w c -> c h w").float() / 255
+    return from_levels(pixels)
 
 
 def _sheet(rows: list[list[tuple[Any, list[str]]]]) -> Any:
@@ -225,7 +224,7 @@ def _sheet(rows: list[list[tuple[Any, list[str]]]]) -> Any:
     from PIL import Image as Pictures
     from PIL import ImageDraw, ImageFont
 
-    from codeprior.photos.sheets import levels
+    from codeprior.images import to_array
 
     width, gap, font = 448, 12, ImageFont.load_default(14)
     letters, line = width // 7, 18
@@ -244,7 +243,7 @@ def _sheet(rows: list[list[tuple[Any, list[str]]]]) -> Any:
         for column, ((image, _), text) in enumerate(zip(panels, row, strict=True)):
             left = gap + column * (width + gap)
             tall = round(width * image.shape[1] / image.shape[2])
-            panel = Pictures.fromarray(levels(image)).resize((width, tall), Pictures.Resampling.BICUBIC)
+            panel = Pictures.fromarray(to_array(image)).resize((width, tall), Pictures.Resampling.BICUBIC)
             sheet.paste(panel, (left, top))
             pen.multiline_text((left, top + height + 4), text, fill="black", font=font, spacing=4)
         top += height + space + gap

@@ -6,7 +6,7 @@ from .choose import Maybe, OneOf, Shuffle
 from .colour import ChannelShift, Clamp, ColourJitter, Grey, Round
 from .jpeg import Jpeg
 from .noise import GaussianNoise, PoissonNoise, SpeckleNoise
-from .op import Op, Traced
+from .op import Op, Traced, definition
 from .presets import About, about_preset, codeformer_pair, preset, preset_names
 from .record import Params, concatenate
 from .resample import Rescale, Resize, ResizeBack
@@ -49,6 +49,7 @@ __all__ = [
     "about_preset",
     "codeformer_pair",
     "concatenate",
+    "definition",
     "preset",
     "preset_names",
     "steps",

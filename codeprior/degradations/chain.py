@@ -18,7 +18,7 @@ from .op import Combined, Op, Part, Pixels, Sizes
 from .record import Params, Values, below, parts_of
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Chain(Combined):
     """Ops one after the other.
 
@@ -30,6 +30,10 @@ class Chain(Combined):
     """
 
     ops: tuple[Op, ...]
+
+    def __repr__(self) -> str:
+        """Gives the names of the parts; `definition` also gives their ranges."""
+        return f"Chain({', '.join(self.names)})"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ class Op:
         return run(self, image, params, mode=mode, dtype=dtype, impl=impl)
 
     def is_described_by(self, text: str) -> bool:
-        """Says whether a text that `repr` gave, perhaps in an older version, describes this op.
+        """Says whether a text that `definition` gave, perhaps in an older version, describes this op.
 
         Args:
             text: Class and fields. A field that the text does not name, because it was added later, counts as given
@@ -157,7 +157,7 @@ class Op:
         Returns:
             False also where the text is no description.
         """
-        if text == repr(self):
+        if text == definition(self):
             return True
         try:
             return _describes(ast.parse(text, mode="eval").body, self)
@@ -247,3 +247,27 @@ def _describes(node: ast.expr, value: object) -> bool:
 
 def _default(field: Field) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def definition(op: Op) -> str:
+    """Gives an op with every range of every part, as the test sets name it that were drawn from it.
+
+    Args:
+        op: Any op; the repr of a chain names its parts only.
+
+    Example:
+        >>> from codeprior.degradations import Chain, GaussianNoise
+        >>> definition(Chain(ops=(GaussianNoise(sigma=(0, 20)),)))
+        'Chain(ops=(GaussianNoise(sigma=(0, 20), grey=0.0, clip=True),))'
+    """
+    return _written(op)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        parts = [_written(part) for part in value]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    said = [f"{field.name}={_written(getattr(value, field.name))}" for field in fields(value) if field.repr]
+    return f"{type(value).__qualname__}({', '.join(said)})"

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from einops import rearrange
 
 from codeprior.evaluation.faces import Face
+from codeprior.images import from_levels, to_array
 from codeprior.metrics.fidelity import eight_bit
 from codeprior.photos import files
 from codeprior.shapes import Image
@@ -44,11 +44,11 @@ class DegradedCache:
         if not path.is_file():
             return None
         try:
-            pixels = torch.from_numpy(files.read(path).pixels)
+            pixels = files.read(path).pixels
         except files.PhotoError:
             return None
         self.found += 1
-        return rearrange(pixels, "h w c -> 1 c h w").float() / 255
+        return from_levels(pixels)[None]
 
     def put(self, key: str, image: Image) -> None:
         """Keeps a degraded face, if it lies on the grid of 8-bit levels.
@@ -60,8 +60,7 @@ class DegradedCache:
         if torch.equal(image, eight_bit(image)):
             path = self._path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            levels = (rearrange(image[0], "c h w -> h w c") * 255).round().to(torch.uint8)
-            files.write(path, levels.numpy(), overwrite=True)
+            files.write(path, to_array(image[0]), overwrite=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.png"

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from einops import rearrange
-
+from codeprior.files import PICTURES
+from codeprior.images import from_levels
 from codeprior.metrics.provenance import checksum
 from codeprior.photos import files
 from codeprior.shapes import Image
-
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Face(NamedTuple):
@@ -100,16 +97,16 @@ def read_face(folder: str | Path, face: Face) -> Image:
     if path.is_file() and checksum(path) != face.sha256:
         raise ValueError("is another picture than when the set was built")
     try:
-        pixels = torch.from_numpy(files.read(path).pixels)
+        pixels = files.read(path).pixels
     except files.PhotoError as error:
         raise ValueError(error.reason) from error
     if pixels.shape[0] != pixels.shape[1]:
         raise ValueError(f"is not square: {pixels.shape[1]}×{pixels.shape[0]} pixels")
-    return rearrange(pixels, "h w c -> 1 c h w").float() / 255
+    return from_levels(pixels)[None]
 
 
 def _found(folder: Path) -> list[tuple[str, str, str, str]]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     relative = [path.relative_to(folder) for path in paths]
     names = [path.with_suffix("").as_posix() for path in relative]
     return [(name, path.as_posix(), name, "") for name, path in zip(names, relative, strict=True)]

@@ -25,7 +25,7 @@ from codeprior.evaluation.faces import read_face
 from codeprior.evaluation.methods import CLEAN, INPUT, TEACHER, Method
 from codeprior.evaluation.runs import Pictures, Run, run
 from codeprior.evaluation.sets import TestSet
-from codeprior.images import resize
+from codeprior.images import resize, to_array
 from codeprior.metrics.journal import Journal
 from codeprior.metrics.measures import Measure
 from codeprior.metrics.provenance import checksum, distribution
@@ -33,7 +33,7 @@ from codeprior.metrics.report import write_report
 from codeprior.metrics.results import Results
 from codeprior.metrics.tables import markdown, write_results
 from codeprior.metrics.verification import identity_pairs
-from codeprior.photos import files, sheets
+from codeprior.photos import files
 from codeprior.shapes import Image
 
 
@@ -236,7 +236,7 @@ def _keep(out: Path, pictures: Pictures) -> None:
         for face, image in zip(pictures.faces, batch, strict=True):
             path = out / pictures.condition / "pictures" / label.replace("/", "_") / f"{face.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write(path, sheets.levels(image), overwrite=True)
+            files.write(path, to_array(image), overwrite=True)
 
 
 def _write_pairs(path: Path, test_set: TestSet) -> None:

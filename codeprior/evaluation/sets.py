@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from codeprior import degradations, files
-from codeprior.degradations import Chain, Op, Params, Round, concatenate
+from codeprior.degradations import Chain, Op, Params, Round, concatenate, definition
 from codeprior.evaluation.faces import Face, chosen_faces, read_face
 from codeprior.images import resize
 from codeprior.shapes import Image
@@ -98,7 +98,7 @@ class TestSet:
 
         Measurements and cached pictures of a set are found by it, also after an op has got another field.
         """
-        return self.written_chain or repr(_chain(self.preset))
+        return self.written_chain or definition(_chain(self.preset))
 
     def stamps(self) -> dict[str, str]:
         """Gives what identifies each degraded face: its name, and a digest of the file's checksum and the draw."""
@@ -160,7 +160,7 @@ class TestSet:
         op, chain = _chain(content["preset"]), content["chain"]
         if not isinstance(chain, str) or not op.is_described_by(chain):
             raise ValueError(
-                f"TestSet.load: the preset {content['preset']} of {path} was {chain}, and is {op!r} today; "
+                f"TestSet.load: the preset {content['preset']} of {path} was {chain}, and is {definition(op)} today; "
                 "build the set anew."
             )
         rows, size = content["faces"], content["degradation_size"]

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from codeprior.degradations import Chain, GaussianBlur, GaussianNoise, Jpeg, Op, Resize, ResizeBack, Round
+from codeprior.degradations import (
+    Chain,
+    GaussianBlur,
+    GaussianNoise,
+    Jpeg,
+    Op,
+    Resize,
+    ResizeBack,
+    Round,
+    definition,
+)
 from codeprior.evaluation.faces import Face
 from codeprior.evaluation.sets import draw_seed
 from codeprior.shapes import Image
@@ -67,7 +77,7 @@ class Level:
     @property
     def chain(self) -> str:
         """The degradation in full."""
-        return repr(self.sweep.degrade(self.level))
+        return definition(self.sweep.degrade(self.level))
 
     def stamps(self) -> dict[str, str]:
         """Gives what identifies each damaged face: the checksum of the clean one, and the seed."""

@@ -10,8 +10,8 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from codeprior.evaluation.methods import CLEAN, INPUT
+from codeprior.images import to_array
 from codeprior.metrics.results import Results
-from codeprior.photos import sheets
 
 _SIDE, _GAP, _LINE = 192, 8, 15  # pixels: of a face, between faces, of a line of text
 _COLUMNS = 2  # triples side by side
@@ -73,7 +73,7 @@ def worst_picture(
         top, left = place // _COLUMNS * height + _GAP, place % _COLUMNS * width + _GAP
         for column, label in enumerate((INPUT, method, CLEAN)):
             at = left + column * (_SIDE + _GAP)
-            picture = Pictures.fromarray(sheets.levels(shown[one.name][label]))
+            picture = Pictures.fromarray(to_array(shown[one.name][label]))
             sheet.paste(picture.resize((_SIDE, _SIDE), Pictures.Resampling.LANCZOS), (at, top))
             for line, text in enumerate(_caption(results, one.name, label)):
                 pen.text((at, top + _SIDE + 2 + line * _LINE), text, fill="black", font=font)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior.extras import needed
+from codeprior.images import to_levels
 from codeprior.metrics.provenance import Provenance, checked, checksum, distribution, packaged_file
 from codeprior.shapes import Image
 
@@ -100,7 +101,7 @@ class DlibLandmarks:
         Raises:
             ValueError: The faces are not square.
         """
-        levels = (_resized("DlibLandmarks", faces, SIDE).clamp(0, 1) * 255).round().to(torch.uint8)
+        levels = to_levels(_resized("DlibLandmarks", faces, SIDE))
         pictures = rearrange(levels, "b c h w -> b h w c").contiguous().cpu().numpy()
         found = [[(p.x, p.y) for p in self._predict(picture, self._box).parts()] for picture in pictures]
         return torch.tensor(found, dtype=torch.float32)

@@ -7,11 +7,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
 from codeprior.files import PICTURES
+from codeprior.images import from_levels
 from codeprior.photos import files
 from codeprior.shapes import Image
 
@@ -117,7 +117,7 @@ def as_image(pixels: UInt8[np.ndarray, "H W 3"]) -> Image:
     Args:
         pixels: `H W 3`, 8-bit levels.
     """
-    return rearrange(torch.from_numpy(np.array(pixels)), "h w c -> 1 c h w").float() / 255
+    return from_levels(pixels)[None]
 
 
 def ahead(names: Iterable[str], read: Callable[[str], T]) -> Iterator[T]:

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from codeprior import files as outputs
+from codeprior.images import to_array
 from codeprior.metrics import tables
 from codeprior.metrics.results import Results
 from codeprior.photos import files, sheets
@@ -102,7 +103,7 @@ def write_report(
         if not shown:
             continue
         file = f"report/{place:03}_{extreme.kind}.jpg"
-        files.write(folder / file, sheets.levels(_strip(list(shown.values()))), overwrite=True)
+        files.write(folder / file, to_array(_strip(list(shown.values()))), overwrite=True)
         caption = (
             f"{extreme.method}, {extreme.kind} by {column}: {extreme.image} ({extreme.value:.4g}); "
             f"left to right {', '.join(shown)}"

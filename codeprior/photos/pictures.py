@@ -8,6 +8,7 @@ from einops import rearrange
 from PIL import Image as Pictures
 from torch import Tensor
 
+from codeprior.images import from_levels, to_array, to_levels
 from codeprior.shapes import Image
 
 
@@ -33,7 +34,7 @@ def from_picture(image: Any) -> Image:
         image = rearrange(torch.from_numpy(np.ascontiguousarray(image).copy()), "h w c -> c h w")
     if not isinstance(image, Tensor):
         raise TypeError(f"restorer: expected PIL images, arrays or tensors, got {type(image).__name__}.")
-    image = image.float() / 255 if image.dtype == torch.uint8 else image
+    image = from_levels(image) if image.dtype == torch.uint8 else image
     image = image[None] if image.ndim == 3 else image
     if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
         raise ValueError(
@@ -55,10 +56,9 @@ def to_picture(restored: Image, like: Any) -> Any:
         like: A picture of the type that is wanted; floats keep its precision.
     """
     if isinstance(like, Tensor):
-        restored = (restored * 255).round().to(torch.uint8) if like.dtype == torch.uint8 else restored
+        restored = to_levels(restored) if like.dtype == torch.uint8 else restored
         return restored[0] if like.ndim == 3 else restored
-    levels = rearrange(restored[0], "c h w -> h w c")
     if isinstance(like, np.ndarray) and like.dtype != np.uint8:
-        return levels.numpy().astype(like.dtype)
-    levels = (levels * 255).round().to(torch.uint8).numpy()
+        return rearrange(restored[0], "c h w -> h w c").numpy().astype(like.dtype)
+    levels = to_array(restored[0])
     return Pictures.fromarray(levels) if isinstance(like, Pictures.Image) else levels

@@ -14,13 +14,14 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 from codeprior.estimators import Damage
+from codeprior.images import as_png
 from codeprior.photos.bands import keep_trustworthy, scaled
 from codeprior.photos.decisions import Decision
 from codeprior.photos.faces import Crop, Detector, Face, match_colour, paste
 from codeprior.photos.faces.geometry import at_side
 from codeprior.photos.preparation import Choices, Judge, Prepared, prepare
 from codeprior.photos.tints import Tint
-from codeprior.shapes import Image
+from codeprior.shapes import Image, brief
 
 __all__ = [
     "Choices", "Finished", "Judge", "Prepared", "Restored", "Restorer", "answer", "finish", "prepare", "restore_photo",
@@ -54,6 +55,16 @@ class Restored(NamedTuple):
     uncertainty: Float[Tensor, "b h w"] | None = None
     damage: Damage | None = None
     decisions: Sequence[Decision] = ()
+
+    def __repr__(self) -> str:
+        """Gives the shapes and what was decided."""
+        doubt = "unknown" if self.uncertainty is None else brief(self.uncertainty)
+        said = [decision.action for decision in self.decisions]
+        decided = "".join(f", {said.count(action)} {action}" for action in dict.fromkeys(said))
+        return f"Restored(images {brief(self.images)}, uncertainty {doubt}{decided})"
+
+    def _repr_png_(self) -> bytes:
+        return as_png(self.images)
 
 
 class Finished(NamedTuple):

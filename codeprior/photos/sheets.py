@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.images import from_levels, to_array
 from codeprior.photos.faces import Crop, paste
 from codeprior.photos.restoration import Finished, Prepared
 
@@ -26,11 +27,11 @@ def comparison(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H W 3"]
         prepared: What went to the network.
         done: What came of it.
     """
-    rows = [row([_fit(_unit(prepared.pixels), _HEIGHT), _fit(_unit(done.pixels), _HEIGHT)])]
+    rows = [row([_fit(from_levels(prepared.pixels), _HEIGHT), _fit(from_levels(done.pixels), _HEIGHT)])]
     pairs = [
         row([_fit(before, _FACE), _fit(after, _FACE)]) for before, after in zip(done.before, done.after, strict=True)
     ]
-    return levels(column(rows + pairs))
+    return to_array(column(rows + pairs))
 
 
 def uncertainty_map(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H W 3"]:
@@ -45,7 +46,7 @@ def uncertainty_map(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H 
     """
     if done.uncertainty is None and prepared.asked:
         raise ValueError("uncertainty_map: the restoration holds no uncertainty; ask the restorer for it.")
-    grey = done.pixels if done.pixels.shape == prepared.pixels.shape else levels(done.after[0])
+    grey = done.pixels if done.pixels.shape == prepared.pixels.shape else to_array(done.after[0])
     grey = np.repeat(grey.mean(2, keepdims=True).round().astype(np.uint8), 3, axis=2)
     if done.uncertainty is None:
         return grey  # every face was left as it is: nothing was guessed
@@ -53,7 +54,7 @@ def uncertainty_map(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H 
     size = prepared.crops[0].image.shape[-1]
     doubt = F.interpolate(done.uncertainty[:, None].float(), size=(size, size), mode="bilinear")[:, 0].clamp(0, 1)
     if not done.found:
-        return levels((0.35 * _unit(grey) + 0.65 * _fit(heat(doubt[0]), grey.shape[0])).clamp(0, 1))
+        return to_array((0.35 * from_levels(grey) + 0.65 * _fit(heat(doubt[0]), grey.shape[0])).clamp(0, 1))
     crops = [
         Crop(0.35 * crop.image.mean(0) + 0.65 * heat(one), crop.matrix) for one, crop in zip(doubt, asked, strict=True)
     ]
@@ -98,19 +99,6 @@ def column(images: list[Float[Tensor, "3 h w"]]) -> Float[Tensor, "3 H w"]:
     return torch.cat([part for image in wide for part in (image, gap)][:-1], dim=1)
 
 
-def levels(image: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Gives the 8-bit levels of a unit image.
-
-    Args:
-        image: Unit, [0, 1].
-    """
-    return np.ascontiguousarray(rearrange((image.clamp(0, 1) * 255).round().to(torch.uint8), "c h w -> h w c").numpy())
-
-
 def _fit(image: Float[Tensor, "3 h w"], height: int) -> Float[Tensor, "3 height w"]:
     width = max(1, round(image.shape[2] * height / image.shape[1]))
     return F.interpolate(image[None], size=(height, width), mode="bicubic", antialias=True)[0].clamp(0, 1)
-
-
-def _unit(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "3 H W"]:
-    return rearrange(torch.from_numpy(np.array(pixels)), "h w c -> c h w").float() / 255

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codeprior import degradations, distributed
 from codeprior.degradations import Op, concatenate
-from codeprior.images import resize, to_signed
+from codeprior.images import from_levels, resize, to_signed
 from codeprior.shapes import Image
 from codeprior.stages.settings import Degradation, StageSettings, VQGANSettings
 from codeprior.training import Batch
@@ -67,7 +67,7 @@ class Faces:
 
     def clean(self, levels: Tensor) -> Image:
         """Gives 8-bit faces `b 3 H W` as the network sees them when nothing is the matter with them, signed."""
-        return to_signed(resize(levels.float() / 255, self.size))
+        return to_signed(resize(from_levels(levels), self.size))
 
     def degraded(self, batch: Batch, clean: Image | None = None) -> Image:
         """Gives the damaged faces of a batch, signed; each damage is drawn from the sample's own key.
@@ -115,7 +115,7 @@ class Faces:
 
     def _seen(self, name: str, levels: Tensor, keys: Sequence[int]) -> Image:
         preset = cast(Op, self.presets[name])
-        large = resize(levels.float() / 255, self.degradation_size)
+        large = resize(from_levels(levels), self.degradation_size)
         side = (self.degradation_size, self.degradation_size)
         drawn = [preset.sample(side, torch.Generator().manual_seed(key)) for key in keys]
         # each sample's values come from its own key; then all are degraded at once, where they lie

@@ -9,14 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from einops import rearrange
 from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior import files
+from codeprior.images import to_array
 from codeprior.shapes import Image
 
 
@@ -142,12 +141,11 @@ def save_grid(path: str | Path, pictures: Mapping[str, Image]) -> None:
     size = max((picture.shape[-2:] for picture in pictures.values()), key=tuple)
     columns = [F.interpolate(picture.detach().float().cpu(), size=tuple(size)) for picture in pictures.values()]
     rows = min(len(column) for column in columns)
-    grid = rearrange([column[:rows] for column in columns], "name b c H W -> (b H) (name W) c")
-    levels = (grid.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    grid = rearrange([column[:rows] for column in columns], "name b c H W -> c (b H) (name W)")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = BytesIO()
-    Pillow.fromarray(np.ascontiguousarray(levels)).save(encoded, format="PNG")
+    Pillow.fromarray(to_array(grid.nan_to_num())).save(encoded, format="PNG")
     files.write(path, encoded.getvalue(), overwrite=True)
 
 

@@ -32,6 +32,7 @@ from codeprior.degradations import (
     preset,
 )
 from codeprior.estimators import measured_limit
+from codeprior.images import from_levels
 from codeprior.photos import read
 from codeprior.shapes import Image
 
@@ -131,7 +132,7 @@ def make_face(portraits: Portraits, key: int, *, kind: str | None = None) -> Mad
     pixels, small, capped = _sized(pixels, draw, published=list(KINDS)[which].startswith(("daefr", "lcqs")))
     pixels = _recoloured(pixels, draw)
     side = len(pixels)
-    clean = rearrange(torch.from_numpy(pixels), "h w c -> c h w").float() / 255
+    clean = from_levels(pixels)
     chain = _chain(list(KINDS)[which], side, draw)
     traced = chain.trace(clean, generator=torch.Generator().manual_seed(int(draw.integers(2**62))))
     assert isinstance(traced.image, Tensor)

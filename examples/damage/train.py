@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -24,6 +23,7 @@ import codeprior
 from codeprior.estimators import Damage, DamageEstimator, face_statistics
 from codeprior.estimators.damage import from_coordinates, to_coordinates
 from codeprior.files import write
+from codeprior.images import from_levels
 from codeprior.photos import read as read_photo
 
 from .faces import Portraits, make_face, read_portraits
@@ -161,10 +161,7 @@ def own_limits(estimator: DamageEstimator, portraits: Portraits, kept: Path) -> 
         kept: Where their statistics are kept for another fit.
     """
     if not kept.exists():
-        rows = [
-            face_statistics(rearrange(torch.from_numpy(read_photo(file).pixels), "h w c -> c h w").float() / 255)
-            for file in portraits.files
-        ]
+        rows = [face_statistics(from_levels(read_photo(file).pixels)) for file in portraits.files]
         write(kept, save({"statistics": torch.stack(rows)}))
     with torch.no_grad():
         limits = estimator(load_file(kept)["statistics"])[:, -1, 1].exp2()

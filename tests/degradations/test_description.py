@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeprior import degradations
-from codeprior.degradations import Chain, KernelMix, Op, Round, preset, preset_names
+from codeprior.degradations import Chain, KernelMix, Op, Round, definition, preset, preset_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:preset")
 
@@ -38,9 +38,9 @@ def with_jpeg(jpeg: Op) -> Chain:
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_is_described_by_its_own_text_and_by_no_other(name):
     op = preset(name)
-    twins = [other for other in preset_names() if repr(preset(other)) == repr(op)]
-    assert [other for other in preset_names() if op.is_described_by(repr(preset(other)))] == twins
-    spaced = repr(op).replace(", ", ",  ")
+    twins = [other for other in preset_names() if definition(preset(other)) == definition(op)]
+    assert [other for other in preset_names() if op.is_described_by(definition(preset(other)))] == twins
+    spaced = definition(op).replace(", ", ",  ")
     assert op.is_described_by(spaced)
 
 
@@ -49,7 +49,7 @@ def test_the_text_of_the_version_before_describes_the_preset():
 
 
 def test_a_field_that_was_added_with_its_default_changes_nothing():
-    assert repr(with_jpeg(Jpeg(quality=(30, 100)))) != DAEFR
+    assert definition(with_jpeg(Jpeg(quality=(30, 100)))) != DAEFR
     assert with_jpeg(Jpeg(quality=(30, 100))).is_described_by(DAEFR)
 
 
@@ -59,7 +59,7 @@ def test_an_added_field_with_another_value_and_a_changed_one_are_refused(changes
 
 
 def test_a_field_that_is_gone_is_refused():
-    newer = repr(with_jpeg(Jpeg(quality=(30, 100))))
+    newer = definition(with_jpeg(Jpeg(quality=(30, 100))))
     assert "subsampling='4:2:0'" in newer
     assert not preset("daefr").is_described_by(newer)
 

@@ -1,5 +1,6 @@
 """Any model with a size and `restore` is made usable: picture types, sizes, batches and where it guessed."""
 
+import io
 from typing import NamedTuple
 
 import numpy as np
@@ -158,6 +159,13 @@ def test_a_model_that_can_only_restore_says_no_doubt():
 def test_a_restorer_says_what_it_is_in_a_line():
     assert repr(Restorer(_Darker(), batch=4)) == "Restorer(_Darker, 32 px, cpu, batch 4)"
     assert repr(Restorer(_Darker(scale=4))) == "Restorer(_Darker, 32 to 128 px, cpu, batch 8)"
+
+
+def test_what_was_restored_is_printed_in_a_line_and_shown():
+    examined = Restorer(_Darker(), estimator=_Says(**_SHARP)).examine(torch.rand(2, 3, 96, 96))
+    assert repr(examined) == "Restored(images 2×3×32×32 float32, uncertainty unknown, 2 left)"
+    with Image.open(io.BytesIO(examined._repr_png_())) as shown:
+        assert shown.size == (64, 32)
 
 
 def test_models_that_cannot_restore_are_refused_by_name():
