@@ -20,7 +20,7 @@ install = { test -n "$(CONSTRAINTS)" && $(1)/bin/python $(PIP) -c "$(CONSTRAINTS
 	  echo "installing the newest versions$(if $(CONSTRAINTS), instead: those of $(CONSTRAINTS) cannot be installed here)"; \
 	  $(1)/bin/python $(PIP) -e '$(2)'; }
 
-.PHONY: help test matrix test-slow test-gpu campaign demo train-small parity torture notebooks figures docs lint format environment clean
+.PHONY: help wheel test matrix test-slow test-gpu campaign demo train-small parity torture notebooks figures docs lint format environment clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
@@ -64,6 +64,10 @@ notebooks: $(TEST)/.codeprior-all
 
 figures: $(TEST)/.codeprior-all
 	$(RUN) -m benchmarks.page > docs/benchmarks.md
+
+# a wheel with the C++ compiled for this machine's kind of processor, into dist/
+wheel: $(TEST)/.codeprior-all
+	CODEPRIOR_WHEEL=$$(uname -m) $(RUN) -m pip wheel --quiet --no-deps -w dist .
 
 docs: $(TEST)/.codeprior-all
 	$(TEST)/bin/mkdocs build --strict --quiet

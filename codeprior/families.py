@@ -126,12 +126,15 @@ class Layout:
     Attributes:
         name: Of the origin.
         detect: Says by the keys whether a state dict is of this layout.
-        convert: Builds our modules at the sizes that the shapes say, and accounts for every key.
+        convert: Builds our modules at the sizes that the shapes say, and accounts for every key. Called with the state
+            dict, and with `variant=` where the user says which of `variants` it is.
+        variants: Models whose tensors are alike, so that only the user can say which a file holds.
     """
 
     name: str
     detect: Callable[[State], bool]
-    convert: Callable[[State], Converted]
+    convert: Callable[..., Converted]
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,13 @@ def test_the_wheel_holds_every_data_file(installed):
     assert (installed / "codeprior" / "py.typed").exists()
 
 
+def test_the_wheel_brings_no_library_unless_a_machine_is_named(installed):
+    """An install from source needs no compiler: what is compiled is compiled on first use."""
+    assert not list(installed.rglob("*.so"))
+    (facts,) = installed.glob("*.dist-info/WHEEL")
+    assert "Tag: py3-none-any" in facts.read_text()
+
+
 def test_the_wheel_says_its_licence(installed):
     (metadata,) = installed.glob("*.dist-info/METADATA")
     assert "License-Expression: Apache-2.0" in metadata.read_text()

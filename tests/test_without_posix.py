@@ -91,12 +91,12 @@ def test_commands_convert_and_restore(tmp_path):
 
 @pytest.mark.usefixtures("elsewhere")
 def test_a_short_training_runs_resumes_and_packs_its_images(tmp_path):
-    from codeprior.training import ImageShards, check_images, train, write_index, write_shards
+    from codeprior.training import ImageShards, Saving, check_images, train, write_index, write_shards
     from codeprior.training.index import INDEX
     from tests.training.toy import Toy, digest, stream, write_faces
 
     faces = write_faces(tmp_path / "faces")
-    options = {"save_every": 2, "log_every": 2, "preview_every": 2, "progress": False}
+    options = {"saving": Saving(every=2), "log_every": 2, "preview_every": 2, "progress": False}
     whole = Toy()
     train(whole, stream(faces), folder=tmp_path / "whole", steps=4, **options)
     train(Toy(), stream(faces), folder=tmp_path / "halves", steps=2, **options)

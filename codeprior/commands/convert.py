@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", choices=(*family_names(), "none"), help="whose modules to build (default: what its names say)"
     )
+    parser.add_argument(
+        "--variant",
+        help="which model it is, where files of several are alike (restoreformer: restorer, dictionary; "
+        "codeformer: restoration, inpainting, colourisation)",
+    )
     parser.add_argument("--section", help="key of the state dict (default: params_ema, state_dict, …, the top level)")
     parser.add_argument("--sha256", help="refuse the input unless its SHA-256 is this")
     parser.add_argument("--half", action="store_true", help="store floating-point weights in half precision")
@@ -60,7 +65,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     found = read_checkpoint(arguments.input, section=arguments.section, sha256=arguments.sha256)
     source = {"source": arguments.input.name, "source_sha256": found.sha256}
     source |= {"source_section": found.section} if found.section else {}
-    modules, dropped, stage = _modules(found.tensors, arguments.recipe)
+    modules, dropped, stage = _modules(found.tensors, arguments.recipe, arguments.variant)
     targets = _targets(arguments.output, list(modules))
     for target in targets.values():
         if target.exists():
@@ -83,11 +88,13 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     return lines + [f"dropped {line}" for line in found.dropped]
 
 
-def _modules(tensors: dict[str, Any], wanted: str | None) -> tuple[dict[str, Any], dict[str, str], str]:
+def _modules(
+    tensors: dict[str, Any], wanted: str | None, variant: str | None
+) -> tuple[dict[str, Any], dict[str, str], str]:
     """Gives the modules that a family makes of the tensors; none where the names are nobody's."""
     from codeprior.weights import convert_state
 
-    found = None if wanted == "none" else convert_state(tensors, family=wanted)
+    found = None if wanted == "none" else convert_state(tensors, family=wanted, variant=variant)
     if found is None:
         return {}, {}, ""
     family, converted = found

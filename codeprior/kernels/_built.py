@@ -16,10 +16,10 @@ FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fno-trapping-math", "-fno-ma
 _AVX2 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
 KINDS = {
     "x86_64": {
-        "avx512": ("-march=x86-64-v4", _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
-        "avx2": ("-march=x86-64-v3", _AVX2),
+        "avx512": (("-march=x86-64-v4",), _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+        "avx2": (("-march=x86-64-v3",), _AVX2),
     },
-    "aarch64": {"neon": ("-march=armv8-a", set[str]())},
+    "aarch64": {"neon": ((), set[str]())},
 }
 
 
@@ -54,7 +54,7 @@ def build(source: Path, flags: tuple[str, ...], folder: Path, *, machine: str, c
     built = []
     for kind, (march, _) in KINDS[machine].items():
         target = folder / name(source, flags, kind)
-        command = [*compiler, *FLAGS, march, *flags, "-o", str(target), str(source)]
+        command = [*compiler, *FLAGS, *march, *flags, "-o", str(target), str(source)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise RuntimeError(f"{compiler[0]} could not compile {source.name} for {kind}: {result.stderr[:500]}")

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from codeprior.kernels import _built
 from codeprior.kernels.ops import OPS, ImplUnavailable
 
+_HERE = os.path.dirname(__file__)
 _LOG = logging.getLogger(__name__)
 _FLAGS = (*_built.FLAGS, "-march=native")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -36,7 +37,7 @@ _ADDING = {
 
 
 class _Key(NamedTuple):
-    source: Path
+    source: str  # a path's hash is computed anew for every path, which takes longer than a small lookup
     flags: tuple[str, ...]
     folder: str
     compiler: str
@@ -45,7 +46,7 @@ class _Key(NamedTuple):
 _loaded: dict[_Key, ctypes.CDLL | str] = {}
 
 
-def compiled(source: Path, *flags: str) -> ctypes.CDLL | str:
+def compiled(source: Path | str, *flags: str) -> ctypes.CDLL | str:
     """Gives the library of a source file, or the reason why there is none.
 
     One that came in a wheel is taken as it is; otherwise it is compiled where it is not in the cache yet.
@@ -62,7 +63,7 @@ def compiled(source: Path, *flags: str) -> ctypes.CDLL | str:
     return _loaded[key]
 
 
-def is_compiled(source: Path, *flags: str) -> bool:
+def is_compiled(source: Path | str, *flags: str) -> bool:
     """Gives whether a source's library was there when this process first asked, or is by now; compiles nothing."""
     key = _key(source, flags)
     return not isinstance(_loaded[key], str) if key in _loaded else _was_there(key)
@@ -95,11 +96,11 @@ def library(op: str) -> ctypes.CDLL:
     return found
 
 
-def _source_of(op: str) -> tuple[Path, tuple[str, ...]]:
+def _source_of(op: str) -> tuple[str, tuple[str, ...]]:
     known = OPS[op]
     if known.source is None:
         raise ValueError(f"{op} has no C++ source.")
-    return Path(__file__).parent / known.source, known.flags
+    return os.path.join(_HERE, known.source), known.flags
 
 
 def folder_of_libraries() -> str:
@@ -107,7 +108,7 @@ def folder_of_libraries() -> str:
 
     Where the installed package brought libraries for this processor, it is theirs.
     """
-    brought = {path.parent.parent for op in OPS if OPS[op].source and (path := _built.find(*_source_of(op)))}
+    brought = {path.parent.parent for op in OPS if OPS[op].source and (path := _brought(op))}
     if brought:
         return str(brought.pop())
     try:
@@ -116,23 +117,28 @@ def folder_of_libraries() -> str:
         return str(error)
 
 
+def _brought(op: str) -> Path | None:
+    source, flags = _source_of(op)
+    return _built.find(Path(source), flags)
+
+
 def _chosen() -> str:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return os.environ.get("CODEPRIOR_CACHE", f"{home}/codeprior")
 
 
-def _key(source: Path, flags: tuple[str, ...]) -> _Key:
-    return _Key(source, flags, _chosen(), os.environ.get("CXX", ""))
+def _key(source: Path | str, flags: tuple[str, ...]) -> _Key:
+    return _Key(str(source), flags, _chosen(), os.environ.get("CXX", ""))
 
 
 def _library(key: _Key) -> ctypes.CDLL | str:
     try:
-        if built := _built.find(key.source, key.flags):
+        if built := _built.find(Path(key.source), key.flags):
             return ctypes.CDLL(str(built))
         folder, command, name = _place(key)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _why_not_safe(folder) or ctypes.CDLL(
-            str(_find(folder, name) or _compile(key.source, command, folder, name))
+            str(_find(folder, name) or _compile(Path(key.source), command, folder, name))
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
@@ -140,7 +146,7 @@ def _library(key: _Key) -> ctypes.CDLL | str:
 
 @functools.cache
 def _was_there(key: _Key) -> bool:
-    if _built.find(key.source, key.flags):
+    if _built.find(Path(key.source), key.flags):
         return True
     try:
         folder, _, name = _place(key)
@@ -152,7 +158,7 @@ def _was_there(key: _Key) -> bool:
 def _place(key: _Key) -> tuple[Path, tuple[str, ...], str]:
     """Gives the folder of a library, the command that makes it, and how its name begins."""
     folder, command = _folder(key.folder), (*_compiler(key.compiler), *_FLAGS, *key.flags)
-    return folder, command, _name(key.source, command)
+    return folder, command, _name(Path(key.source), command)
 
 
 def _folder(chosen: str) -> Path:

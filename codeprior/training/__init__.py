@@ -2,7 +2,7 @@
 
 from codeprior.training.adapters import AccelerateEngine, FabricEngine
 from codeprior.training.averages import WeightAverage
-from codeprior.training.checkpoint import Checkpoints
+from codeprior.training.checkpoint import Checkpoints, Saving
 from codeprior.training.code_cache import CodeCache, Made, weights_sha256, write_codes
 from codeprior.training.data import Batch, Source, Stream, UnreadableImages
 from codeprior.training.engine import Engine, TorchEngine, full, started
@@ -22,8 +22,9 @@ from codeprior.training.steps import NotFinite, checkpoint_activations, step_if_
 __all__ = [
     "AccelerateEngine", "Batch", "Checked", "Checkpoints", "CodeCache", "DamagedCheckpoint", "Engine", "Entry",
     "FabricEngine", "Finished", "FolderInUse", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member",
-    "NotFinite", "PixelFile", "Settings", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger", "TorchEngine",
-    "TrackioLogger", "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations", "full",
-    "hold_where_it_fits", "index_shards", "open_images", "read_index", "room_for_pictures", "started", "step_if_finite",
-    "train", "weights_sha256", "write_codes", "write_index", "write_pixels", "write_report", "write_shards",
+    "NotFinite", "PixelFile", "Saving", "Settings", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger",
+    "TorchEngine", "TrackioLogger", "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations",
+    "full", "hold_where_it_fits", "index_shards", "open_images", "read_index", "room_for_pictures", "started",
+    "step_if_finite", "train", "weights_sha256", "write_codes", "write_index", "write_pixels", "write_report",
+    "write_shards",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,51 @@ from codeprior.training.state import Frozen, freeze, parts_of, random_state, res
 
 _PREFIX = "step-"
 _UNFINISHED = re.compile(r"\.(?:part|gone)-step-[0-9]{8,18}(?:-[0-9a-f]{16})?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saving:
+    """When checkpoints are written, which of them stay, and how they are written.
+
+    One more is written at either end of a run, and when it is stopped.
+    """
+
+    every: int = 1000  # steps between them; 0 for none by steps
+    minutes: float | None = None  # between them, beside those by steps
+    keep: int = 3  # how many of the newest stay
+    keep_every: int = 0  # those at multiples of this many steps stay for good; 0 for none
+    best: int = 0  # how many of those with the lowest score stay too
+    best_by: str | None = None  # the score: a figure of `validate`, or without that a metric of the log
+    background: bool = False  # whether they are written while training goes on
+
+    def due(self, step: int) -> bool:
+        """Says whether a checkpoint is due after so many steps, by their number alone.
+
+        Args:
+            step: Steps made.
+        """
+        return self.every > 0 and step % self.every == 0
+
+    def overdue(self, seconds: float) -> bool:
+        """Says whether a checkpoint is due by time.
+
+        Args:
+            seconds: Since the one before.
+        """
+        return self.minutes is not None and seconds >= self.minutes * 60
+
+    def checkpoints(self, folder: str | Path) -> "Checkpoints":
+        """Gives the checkpoints of a run, kept as is said here.
+
+        Args:
+            folder: Where they lie.
+
+        Raises:
+            ValueError: Fewer than one is to be kept.
+        """
+        return Checkpoints(
+            folder, keep=self.keep, keep_every=self.keep_every, best=self.best, background=self.background
+        )
 
 
 class Resumed(NamedTuple):

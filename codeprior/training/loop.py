@@ -6,16 +6,17 @@ folder it goes on where the newest sound checkpoint was written, and ends with t
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import nn
 
 from codeprior import distributed
-from codeprior.training.checkpoint import Checkpoints
+from codeprior.training.checkpoint import Checkpoints, Saving
 from codeprior.training.data import Batch, Stream
 from codeprior.training.engine import Engine, TorchEngine
 from codeprior.training.loggers import Logger
@@ -46,22 +47,31 @@ class Finished(NamedTuple):
     """Whether that is all of them; False where the time was up."""
 
 
+class FormerSaving(TypedDict, total=False):
+    """Former names of what `Saving` holds."""
+
+    save_every: int
+    save_minutes: float | None
+    keep: int
+    keep_every: int
+    best: int
+    best_by: str | None
+    background: bool
+
+
+_FORMER = {name: name.removeprefix("save_") for name in FormerSaving.__annotations__}
+
+
 def train(
     stage: Stage,
     data: Stream,
     *,
     folder: str | Path,
     steps: int,
-    save_every: int = 1000,
-    save_minutes: float | None = None,
+    saving: Saving | None = None,
     log_every: int = 50,
     preview_every: int = 500,
     preview: Batch | None = None,
-    keep: int = 3,
-    keep_every: int = 0,
-    best: int = 0,
-    best_by: str | None = None,
-    background: bool = False,
     validate: Callable[[], Mapping[str, float]] | None = None,
     validate_every: int = 0,
     settings: Mapping[str, Any] | Settings | None = None,
@@ -73,6 +83,7 @@ def train(
     name: str | None = None,
     progress: bool = True,
     facts: Mapping[str, Any] | None = None,
+    **former: Unpack[FormerSaving],
 ) -> Finished:
     """Trains a stage to a number of steps, or goes on with it, in a folder that holds the whole run.
 
@@ -81,17 +92,10 @@ def train(
         data: The batches, by step.
         folder: Where `checkpoints/`, `log.jsonl`, `previews/` and, at the end, `report.html` go.
         steps: Number of updates in all, earlier runs in the same folder counted in.
-        save_every: Steps between checkpoints; one more is written at either end. 0 for none in between.
-        save_minutes: Minutes between checkpoints, beside those of `save_every`; None for none.
+        saving: When checkpoints are written, and which stay; `Saving()` without it.
         log_every: Steps between lines of the log; each holds the means since the line before.
         preview_every: Steps between pictures; 0 for none.
         preview: What the pictures are made of; without it, the first four samples of the stream.
-        keep: How many of the newest checkpoints stay.
-        keep_every: Checkpoints at multiples of this many steps stay for good; 0 for none.
-        best: How many checkpoints with the lowest `best_by` stay too.
-        best_by: Name of a metric; its mean in the last line of the log is a checkpoint's score. With `validate`, one of
-            its figures; a checkpoint has a score then if it is written at a step that was validated.
-        background: Whether checkpoints are written while training goes on.
         validate: Gives figures of held-out images; every rank calls it, and it must change nothing that training uses.
             They are logged as `validation_` and their names.
         validate_every: Steps between its calls, and one at the end; 0 for none.
@@ -106,6 +110,7 @@ def train(
         name: What the progress line calls the run; without it, the name of the folder.
         progress: Whether there is a progress line.
         facts: JSON values to say in the log when the run starts or goes on, and in the report.
+        **former: Fields of `saving` under their former names; they work for one release.
 
     Returns:
         How it ended: complete, or out of time.
@@ -117,14 +122,13 @@ def train(
         Stopped: SIGTERM or SIGUSR1 came; the state was saved first.
         OSError: A checkpoint could not be written; those before it are untouched.
     """
+    saving = _saving(saving, former)
     engine, folder = engine or TorchEngine(device), Path(folder)
     first = engine.rank == 0
     recipe = made(stage, settings)
-    options = {"steps": steps, "save_every": save_every, "log_every": log_every, "preview_every": preview_every}
+    options = {"steps": steps, "save_every": saving.every, "log_every": log_every, "preview_every": preview_every}
     log = Log(folder / "log.jsonl")
-    checkpoints = Checkpoints(
-        folder / "checkpoints", keep=keep, keep_every=keep_every, best=best, background=background
-    )
+    checkpoints = saving.checkpoints(folder / "checkpoints")
     stack = ExitStack()
     _claim(folder, engine, stack)
     try:
@@ -161,7 +165,7 @@ def train(
             if step % log_every == 0 or step == steps:
                 values = _over_ranks(means.values(), engine)
                 means.reset()
-                score = values.get(best_by) if best_by and validate is None else score
+                score = values.get(saving.best_by) if saving.best_by and validate is None else score
                 if first:
                     rates = {"steps_per_second": line.rate(step), "elapsed": line.elapsed}
                     log.write(step, **values, **{key: round(value, 3) for key, value in rates.items()})
@@ -170,7 +174,7 @@ def train(
                 line.show(step, name=name, values=values, force=step == steps)
             if validate is not None and validate_every and (step % validate_every == 0 or step == steps):
                 figures = _validation(validate)
-                score = figures.get(best_by) if best_by else None
+                score = figures.get(saving.best_by) if saving.best_by else None
                 if first:
                     log.write(step, event="validation", **{f"validation_{name}": one for name, one in figures.items()})
                     for logger in loggers:
@@ -183,13 +187,13 @@ def train(
                 for logger in loggers:
                     logger.picture(step, path)
             stop, late = bool(asked), minutes is not None and line.elapsed > minutes * 60
-            due = save_minutes is not None and line.elapsed >= saved_at + save_minutes * 60
+            due = saving.overdue(line.elapsed - saved_at)
             if engine.world > 1:
                 # each rank has its own clock and its own signals; a question to all waits for the device, so it is rare
                 early = step % _ASKED_EVERY == 0 and engine.any(stop or late)
                 stop, late = early and engine.any(stop), early
-                due = save_minutes is not None and step % _ASKED_EVERY == 0 and engine.any(due)
-            if (save_every and step % save_every == 0) or due or stop or late or step == steps:
+                due = saving.minutes is not None and step % _ASKED_EVERY == 0 and engine.any(due)
+            if saving.due(step) or due or stop or late or step == steps:
                 save()
             if stop or late:
                 break
@@ -203,6 +207,19 @@ def train(
     if stop and step < steps:
         raise Stopped(REQUEUE)
     return Finished(step, step >= steps)
+
+
+def _saving(saving: Saving | None, former: FormerSaving) -> Saving:
+    if unknown := [name for name in former if name not in _FORMER]:
+        raise TypeError(f"train() got an unexpected keyword argument {unknown[0]!r}")
+    given: dict[str, Any] = {_FORMER[name]: value for name, value in former.items()}
+    if not given:
+        return saving or Saving()
+    if saving is not None:
+        raise TypeError(f"train: expected saving=, or its former names {', '.join(former)}; got both.")
+    words = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    warnings.warn(f"train: {', '.join(former)} is now saving=Saving({words})", DeprecationWarning, stacklevel=3)
+    return Saving(**given)
 
 
 def _claim(folder: Path, engine: Engine, stack: ExitStack) -> None:

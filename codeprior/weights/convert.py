@@ -4,22 +4,30 @@ from codeprior.families import Converted, Family, State, find_family, installed_
 from codeprior.weights.store import no_larger_than
 
 
-def convert_state(state: State, *, family: str | None = None) -> tuple[Family, Converted] | None:
+def convert_state(
+    state: State, *, family: str | None = None, variant: str | None = None
+) -> tuple[Family, Converted] | None:
     """Gives what an installed family makes of somebody's tensors, or None where the names are nobody's.
 
     Args:
         state: Tensors by the names of whoever wrote them.
         family: The family to ask; all of them by default.
+        variant: Which of the layout's variants it is, where tensors cannot say; None leaves it to the layout.
 
     Raises:
-        ValueError: No such family is installed; or the names are of a layout, and the tensors make no whole model.
+        ValueError: No such family is installed, the layout has no such variant; or the names are of a layout, and the
+            tensors make no whole model.
     """
     for one in installed_families() if family is None else (find_family(family),):
         # of a family that is asked for by name, the first layout says what is wrong with tensors of no layout
         for layout in [layout for layout in one.layouts if layout.detect(state)] or (one.layouts if family else ()):
+            if variant is not None and variant not in layout.variants:
+                there = ", ".join(layout.variants) or "no variants"
+                raise ValueError(f"the layout of {layout.name} has {there}, not {variant!r}")
+            chosen = {} if variant is None else {"variant": variant}
             try:
                 with no_larger_than(state):
-                    return one, layout.convert(state)
+                    return one, layout.convert(state, **chosen)
             except KeyError as error:
                 raise ValueError(
                     f"it has names of {layout.name} and lacks the tensor {error.args[0]}, so it is a part of a "

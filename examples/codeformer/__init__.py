@@ -17,7 +17,7 @@ FAMILY = Family(
     load=load_model,
     text="a transformer predicts the codes of the clean face, a weight says how far the picture is followed "
     "(Zhou et al. 2022)",
-    layouts=(Layout("codeformer", is_codeformer, convert),),
+    layouts=(Layout("codeformer", is_codeformer, convert, ("restoration", "inpainting", "colourisation")),),
     stages={
         "prior": "codeprior.stages:VQGANStage",
         "codes": f"{__name__}.codes_stage:CodesStage",

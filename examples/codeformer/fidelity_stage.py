@@ -131,7 +131,7 @@ class FidelityStage:
                 total = total + counted * fooling
                 terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
-        skipped = self._stepped(self.optimizer)
+        skipped = self._stepped(self.optimizer, clip=self.settings.clip)
         terms["total"] = total
         if image is not None and step >= self.settings.adversarial_start:
             judged, more = self._judge(pair.clean, image.detach())
@@ -160,14 +160,14 @@ class FidelityStage:
         self.engine.backward([loss])
         return loss, self._stepped(self.discriminator_optimizer, clip=None)
 
-    def _stepped(self, optimizer: Adam, **clip: Any) -> Tensor:
+    def _stepped(self, optimizer: Adam, *, clip: float | None) -> Tensor:
         if self.engine.world > 1:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     # every rank has the same phase, so the same parameters have a gradient everywhere
                     if parameter.grad is not None:
                         parameter.grad = distributed.mean_over_ranks(parameter.grad)
-        return step_if_finite(optimizer, **({"clip": self.settings.clip} | clip))
+        return step_if_finite(optimizer, clip=clip)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

@@ -26,7 +26,7 @@ from codeprior.losses import PerceptualLoss, code_accuracy, code_loss
 from codeprior.metrics import psnr
 from codeprior.prior import VQGAN
 from codeprior.stages import use_cached_codes
-from codeprior.training import Source, Stage, Stream, open_images, train
+from codeprior.training import Saving, Source, Stage, Stream, open_images, train
 
 from . import recipes
 from .association_stage import AssociationStage
@@ -215,8 +215,8 @@ class _Bench:
         stream = Stream(self.faces, batch=recipe.batch, seed=seed)
         every = max(1, recipe.steps // 4)
         train(
-            stage, stream, folder=folder, steps=recipe.steps, save_every=every, log_every=max(1, every // 10),
-            preview_every=recipe.steps, keep=1, progress=not self.arguments.quiet,
+            stage, stream, folder=folder, steps=recipe.steps, saving=Saving(every=every, keep=1),
+            log_every=max(1, every // 10), preview_every=recipe.steps, progress=not self.arguments.quiet,
         )  # fmt: skip
 
     def _perceptual(self, recipe) -> PerceptualLoss:

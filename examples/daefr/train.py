@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -28,6 +28,7 @@ from codeprior.stages import use_cached_codes
 from codeprior.training import (
     FolderInUse,
     Logger,
+    Saving,
     Settings,
     Stream,
     TensorBoardLogger,
@@ -104,10 +105,9 @@ def run(name: str, arguments: argparse.Namespace, out: Path, engine: TorchEngine
     )  # fmt: skip
     validation = Validation(stage, arguments.validation) if arguments.validation else None
     finished = train(
-        stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, **saving(recipe, arguments),
+        stage, stream, folder=out, steps=recipe.steps, minutes=arguments.minutes, saving=saving(recipe, arguments),
         log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device, name=name,
-        keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best,
-        best_by="score" if validation else None, validate=validation, validate_every=arguments.validate_every,
+        validate=validation, validate_every=arguments.validate_every,
         engine=engine, loggers=_loggers(arguments, out, name),
         # how long a run is, and in how many parts a batch is worked on, may change
         settings=Settings(stage.recipe, name, without=("steps", "accumulate")),
@@ -132,9 +132,7 @@ def changed(name: str, recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
     return replace(recipe, **{CHANGES[key]: value for key, value in given.items()})
 
 
-def saving(
-    recipe: CodebookRecipe | RestorationRecipe | FidelityRecipe, arguments: argparse.Namespace
-) -> dict[str, Any]:
+def saving(recipe: CodebookRecipe | RestorationRecipe | FidelityRecipe, arguments: argparse.Namespace) -> Saving:
     """Gives when and how checkpoints are written: of full-size networks in the background, every 15 minutes.
 
     A checkpoint of stage 1a at full size is 1.2 GB; by steps there would be a thousand of them.
@@ -144,11 +142,13 @@ def saving(
     by_time = arguments.save_minutes is not None or not by_steps
     # the best by validation are chosen among checkpoints of steps that were validated
     validated = arguments.validate_every if arguments.validation and arguments.best else 0
-    return {
-        "save_every": (500 if arguments.save_every is None else arguments.save_every) if by_steps else validated,
-        "save_minutes": (15.0 if arguments.save_minutes is None else arguments.save_minutes) if by_time else None,
-        "background": large if arguments.background is None else arguments.background,
-    }
+    return Saving(
+        every=(500 if arguments.save_every is None else arguments.save_every) if by_steps else validated,
+        minutes=(15.0 if arguments.save_minutes is None else arguments.save_minutes) if by_time else None,
+        keep=arguments.keep, keep_every=arguments.keep_every, best=arguments.best,
+        best_by="score" if arguments.validation else None,
+        background=large if arguments.background is None else arguments.background,
+    )  # fmt: skip
 
 
 def build(

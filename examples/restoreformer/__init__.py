@@ -13,5 +13,9 @@ FAMILY = Family(
     name="restoreformer",
     load=load_model,
     text="the degraded face asks a dictionary of clean faces by attention in the decoder (Wang et al. 2022)",
-    layouts=(Layout("restoreformer", is_restoreformer, convert),),
+    layouts=(Layout("restoreformer", is_restoreformer, convert, ("restorer", "dictionary")),),
+    stages={
+        "dictionary": "codeprior.stages:VQGANStage",
+        "restoration": f"{__name__}.restoration_stage:RestorationStage",
+    },
 )

@@ -1,16 +1,19 @@
 """RestoreFormer: a dictionary of clean faces, whose textures the degraded face asks for in the decoder's attention."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from codeprior.codebooks import Quantized
+from codeprior.codebooks import Codebook, MovingAverageCodebook, Quantized
 from codeprior.decoders import VQGANDecoder
-from codeprior.layers import MIDDLE, Recorder, Tap, configured
-from codeprior.prior import Reconstruction
+from codeprior.encoders import VQGANEncoder
+from codeprior.layers import MIDDLE, AttentionBlock, Recorder, ResidualBlock, Tap, configured
+from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image
+
+from .settings import Network
 
 
 @configured
@@ -76,3 +79,64 @@ class RestoreFormer(nn.Module):
         # at the deepest grid the same feature asks three times; elsewhere the end of the encoder's level does
         own = {MIDDLE: Tap(MIDDLE), self.stride: Tap(MIDDLE, block=0)}
         return {place: own.get(place, Tap(place)) for place in self.decoder.guided}
+
+
+def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
+    """Gives a fresh auto-encoder of these sizes, for the first stage."""
+    table = (
+        MovingAverageCodebook(network.codes, network.dim, initialise_from_batch=True)
+        if moving_average
+        else Codebook(network.codes, network.dim)
+    )
+    return VQGAN(_encoder(network), table, _decoder(network, guided=False))
+
+
+def fresh(network: Network, dictionary: VQGAN) -> RestoreFormer:
+    """Gives the model of the second stage, begun from a dictionary; what the degraded face asks through is drawn.
+
+    Args:
+        network: Sizes.
+        dictionary: Of the same sizes, but for attention that the restorer's decoder has beside it.
+    """
+    encoder, decoder = _encoder(network), _decoder(network, guided=True)
+    encoder.load_state_dict(dictionary.encoder.state_dict())
+    _copy_blocks(decoder, cast(VQGANDecoder, dictionary.decoder))
+    codebook = Codebook(network.codes, network.dim)
+    with torch.no_grad():
+        codebook.weight.copy_(dictionary.codebook.weight)
+    return RestoreFormer(encoder, codebook, decoder, size=network.size)
+
+
+def _copy_blocks(decoder: VQGANDecoder, known: VQGANDecoder) -> None:
+    # a level that gains attention counts its steps anew, so blocks are matched in their order
+    for name in ("from_code", "conv_in", "norm_out", "conv_out"):
+        decoder.get_submodule(name).load_state_dict(known.get_submodule(name).state_dict())
+    pairs: list[tuple[Any, Any]] = [(decoder.middle, known.middle)]
+    for mine, theirs in zip(decoder.levels, known.levels, strict=True):
+        cast(Any, mine).resample.load_state_dict(cast(Any, theirs).resample.state_dict())
+        pairs.append((cast(Any, mine).steps, cast(Any, theirs).steps))
+    for mine, theirs in pairs:
+        for kind in (ResidualBlock, AttentionBlock):
+            ours = [step for step in mine if isinstance(step, kind)]
+            for step, given in zip(ours, [step for step in theirs if isinstance(step, kind)], strict=False):
+                step.load_state_dict({**step.state_dict(), **given.state_dict()})
+
+
+def _encoder(network: Network) -> VQGANEncoder:
+    return VQGANEncoder(
+        network.dim, blocks=network.encoder_blocks, attention=network.attention, **_pyramid(network)
+    )  # fmt: skip
+
+
+def _decoder(network: Network, *, guided: bool) -> VQGANDecoder:
+    attention = network.decoder_attention if guided else network.attention
+    return VQGANDecoder(
+        network.dim, blocks=network.decoder_blocks, attention=attention, guided=guided, **_pyramid(network)
+    )  # fmt: skip
+
+
+def _pyramid(network: Network) -> dict[str, Any]:
+    return {
+        "channels": network.channels, "multipliers": network.multipliers, "heads": network.heads,
+        "groups": network.groups, "unshuffle": network.unshuffle,
+    }  # fmt: skip

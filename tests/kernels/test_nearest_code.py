@@ -176,7 +176,6 @@ def test_the_way_the_work_is_cut_up_does_not_matter(monkeypatch):
         monkeypatch.setattr(blocked, "_ROWS", size)
         monkeypatch.setattr(blocked, "_CODES", size + 2)
         monkeypatch.setattr(blocked, "_PANEL", 64)
-        monkeypatch.setattr(blocked, "_SHORT", 0 if size == 7 else 16)
         monkeypatch.setattr(settle, "_SCORES", 64)
         assert torch.equal(blocked.nearest_rows(rows, codebook), whole)
 
@@ -274,7 +273,7 @@ def test_autocast_does_not_lower_the_precision(impl):
 @pytest.mark.parametrize(("precision", "bits"), [("high", 11), ("medium", 8)])
 def test_products_of_fewer_bits_that_torch_was_asked_for_do_not_change_an_index(precision, bits, monkeypatch):
     """Emulated: which processor and device take a float32 product so is theirs to say."""
-    addmm = torch.addmm
+    addmm, mm = torch.addmm, torch.mm
 
     def rounded(x):
         mantissa, exponent = torch.frexp(x.double())
@@ -283,8 +282,12 @@ def test_products_of_fewer_bits_that_torch_was_asked_for_do_not_change_an_index(
     def coarse(half, rows, codes, **options):
         return addmm(half, rounded(rows), rounded(codes), **options)
 
+    def coarse_product(rows, codes, **options):
+        return mm(rounded(rows), rounded(codes), **options)
+
     before = torch.get_float32_matmul_precision()
     monkeypatch.setattr(torch, "addmm", coarse)
+    monkeypatch.setattr(torch, "mm", coarse_product)
     wrong = {}
     try:
         for asked in ("highest", precision):

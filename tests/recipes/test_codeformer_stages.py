@@ -14,7 +14,7 @@ from codeprior.recipes.codeformer.codes_stage import CodesStage
 from codeprior.recipes.codeformer.fidelity_stage import FidelityStage
 from codeprior.recipes.codeformer.model import fresh, fresh_taps, vqgan
 from codeprior.stages import VQGANStage, rate_at
-from codeprior.training import train
+from codeprior.training import Saving, train
 from tests.torture.stages import Edges, digest, stream
 
 TINY = replace(
@@ -22,7 +22,7 @@ TINY = replace(
     layers=1, heads=2, hidden=8, tap_strides=(4, 2),
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4}
-RUN = {"save_every": 3, "log_every": 1, "preview_every": 0, "progress": False}
+RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 def _teacher(seed: int = 0):

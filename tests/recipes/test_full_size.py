@@ -24,7 +24,7 @@ from codeprior.recipes.daefr.recipes import (
 )
 from codeprior.stages import BackwardInputs, Faces, Health, adam
 from codeprior.stages import pairs as faces_module
-from codeprior.training import Checkpoints, TorchEngine, loop, step_if_finite, train
+from codeprior.training import Checkpoints, Saving, TorchEngine, loop, step_if_finite, train
 from codeprior.training import data as training_data
 from tests.torture import stages
 from tests.training.toy import Toy, stream, write_faces
@@ -51,7 +51,8 @@ def test_options_change_the_recipe():
 
 def test_full_size_runs_save_by_time_and_in_the_background():
     def found(recipe, *words):
-        return tuple(command.saving(recipe, _arguments(*words)).values())
+        saving = command.saving(recipe, _arguments(*words))
+        return saving.every, saving.minutes, saving.background
 
     assert found(hq_codebook()) == (0, 15.0, True)
     assert found(hq_codebook_small()) == (500, None, False)
@@ -74,10 +75,10 @@ def test_a_checkpoint_is_written_when_its_minutes_are_over(tmp_path, monkeypatch
 
     monkeypatch.setattr(loop, "Progress", Clocked)
     data = stream(write_faces(tmp_path / "faces"))
-    options = {"save_every": 0, "log_every": 100, "preview_every": 0, "progress": False, "keep": 100}
-    train(Toy(), data, folder=tmp_path / "never", steps=12, **options)
+    options = {"log_every": 100, "preview_every": 0, "progress": False}
+    train(Toy(), data, folder=tmp_path / "never", steps=12, saving=Saving(every=0, keep=100), **options)
     assert Checkpoints(tmp_path / "never" / "checkpoints").steps() == [0, 12]
-    train(Toy(), data, folder=tmp_path / "often", steps=12, save_minutes=0.5, **options)
+    train(Toy(), data, folder=tmp_path / "often", steps=12, saving=Saving(every=0, minutes=0.5, keep=100), **options)
     steps = Checkpoints(tmp_path / "often" / "checkpoints").steps()
     assert 12 > len(steps) > 4 and (steps[0], steps[-1]) == (0, 12)
 

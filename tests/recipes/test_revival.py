@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from codeprior.training import TorchEngine, train
+from codeprior.training import Saving, TorchEngine, train
 from tests.torture import stages
 from tests.training.ranks import on_ranks
 
 GRADIENT = {"network": replace(stages.TINY, codebook="gradient"), "crop": None, "codes_from": 0.0, "average": None}
 REVIVING = GRADIENT | {"revive_below": 0.05, "revive_every": 4}
-RUN = {"save_every": 3, "log_every": 1, "preview_every": 0, "progress": False}
+RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 def _half_dead(**options):

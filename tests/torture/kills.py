@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import torch
 
-from codeprior.training import Checkpoints, train
+from codeprior.training import Checkpoints, Saving, train
 from tests.torture import stages
 
-RUN = {"steps": 40, "save_every": 4, "log_every": 10, "preview_every": 0, "progress": False}
+RUN = {"steps": 40, "saving": Saving(every=4), "log_every": 10, "preview_every": 0, "progress": False}
 
 
 class Survival(NamedTuple):

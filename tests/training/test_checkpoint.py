@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from codeprior.training import Checkpoints, DamagedCheckpoint
+from codeprior.training import Checkpoints, DamagedCheckpoint, Saving, train
 from codeprior.training.checkpoint import verify
-from tests.training.toy import Toy, digest
+from tests.training.toy import Toy, digest, stream, write_faces
 
 
 def trained(steps=3):
@@ -104,3 +104,21 @@ def test_nothing_but_safetensors_and_json_is_written(tmp_path):
         "manifest.json", "net.safetensors", "optimizer.safetensors", "random-0.safetensors"
     ]  # fmt: skip
     json.loads((place / "manifest.json").read_text().splitlines()[1])
+
+
+def test_saving_says_when_a_checkpoint_is_due():
+    assert [step for step in range(13) if Saving(every=4).due(step)] == [0, 4, 8, 12]
+    assert not any(Saving(every=0).due(step) for step in range(13))
+    assert [Saving(minutes=0.5).overdue(seconds) for seconds in (29.9, 30.0)] == [False, True]
+    assert not Saving().overdue(1e9)
+
+
+def test_former_names_of_saving_work_and_say_how_it_is_now(tmp_path):
+    data, run = stream(write_faces(tmp_path / "faces")), {"steps": 4, "preview_every": 0, "progress": False}
+    with pytest.warns(DeprecationWarning, match=r"save_every, keep is now saving=Saving\(every=1, keep=2\)"):
+        train(Toy(), data, folder=tmp_path / "run", save_every=1, keep=2, **run)
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [3, 4]
+    with pytest.raises(TypeError, match="expected saving=, or its former names keep; got both"):
+        train(Toy(), data, folder=tmp_path / "other", saving=Saving(), keep=2, **run)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'saves'"):
+        train(Toy(), data, folder=tmp_path / "other", saves=2, **run)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from codeprior import distributed
-from codeprior.training import Checkpoints, TorchEngine, started, train
+from codeprior.training import Checkpoints, Saving, TorchEngine, started, train
 from codeprior.training.state import random_state
 from tests.torture import stages
 from tests.training.ranks import on_ranks
@@ -61,7 +61,7 @@ def _trained(folder, faces):
         made = Toy(seed=distributed.rank())
         made.net = TorchEngine().wrap(made.net)
         made.optimizer = torch.optim.Adam(made.net.parameters(), lr=1e-2)
-        options = {"log_every": 1, "save_every": 2, "preview_every": 0, "progress": False}
+        options = {"log_every": 1, "saving": Saving(every=2), "preview_every": 0, "progress": False}
         train(made, stream(faces), folder=folder / "run", steps=2, **options)
         # the counts of codes go over all ranks too
         daefr = stages.stage("hq", engine=TorchEngine())

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from codeprior.training import Checkpoints, Stopped, train
+from codeprior.training import Checkpoints, Saving, Stopped, train
 from codeprior.training.checkpoint import read_manifest
 from tests.training.toy import Toy, digest, stream, write_faces
 
-RUN = {"steps": 12, "save_every": 4, "log_every": 3, "preview_every": 6, "progress": False}
+RUN = {"steps": 12, "saving": Saving(every=4), "log_every": 3, "preview_every": 6, "progress": False}
 
 
 def whole(tmp_path):
@@ -56,16 +56,13 @@ def test_validation_changes_no_bit_and_its_figure_chooses_the_checkpoints_that_s
         called.append(float(torch.rand(())))  # what it draws, it does not take from the run
         return next(figures)
 
-    stage, run = Toy(), RUN | {"save_every": 3}
+    stage, run = Toy(), RUN | {"saving": Saving(every=3, keep=1, best=1, best_by="score")}
     train(
         stage,
         data,
         folder=tmp_path / "run",
         validate=validate,
         validate_every=3,
-        best=1,
-        best_by="score",
-        keep=1,
         **run,
     )
     assert digest(stage.net) == end and len(called) == 4
@@ -77,11 +74,8 @@ def test_validation_changes_no_bit_and_its_figure_chooses_the_checkpoints_that_s
 
 def test_a_checkpoint_between_two_validations_has_no_score(tmp_path):
     data = stream(write_faces(tmp_path / "faces"))
-    run = RUN | {"save_every": 2}
-    train(
-        Toy(), data, folder=tmp_path / "run", validate=lambda: {"score": 0.0}, validate_every=4, best_by="score",
-        keep=9, **run,
-    )  # fmt: skip
+    run = RUN | {"saving": Saving(every=2, best_by="score", keep=9)}
+    train(Toy(), data, folder=tmp_path / "run", validate=lambda: {"score": 0.0}, validate_every=4, **run)
     places = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
     scores = {int(place.name[-2:]): read_manifest(place)["score"] for place in places}
     assert scores == {0: None, 2: None, 4: 0.0, 6: None, 8: 0.0, 10: None, 12: 0.0}
@@ -120,7 +114,9 @@ def test_time_that_is_up_stops_with_a_checkpoint(tmp_path):
 def test_watching_changes_nothing(tmp_path):
     data, end = whole(tmp_path)
     stage = Toy()
-    train(stage, data, folder=tmp_path / "run", **RUN | {"log_every": 1, "preview_every": 1, "save_every": 100})
+    train(
+        stage, data, folder=tmp_path / "run", **RUN | {"log_every": 1, "preview_every": 1, "saving": Saving(every=100)}
+    )
     assert digest(stage.net) == end
 
 

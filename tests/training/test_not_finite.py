@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from codeprior import distributed
-from codeprior.training import NotFinite, TorchEngine, train
+from codeprior.training import NotFinite, Saving, TorchEngine, train
 from codeprior.training.steps import Guard
 from tests.torture import stages
 from tests.training.ranks import on_ranks
 
-RUN = {"log_every": 1, "save_every": 100, "preview_every": 0, "progress": False}
+RUN = {"log_every": 1, "saving": Saving(every=100), "preview_every": 0, "progress": False}
 TERMS = {
     "hq": ("pyramid", "perceptual", "adversarial", "codebook"),
     "association": ("pyramid", "perceptual", "adversarial", "codebook", "association"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from codeprior import distributed
-from codeprior.training import AccelerateEngine, Checkpoints, FabricEngine, Stopped, TorchEngine, train
+from codeprior.training import AccelerateEngine, Checkpoints, FabricEngine, Saving, Stopped, TorchEngine, train
 from codeprior.training.checkpoint import read_manifest
 from tests.torture import stages
 from tests.training.ranks import on_ranks
@@ -165,8 +165,8 @@ def _run(faces, folder, options):
     made.net = TorchEngine().wrap(made.net)
     made.optimizer = torch.optim.Adam(made.net.parameters(), lr=1e-2)
     try:
-        train(made, stream(faces), folder=folder, steps=12, save_every=4, log_every=3, preview_every=6, progress=False,
-              **options)  # fmt: skip
+        train(made, stream(faces), folder=folder, steps=12, saving=Saving(every=4), log_every=3, preview_every=6,
+              progress=False, **options)  # fmt: skip
     except Stopped as stop:
         return f"stopped {stop.code}", ""
     return "done", digest(getattr(made.net, "module", made.net)[0])

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from codeprior.training import Checkpoints, FolderInUse, Settings, train, write_report
+from codeprior.training import Checkpoints, FolderInUse, Saving, Settings, train, write_report
 from codeprior.training.checkpoint import verify
 from codeprior.training.runs import LOCK, claimed, differences, made
 from codeprior.training.watch import Log
 from tests.training.toy import Toy, digest, stream, write_faces
 
-RUN = {"steps": 4, "save_every": 2, "log_every": 2, "preview_every": 0, "progress": False}
+RUN = {"steps": 4, "saving": Saving(every=2), "log_every": 2, "preview_every": 0, "progress": False}
 _HOLDER = """
 import sys, time
 from pathlib import Path

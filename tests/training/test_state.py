@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from codeprior.training import Stream, checkpoint, train
+from codeprior.training import Saving, Stream, checkpoint, train
 from codeprior.training import state as states
 from tests.torture import stages
 from tests.training.toy import Toy, digest, stream, write_faces
 
 STEPS = 9
-RUN = {"steps": STEPS, "save_every": 6, "log_every": 3, "preview_every": 0, "progress": False}
+RUN = {"steps": STEPS, "saving": Saving(every=6), "log_every": 3, "preview_every": 0, "progress": False}
 
 
 class Drawing(Toy):

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from codeprior.training import TensorBoardLogger, TrackioLogger, train, write_report
+from codeprior.training import Saving, TensorBoardLogger, TrackioLogger, train, write_report
 from tests.training.toy import Toy, stream, write_faces
 
-RUN = {"steps": 12, "save_every": 6, "log_every": 3, "preview_every": 4, "progress": False}
+RUN = {"steps": 12, "saving": Saving(every=6), "log_every": 3, "preview_every": 4, "progress": False}
 
 
 class Page(HTMLParser):

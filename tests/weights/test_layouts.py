@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from codeprior import load, save
+from codeprior.__main__ import main
 from codeprior.checkpoints import read_checkpoint
 from codeprior.families import installed_families
 from codeprior.weights import convert_state
@@ -146,6 +147,17 @@ def test_what_shapes_cannot_tell_is_asked_and_kept_in_the_file(tmp_path: Path):
     assert load(tmp_path / "one.safetensors").task == "inpainting"
     vqgan = _converter("restoreformer")(small.official(small.restoreformer()), variant="dictionary").modules["vqgan"]
     assert vqgan.decoder.guided == []
+
+
+def test_the_command_asks_what_shapes_cannot_tell_and_names_what_it_found(tmp_path: Path, capsys):
+    torch.save({"params_ema": small.official(small.codeformer())}, tmp_path / "one.pth")
+    call = ["convert", str(tmp_path / "one.pth"), str(tmp_path / "one.safetensors")]
+    assert main([*call, "--variant", "dictionary"]) == 2
+    assert "codeformer has restoration, inpainting, colourisation, not 'dictionary'" in capsys.readouterr().err
+    assert main([*call, "--variant", "inpainting"]) == 0
+    assert "(params_ema): codeformer, stage inpainting" in capsys.readouterr().out
+    found = load(tmp_path / "one.safetensors")
+    assert found.task == "inpainting" and found.restore(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
 
 
 def test_every_family_loads_what_it_saved(tmp_path: Path):

@@ -1,8 +1,8 @@
 """The lookup in plain PyTorch for any device: float32 blocks over rows and codes, near ties settled in float64.
 
 Blocks are small enough to stay in the cache, and no n x k matrix exists. On the CPU the argmin is numpy's, on the same
-memory: it is vectorised, and torch's is not. Where codes are short the product takes |c|²/2 as one more column: adding
-it to each block would cost as much as the product.
+memory: it is vectorised, and torch's is not. The product takes |c|²/2 as one more column: adding it to each block would
+be a pass over all scores.
 """
 
 import functools
@@ -15,7 +15,6 @@ from codeprior.kernels.nearest_code.settle import margin, middle, operand_roundi
 
 _ROWS = 1024
 _CODES = 1024
-_SHORT = 16  # dims up to which |c|²/2 is one more column of the product
 _PANEL = 2**20  # elements of centred rows, and of centred codes, that are held at a time
 
 
@@ -52,26 +51,19 @@ class _Table:
         self.centre = middle(codebook)
         self.half = torch.cat([self._centred(first).square().sum(1) / 2 for first in range(0, len(codebook), _CODES)])
         self.longest = (2 * self.half.max()).sqrt()
-        self.short = codebook.shape[1] <= _SHORT
         self.block = functools.cache(self._block) if codebook.numel() <= _PANEL else self._block
 
     def rows(self, panel: Tensor) -> Tensor:
-        """Centred rows; with a column of ones where the product takes |c|²/2 as well."""
-        centred = (panel - self.centre).float()
-        return torch.cat([centred, centred.new_ones(len(panel), 1)], 1) if self.short else centred
-
-    def scores(self, rows: Tensor, first: int, out: Tensor) -> None:
-        """Writes |c|²/2 − x·c of these rows and the block of codes that begins at `first`."""
-        codes = self.block(first)
-        if self.short:
-            torch.mm(rows, codes.T, out=out)
-        else:
-            torch.addmm(self.half[first : first + len(codes)], rows, codes.T, alpha=-1, out=out)
+        """Centred rows, and a column of ones that meets |c|²/2."""
+        rows = torch.empty(len(panel), panel.shape[1] + 1, device=panel.device)
+        rows[:, :-1] = panel - self.centre
+        rows[:, -1] = 1
+        return rows
 
     def _block(self, first: int) -> Tensor:
+        # −c and |c|²/2: the scores |c|²/2 − x·c are one product
         codes = self._centred(first)
-        half = self.half[first : first + _CODES, None]
-        return torch.cat([-codes, half], 1) if self.short else codes
+        return torch.cat([codes.neg_(), self.half[first : first + _CODES, None]], 1)
 
     def _centred(self, first: int) -> Tensor:
         return (self.codebook[first : first + _CODES] - self.centre).float()
@@ -88,7 +80,7 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, 
             span = slice(start, start + _ROWS)
             rows = centred[span]
             part = room[: len(rows), : min(_CODES, size - first)]
-            table.scores(rows, first, part)
+            torch.mm(rows, table.block(first).T, out=part)
             found = _argmin(part)[:, None]
             least = part.gather(1, found)[:, 0]
             runner = part.scatter_(1, found, torch.inf).amin(1)
@@ -97,7 +89,7 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, 
             after[span] = torch.minimum(torch.maximum(least, low[span]), torch.minimum(runner, after[span]))
             low[span] = torch.minimum(least, low[span])
             indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]
-    centred = centred[:, : panel.shape[1]]
+    centred = centred[:, :-1]
     norm, rounding = torch.linalg.vector_norm(centred, dim=1), operand_rounding(panel.device)
     reach = margin(norm, table.longest, width=panel.shape[1], rounding=rounding)
     doubtful.copy_(~(after - low > reach) if exact else ~reach.isfinite())

@@ -44,7 +44,9 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     if losses < 0:
         raise MemoryError(f"nearest_code: no memory for a table of {tuple(table.shape)}.")
     if losses:
-        settle(rows, codebook, indices, doubtful=lost)
+        # its bound is that of float32 products, which autocast would take in half precision
+        with torch.autocast("cpu", enabled=False):
+            settle(rows, codebook, indices, doubtful=lost)
     return indices
 
 

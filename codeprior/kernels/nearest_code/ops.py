@@ -14,16 +14,24 @@ from codeprior.kernels.nearest_code.reference import squared_distance
 _PANEL = 2**18  # elements of codes that are written at a time
 
 
-@torch.library.custom_op("codeprior::nearest_code", mutates_args=())
-def nearest_code_op(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
-    """Indices `(b, s)` for rows `(b, s, d)`."""
+# below `custom_op`, whose handling of gradients takes longer than a search of few rows; indices have none
+_NAME = "codeprior::nearest_code"
+torch.library.define(_NAME, "(Tensor rows, Tensor codebook, str impl, bool exact) -> Tensor")
+
+
+@torch.library.impl(_NAME, "default")
+def _(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
     return _search(rows, codebook, impl, exact)
 
 
-@nearest_code_op.register_fake
+@torch.library.register_fake(_NAME)
 def fake_indices(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
     """Shape of what `nearest_code_op` gives."""
     return rows.new_empty(rows.shape[:2], dtype=torch.int64)
+
+
+# indices (b, s) for rows (b, s, d)
+nearest_code_op = torch.ops.codeprior.nearest_code.default
 
 
 @torch.library.custom_op("codeprior::lookup", mutates_args=())
@@ -83,10 +91,10 @@ lookup_op.register_autograd(gradients, setup_context=remember)
 def _search(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
     if impl == "reference":
         return reference.nearest_rows(rows, codebook)
+    if impl == "compiled":
+        return compiled.nearest_rows(rows, codebook, exact=exact)
     # the bounds are those of products in the operands' own type: autocast would take them in another
     with torch.autocast(rows.device.type, enabled=False):
-        if impl == "compiled":
-            return compiled.nearest_rows(rows, codebook, exact=exact)
         return blocked.nearest_rows(rows, codebook, exact=exact)
 
 

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__)
 enum { LANES = 16, TALL = 12, FLAT = 6 };
@@ -23,6 +24,7 @@ enum { LANES = 4, TALL = 8, FLAT = 4 };
 enum : int64_t { BLOCK = 96, SHORT = 32, DEPTH = 256, TREE = 32, LINE = 16 };
 
 typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
+typedef float loose __attribute__((vector_size(LANES * 4), may_alias, aligned(4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4), may_alias));
 
 static inline vec lesser(vec a, vec b) { return a < b ? a : b; }
@@ -45,6 +47,27 @@ template <int STEP> static inline float least_of(vec v) {
         return least_of<STEP / 2>(lesser(v, other));
     }
 }
+// a square of LANES vectors turned about its diagonal: each step exchanges lanes with their bit STEP set in one vector of a
+// pair for those without it in the other
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define TURNS_IN_REGISTERS
+template <int STEP, int... LANE> static inline void exchange_lanes(vec &a, vec &b, std::integer_sequence<int, LANE...>) {
+    vec low = __builtin_shufflevector(a, b, (LANE & STEP ? LANES + (LANE ^ STEP) : LANE)...);
+    b = __builtin_shufflevector(a, b, (LANE & STEP ? LANES + LANE : LANE ^ STEP)...);
+    a = low;
+}
+template <int STEP> static inline void turn(vec (&square)[LANES]) {
+    if constexpr (STEP > 0) {
+#pragma GCC unroll 16
+        for (int row = 0; row < LANES; ++row)
+            if (!(row & STEP))
+                exchange_lanes<STEP>(square[row], square[row | STEP], std::make_integer_sequence<int, LANES>());
+        turn<STEP / 2>(square);
+    }
+}
+#endif
+#endif
 static inline float *aligned(float *at) { return at + ((-(intptr_t)at / 4) & (LANES - 1)); }
 
 // elements of rows are exact in float32
@@ -124,7 +147,26 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
     static void pack(const float *codes, const float *centre, int64_t k, int64_t d, int64_t tile, float *packed,
                      float *half) {
         float sum[WIDTH] = {}, turned[LINE][WIDTH];
-        for (int64_t i = 0; i < d; i += LINE) {
+        int64_t start = 0;
+#if defined(TURNS_IN_REGISTERS)
+        for (; start + LANES <= d; start += LANES)
+            for (int v = 0; v < VECS; ++v) {
+                const int64_t first = tile * WIDTH + v * LANES;
+                const vec about = *(const loose *)(centre + start);
+                vec square[LANES], total = *(loose *)(sum + v * LANES);
+#pragma GCC unroll 16
+                for (int lane = 0; lane < LANES; ++lane)
+                    square[lane] = first + lane < k ? *(const loose *)(codes + (first + lane) * d + start) - about : vec{};
+                turn<LANES / 2>(square);
+#pragma GCC unroll 16
+                for (int j = 0; j < LANES; ++j) {
+                    *(vec *)(packed + (tile * d + start + j) * WIDTH + v * LANES) = square[j];
+                    total += square[j] * square[j];
+                }
+                *(loose *)(sum + v * LANES) = total;
+            }
+#endif
+        for (int64_t i = start; i < d; i += LINE) {
             int64_t wide = d - i < LINE ? d - i : LINE;
             for (int64_t lane = 0; lane < WIDTH; ++lane) {
                 int64_t code = tile * WIDTH + lane;
@@ -155,13 +197,15 @@ template <int ROWS, int VECS, bool GROUPED> struct Screen {
         else
             for (int64_t r = 0; r < count; ++r) {
                 const float *from = rows + r * row_stride;
-                float *to = block + (r / ROWS) * ROWS * d + r % ROWS, total = 0;
-                for (int64_t i = 0; i < d; ++i) {
-                    float value = from[i * dim_stride] - centre[i];
-                    to[i * ROWS] = value;
-                    total += value * value;
-                }
-                sum[r] = total;
+                float *to = block + (r / ROWS) * ROWS * d + r % ROWS, part[LINE] = {};
+                // several sums side by side: each addition to a single one would wait for the last
+                for (int64_t start = 0; start < d; start += LINE)
+                    for (int64_t i = start; i < d && i < start + LINE; ++i) {
+                        float value = from[i * dim_stride] - centre[i];
+                        to[i * ROWS] = value;
+                        part[i - start] += value * value;
+                    }
+                for (float value : part) sum[r] += value;
             }
         for (int64_t r = 0; r < count; ++r) norm[r] = std::sqrt(sum[r]);
         for (int64_t r = count; r % ROWS; ++r)
