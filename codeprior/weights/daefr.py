@@ -5,25 +5,15 @@ the container layout recorded from LIAGM/DAEFR@02d5010, of which nothing else is
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-State = Mapping[str, Tensor]
-Stage = Literal["codebook", "association", "final"]
+from codeprior.weights.layouts.ladder import State, predictor_name, read_decoder, read_encoder, read_step
+from codeprior.weights.layouts.taming import decoder_steps, encoder_steps
 
-_BLOCK = {"nin_shortcut": "skip"}
-_ATTENTION = {"norm1": "norm", "norm2": "norm_guide", "q": "query", "k": "key", "v": "value", "proj_out": "project"}
-_MIDDLE = {"block_1": "0", "attn_1": "1", "block_2": "2"}
-_LAYER = {
-    "self_attn.in_proj_weight": "query_key_value.weight",
-    "self_attn.in_proj_bias": "query_key_value.bias",
-    "self_attn.out_proj": "project",
-    "linear1": "expand",
-    "linear2": "contract",
-}
+Stage = Literal["codebook", "association", "final"]
 
 
 class Translation(NamedTuple):
@@ -76,6 +66,7 @@ def translate(state: State) -> Translation:
         return _final(state)
     sides = {"vqvae": "", "loss": ""} if stage == "codebook" else {"vqvae": "hq_", "vqvae_LQ": "lq_"}
     losses = {"loss": "" if stage == "codebook" else "hq_", "loss_LQ": "lq_"}
+    names = {key: name for side in sides if side != "loss" for key, name in _vqgan_names(state, side).items()}
     parts: dict[str, dict[str, Tensor]] = {}
     dropped: dict[str, str] = {}
     for key, value in state.items():
@@ -87,8 +78,8 @@ def translate(state: State) -> Translation:
             part[rest.removeprefix("discriminator.")] = value
         elif head in losses and rest.startswith("perceptual_loss."):
             dropped[key] = "the perceptual network comes from its own file"
-        elif head in sides:
-            _keep(parts.setdefault(f"{sides[head]}vqgan", {}), dropped, key, _vqgan_name(rest, state, head), value)
+        elif key in names:
+            _keep(parts.setdefault(f"{sides[head]}vqgan", {}), dropped, key, names[key], value)
         else:
             raise ValueError(f"translate: a {stage} checkpoint has no key {key}.")
     sizes = {f"{side}vqgan": vqgan_sizes(state, prefix) for prefix, side in sides.items() if prefix != "loss"}
@@ -120,25 +111,13 @@ def vqgan_sizes(state: State, prefix: str, *, encoder: str = "encoder", table: s
         `encoder`, `decoder` and `codebook`, each a dictionary of arguments.
     """
     codes, dim = state[f"{prefix}.{table}.embedding.weight"].shape
-    shared = {"dim": dim, "latent_channels": state[f"{prefix}.{encoder}.conv_out.weight"].shape[0]}
+    encoding = read_encoder(state, encoder_steps(state, f"{prefix}.{encoder}"))
+    decoding = read_decoder(state, decoder_steps(state, f"{prefix}.decoder"))
+    shared = {"dim": dim, "latent_channels": encoding.sizes["dim"]}
     return {
-        "encoder": shared | _pyramid(state, f"{prefix}.{encoder}.down", f"{prefix}.{encoder}.conv_in.weight", 0),
-        "decoder": shared | _pyramid(state, f"{prefix}.decoder.up", f"{prefix}.decoder.conv_out.weight", 1),
+        "encoder": encoding.sizes | shared,
+        "decoder": decoding.sizes | shared,
         "codebook": {"size": codes, "dim": dim},
-    }
-
-
-def _pyramid(state: State, prefix: str, edge: str, axis: int) -> dict:
-    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.(block|attn)\.(\d+)\.norm1\.weight")
-    found = [match.groups() for match in map(pattern.fullmatch, state) if match]
-    levels = 1 + max(int(level) for level, _, _ in found)
-    channels = state[edge].shape[axis]
-    widths = [state[f"{prefix}.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
-    return {
-        "channels": channels,
-        "multipliers": [width // channels for width in widths],
-        "blocks": 1 + max(int(block) for _, kind, block in found if kind == "block"),
-        "attention": sorted({int(level) for level, kind, _ in found if kind == "attn"}),
     }
 
 
@@ -166,8 +145,11 @@ def _absent(state: State, stage: Stage) -> list[str]:
 def _final(state: State) -> Translation:
     part: dict[str, Tensor] = {}
     dropped: dict[str, str] = {}
+    names = _final_names(state)
     for key, value in state.items():
-        _keep(part, dropped, key, _final_name(key, state), value)
+        if key not in names and not key.startswith("vqvae."):
+            raise ValueError(f"translate: a final checkpoint has no key {key}.")
+        _keep(part, dropped, key, names.get(key), value)
     dim = state["cross_attention.q.weight"].shape[0]
     width, layers = (
         state["feat_emb.weight"].shape[0],
@@ -185,74 +167,30 @@ def _final(state: State) -> Translation:
     return Translation("final", {"restorer": part}, {"restorer": sizes}, dropped)
 
 
-def _final_name(key: str, state: State) -> str | None:
-    head, _, rest = key.partition(".")
-    if head == "vqvae":
-        for theirs, mine in (("encoder", "lq_encoder"), ("HQ_encoder", "hq_encoder")):
-            if rest.startswith(f"{theirs}."):
-                return f"{mine}.{_pyramid_name(rest.removeprefix(theirs + '.'), state, f'vqvae.{theirs}')}"
-        for theirs, mine in (("quant_conv", "lq_encoder"), ("HQ_quant_conv", "hq_encoder")):
-            if rest.startswith(f"{theirs}."):
-                return f"{mine}.to_code.{rest.removeprefix(theirs + '.')}"
-        if rest == "Fixed_quantize.embedding.weight":
-            return "prior.codebook.weight"
-        if rest.startswith("post_quant_conv."):
-            return f"prior.decoder.from_code.{rest.removeprefix('post_quant_conv.')}"
-        if rest.startswith("decoder."):
-            return f"prior.decoder.{_pyramid_name(rest.removeprefix('decoder.'), state, 'vqvae.decoder')}"
-        return None
-    if head == "cross_attention":
-        name, _, leaf = rest.partition(".")
-        return f"fusion.attention.{_ATTENTION[name]}.{leaf}"
-    if head == "ft_layers":
-        number, _, name = rest.partition(".")
-        for theirs, mine in _LAYER.items():
-            name = name.replace(theirs, mine)
-        return f"predictor.layers.{number}.{name}"
-    known = {
-        "position_emb": "position",
-        "feat_emb": "embed",
-        "idx_pred_layer.0": "norm_out",
-        "idx_pred_layer.1": "to_logits",
-    }
-    for theirs, mine in known.items():
-        if key == theirs or key.startswith(f"{theirs}."):
-            return f"predictor.{mine}{key.removeprefix(theirs)}"
-    raise ValueError(f"translate: a final checkpoint has no key {key}.")
+def _final_names(state: State) -> dict[str, str]:
+    names = {key: name for key in state if (name := predictor_name(key))}
+    for theirs, mine in (("encoder", "lq_encoder"), ("HQ_encoder", "hq_encoder")):
+        encoder = read_encoder(state, encoder_steps(state, f"vqvae.{theirs}"))
+        names |= {key: f"{mine}.{name}" for key, name in encoder.names.items()}
+    decoder = read_decoder(state, decoder_steps(state, "vqvae.decoder"))
+    names |= {key: f"prior.decoder.{name}" for key, name in decoder.names.items()}
+    names |= read_step(state, "cross_attention", "fusion.attention")
+    for leaf in ("weight", "bias"):
+        names[f"vqvae.quant_conv.{leaf}"] = f"lq_encoder.to_code.{leaf}"
+        names[f"vqvae.HQ_quant_conv.{leaf}"] = f"hq_encoder.to_code.{leaf}"
+        names[f"vqvae.post_quant_conv.{leaf}"] = f"prior.decoder.from_code.{leaf}"
+    return names | {"vqvae.Fixed_quantize.embedding.weight": "prior.codebook.weight"}
 
 
-def _vqgan_name(key: str, state: State, prefix: str) -> str | None:
-    head, _, rest = key.partition(".")
-    if head in ("encoder", "decoder"):
-        name = _pyramid_name(rest, state, f"{prefix}.{head}")
-        return None if name is None else f"{head}.{name}"
-    known = {
-        "quant_conv": "encoder.to_code", "post_quant_conv": "decoder.from_code", "quantize": "codebook",
-    }  # fmt: skip
-    if head not in known:
-        raise ValueError(f"translate: a VQGAN of DAEFR has no key {prefix}.{key}.")
-    return f"{known[head]}.{rest.removeprefix('embedding.')}"
-
-
-def _pyramid_name(key: str, state: State, prefix: str) -> str | None:
-    parts = key.split(".")
-    if parts[0] == "mid":
-        table = _ATTENTION if parts[1].startswith("attn") else _BLOCK
-        return ".".join(["middle", _MIDDLE[parts[1]], table.get(parts[2], parts[2]), *parts[3:]])
-    if parts[0] not in ("down", "up"):
-        return key
-    level, kind = parts[1], parts[2]
-    where = f"{prefix}.{parts[0]}.{level}"
-    stride = 2 if f"{where}.attn.0.norm1.weight" in state else 1
-    if kind == "upsample":
-        return f"levels.{level}.resample.{'.'.join(parts[3:])}"
-    if kind == "downsample":
-        blocks = sum(1 for other in state if re.fullmatch(re.escape(where) + r"\.block\.\d+\.norm1\.weight", other))
-        return f"levels.{level}.steps.{blocks * stride}.{'.'.join(parts[3:])}"
-    number, table = int(parts[3]) * stride, _BLOCK
-    if kind == "attn":
-        number, table = number + 1, _ATTENTION
-    return ".".join([f"levels.{level}.steps", str(number), table.get(parts[4], parts[4]), *parts[5:]])
+def _vqgan_names(state: State, prefix: str) -> dict[str, str]:
+    encoder = read_encoder(state, encoder_steps(state, f"{prefix}.encoder"))
+    decoder = read_decoder(state, decoder_steps(state, f"{prefix}.decoder"))
+    names = {key: f"encoder.{name}" for key, name in encoder.names.items()}
+    names |= {key: f"decoder.{name}" for key, name in decoder.names.items()}
+    for leaf in ("weight", "bias"):
+        names[f"{prefix}.quant_conv.{leaf}"] = f"encoder.to_code.{leaf}"
+        names[f"{prefix}.post_quant_conv.{leaf}"] = f"decoder.from_code.{leaf}"
+    return names | {f"{prefix}.quantize.embedding.weight": "codebook.weight"}
 
 
 def _keep(part: dict[str, Tensor], dropped: dict[str, str], key: str, name: str | None, value: Tensor) -> None:

@@ -103,7 +103,7 @@ def fresh(network: Network, dictionary: VQGAN) -> RestoreFormer:
     _copy_blocks(decoder, cast(VQGANDecoder, dictionary.decoder))
     codebook = Codebook(network.codes, network.dim)
     with torch.no_grad():
-        codebook.weight.copy_(dictionary.codebook.weight)
+        codebook.weight.copy_(cast(Any, dictionary.codebook).weight)
     return RestoreFormer(encoder, codebook, decoder, size=network.size)
 
 

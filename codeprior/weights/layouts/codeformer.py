@@ -15,7 +15,7 @@ from codeprior.weights.layouts.ladder import (
     predictor_name,
     read_decoder,
     read_encoder,
-    read_residual,
+    read_step,
 )
 
 
@@ -72,7 +72,7 @@ def translate_codeformer(state: State) -> CodeFormerTranslation:
     strides = _strides(state, levels=len(encoder.sizes["multipliers"]))
     for number, size in enumerate(strides):
         where, mine = f"fuse_convs_dict.{size}", f"taps.modulations.{number}"
-        names |= read_residual(state, f"{where}.encode_enc", f"{mine}.join")
+        names |= read_step(state, f"{where}.encode_enc", f"{mine}.join")
         for key in state:
             if key.startswith((f"{where}.scale.", f"{where}.shift.")):
                 names[key] = mine + key.removeprefix(where)

@@ -105,12 +105,12 @@ def read_decoder(state: State, steps: Sequence[str], *, bilinear: bool = False) 
     return Ladder(names, sizes | ({"dim": state[f"{found[0].where}.weight"].shape[1]} if widening else {}))
 
 
-def read_residual(state: State, where: str, mine: str) -> dict[str, str]:
-    """Gives our names of a residual block's tensors, by the checkpoint's keys.
+def read_step(state: State, where: str, mine: str) -> dict[str, str]:
+    """Gives our names of the tensors of one step by itself, by the checkpoint's keys.
 
     Args:
         state: The checkpoint.
-        where: The block's prefix.
+        where: The step's prefix.
         mine: Our prefix.
     """
     return _renamed(_steps(state, [where])[0], mine)

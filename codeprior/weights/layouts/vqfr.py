@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from codeprior.weights.layouts.ladder import State, account, read_decoder, read_encoder, read_residual
+from codeprior.weights.layouts.ladder import State, account, read_decoder, read_encoder, read_step
 
 _WARP = {
     "downsample": "shrink", "offset_conv1": "look", "offset_conv2": "join", "dcn.conv_offset": "warp.offsets",
@@ -145,7 +145,7 @@ def _branch_names(state: State, prefix: str, levels: list[int]) -> dict[str, str
             if theirs:
                 names[key] = f"branch.warps.{number}.{_WARP[theirs]}{rest.removeprefix(theirs)}"
         if number and any(key.startswith(f"{prefix}.decoder_dict.Level_{level}.") for key in state):
-            names |= read_residual(state, f"{prefix}.decoder_dict.Level_{level}", f"branch.blocks.{number - 1}")
+            names |= read_step(state, f"{prefix}.decoder_dict.Level_{level}", f"branch.blocks.{number - 1}")
             for leaf in ("weight", "bias"):
                 for inside in ("conv", "1"):
                     key = f"{prefix}.pre_upsample_dict.Level_{level}.{inside}.{leaf}"
