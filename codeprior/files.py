@@ -17,8 +17,20 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Suffixes of pictures, in lower case."""
+FORMATS = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""Suffixes of pictures that are read and written, in lower case, and Pillow's names of their formats."""
+PICTURES = tuple(FORMATS)
+"""The suffixes alone."""
+ONLY_READ = (".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl")
+"""Suffixes of pictures that are read and never written."""
 _PARTIAL = ".codeprior-part-"
 _OURS = re.compile(r"\.codeprior-part-([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{16}")
 _ABANDONED = 24 * 3600  # seconds after which a file of another machine is nobody's

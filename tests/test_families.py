@@ -118,6 +118,25 @@ def test_a_fresh_interpreter_loads_a_familys_weights_without_importing_it(tmp_pa
     assert done.stdout.split() == ["codeprior.recipes.daefr.model", "64"]
 
 
+def test_weights_of_a_family_that_is_gone_say_which_one(planted, tmp_path):
+    cp.save(tmp_path / "p.safetensors", importlib.import_module(f"codeprior.recipes.{planted}").PlantedConstant())
+    command = [sys.executable, "-c", _LOADED, str(tmp_path / "p.safetensors")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "the file is of the model family 'planted'; installed are" in done.stderr
+
+
+def test_a_model_of_ones_own_declares_its_options_itself():
+    class Own(torch.nn.Module):
+        size, scale, stride = 16, 1, 8
+        option_types = {"strength": Option(float, 1.0, 0.0, 2.0, "how much")}
+
+        def restore(self, signed, *, strength: float = 1.0):
+            return signed * strength
+
+    restored = cp.Restorer(Own(), options={"strength": 0.0})(torch.rand(1, 3, 16, 16), always=True)
+    assert torch.equal(restored, torch.full((1, 3, 16, 16), 0.5))
+
+
 def test_options_are_checked_by_type_and_range():
     option = Option(float, 0.5, 0.0, 1.0, "how much")
     assert option.check("w", "0.25") == 0.25

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codeprior.images import as_png, from_levels
+from codeprior.shapes import brief
+
 from ._canvas import Canvas, pixels_from_planes, planes_from_pixels
 from ._draws import Draws
 from ._fusion import ON_ANY_DEVICE, ON_THE_CPU, FromPlanes, ToPlanes, rewritten
@@ -121,6 +124,13 @@ class Step(NamedTuple):
     name: str
     values: dict[str, Any]
     image: Tensor
+
+    def __repr__(self) -> str:
+        """Gives name and shape."""
+        return f"Step({self.name}, image {brief(self.image)})"
+
+    def _repr_png_(self) -> bytes:
+        return as_png(from_levels(self.image)[None])
 
 
 def steps(op: Op, image: Tensor, params: Params) -> list[Step]:

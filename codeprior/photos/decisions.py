@@ -84,7 +84,13 @@ def check_fidelity(fidelity: float | str) -> float | None:
 
 
 def decide(
-    damage: Damage | None, *, side: float, size: int, fidelity: float | None = None, always: bool = False
+    damage: Damage | None,
+    *,
+    side: float,
+    size: int,
+    fidelity: float | None = None,
+    always: bool = False,
+    usual: float = 1.0,
 ) -> Decision:
     """Gives what to do with a face.
 
@@ -95,6 +101,7 @@ def decide(
         fidelity: 0 the prior's word, 1 the picture's; it also moves the crossover, by `f / (1 − f)`. None chooses by
             the estimate.
         always: Restore as the model says, whatever the face.
+        usual: What the model is told where the estimate chooses.
     """
     if always:
         return Decision("restored", "restored as the model says, as asked", side, fidelity=fidelity)
@@ -106,8 +113,8 @@ def decide(
     if cycles >= enough and noise <= _NOISY:
         reason = f"sharper than {size} px can show" if cycles >= size / 2 else f"as sharp as {size} px give back"
         return Decision("left", f"{reason}; nothing to mend", **figures)
-    # taps are trained at weight 1 on all damage: on held-out faces 1 was nearest at every severity
-    told = 1.0 if fidelity is None else fidelity
+    # DAEFR's taps are trained at weight 1 on all damage: on held-out faces 1 was nearest at every severity
+    told = usual if fidelity is None else fidelity
     if cycles < SLOWEST:
         reason = f"nothing trustworthy beyond {SLOWEST:g} cycles a face; restored as the model says"
         return Decision("restored", reason, fidelity=told, **figures)

@@ -14,7 +14,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import ExifTags, Image, ImageOps
 
 from codeprior import files
-from codeprior.files import sweep
+from codeprior.files import FORMATS, ONLY_READ, sweep
 from codeprior.photos import containers, depth, formats, jpegs, metadata, tiffs
 from codeprior.photos.colours import is_profile, to_rgb
 from codeprior.photos.containers import MAX_BYTES
@@ -22,16 +22,6 @@ from codeprior.photos.metadata import Metadata
 
 __all__ = ["Photo", "PhotoError", "decode", "looks_like_photo", "read", "read_bytes", "sweep", "write"]
 
-_SUFFIXES = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-_ONLY_READ = (".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl")
 _OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {"compress_level": 4},
@@ -176,9 +166,9 @@ def write(
             disk refuses.
     """
     path = Path(path)
-    kind = _SUFFIXES.get(path.suffix.lower())
+    kind = FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise PhotoError(path, f"cannot be written: choose a name that ends in {', '.join(_SUFFIXES)}")
+        raise PhotoError(path, f"cannot be written: choose a name that ends in {', '.join(FORMATS)}")
     if alpha is not None and kind in ("JPEG", "BMP"):
         raise PhotoError(path, f"cannot be written: {kind} keeps no transparency; choose PNG, WEBP or TIFF")
     if pixels.dtype == np.uint16 and (alpha is not None or kind not in depth.HOLD_IT):
@@ -206,7 +196,7 @@ def looks_like_photo(path: Path) -> bool:
     Args:
         path: A file found in a folder; unreadable ones count as pictures, so that they are reported.
     """
-    if path.suffix.lower() in (*_SUFFIXES, *_ONLY_READ) or not path.is_file():
+    if path.suffix.lower() in (*FORMATS, *ONLY_READ) or not path.is_file():
         return True
     try:
         with path.open("rb") as file:

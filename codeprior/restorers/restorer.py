@@ -38,8 +38,9 @@ class Restorer:
         device: Where it runs.
         batch: Faces that go through it at once.
         estimator: Says what a face still holds; None takes the one that comes with the library.
-        options: Values of what the model's family lets a user choose, for every call that does not say otherwise; see
-            `option_types`. A fidelity is given in the call.
+        options: Values of what the model lets a user choose, for every call that does not say otherwise. Which ones
+            there are says its family, or `model.option_types`, a dictionary of `codeprior.families.Option`. A fidelity
+            is given in the call.
 
     Raises:
         TypeError: The model has no `restore` or no size.
@@ -190,7 +191,9 @@ class Restorer:
         if not always and min(height, width) >= SMALLEST:
             damage = self._estimator().estimate(face[None])
         pixels = (height * width) ** 0.5 if side is None else side
-        return decide(damage, side=pixels, size=self.size, fidelity=fidelity, always=always)
+        option = self.option_types.get("fidelity")
+        usual = 1.0 if option is None else float(option.default)
+        return decide(damage, side=pixels, size=self.size, fidelity=fidelity, always=always, usual=usual)
 
     @torch.no_grad()
     def restore(
@@ -335,9 +338,9 @@ def _size(model: Any) -> int:
 
 
 def _option_types(model: Any) -> dict[str, Option]:
-    """Gives the options that the model's family declares, as far as this model takes them."""
+    """Gives the options that the model itself or its family declares, as far as this model takes them."""
     family = family_of(model)
-    declared = {} if family is None else find_family(family).options
+    declared = getattr(model, "option_types", {} if family is None else find_family(family).options)
     taken = inspect.signature(model.restore).parameters
     return {name: option for name, option in declared.items() if name in taken}
 

@@ -167,6 +167,9 @@ def _import_family(header: Mapping[str, str]) -> None:
     family = header.get("codeprior.family")
     if family in family_names():
         find_family(family)
+    elif family is not None and configured_class(header.get("codeprior.class", "")) is None:
+        there = ", ".join(family_names()) or "none"
+        raise ValueError(f"load: the file is of the model family {family[:60]!r}; installed are {there}.")
     elif family is None and configured_class(header.get("codeprior.class", "")) is None:
         installed_families()
 

@@ -1,10 +1,14 @@
 """How a chain is printed, and how test sets that were drawn from it name it."""
 
 import hashlib
+import io
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from codeprior.degradations import GaussianNoise, Maybe, definition, preset
+from codeprior.degradations import GaussianNoise, Maybe, definition, preset, steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:preset")
 
@@ -12,6 +16,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:preset")
 def test_a_chain_names_its_parts_only():
     assert repr(preset("daefr")) == "Chain(gaussian_blur, resize, gaussian_noise, jpeg, resize_back, round)"
     assert len(repr(preset("realesrgan"))) < 120
+
+
+def test_a_step_is_printed_in_a_line_and_shown():
+    image = torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(0))
+    noise = GaussianNoise(sigma=(1, 2))
+    (step,) = steps(noise, image, noise.sample(image, torch.Generator().manual_seed(0)))
+    assert repr(step) == "Step(GaussianNoise, image 3×8×12 uint8)"
+    with Image.open(io.BytesIO(step._repr_png_())) as shown:
+        assert np.array_equal(np.asarray(shown), step.image.permute(1, 2, 0).numpy())
 
 
 def test_the_definition_says_every_range_of_every_part():

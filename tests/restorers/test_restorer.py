@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from codeprior.estimators import Damage
+from codeprior.families import Option
 from codeprior.photos.faces import from_landmarks, template
 from codeprior.restorers import Restorer, entropy
 from tests.photos.corpus import scene
@@ -235,6 +236,20 @@ def test_fidelity_goes_to_models_that_take_one():
     assert sorted(model.batches) == [1, 2, 2]
     with pytest.raises(ValueError, match="fidelity must be auto or a number from 0 to 1, got 3"):
         restorer(_face(), fidelity=3)
+
+
+def test_auto_tells_a_model_the_fidelity_that_it_declares_as_its_default():
+    model = _Told()
+    model.option_types = {"fidelity": Option(float, 0.3, 0.0, 1.0, "how much")}
+    assert torch.allclose(Restorer(model, estimator=_Says(**_GONE))(_face()), torch.tensor(0.3), atol=1e-6)
+
+
+def test_every_face_may_have_a_fidelity_of_its_own():
+    faces = torch.stack([_face(), _face()])
+    restored = Restorer(_Told())(faces, fidelity=torch.tensor([0.2, 0.9]), always=True)
+    assert torch.allclose(restored, torch.tensor([0.2, 0.9]).view(2, 1, 1, 1).expand_as(restored), atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected one number for each of 2 faces, got shape \(3,\)"):
+        Restorer(_Told())(faces, fidelity=torch.zeros(3))
 
 
 def test_fidelity_one_is_the_picture():
