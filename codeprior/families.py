@@ -149,6 +149,8 @@ class Family:
         layouts: Whose checkpoints it reads.
         stages: Its stages of training: name to the address of the stage, `package.module:Class`, called with its
             settings first. An address, so that restoring does not import the training.
+        tasks: What its models do beside restoring, on aligned faces: name to the address of a function, called with the
+            model, the face `H W 3` in 8-bit levels, and a mask `H W` or None, which gives the face anew.
         options: What `restore` takes beside the face.
         published: Weights that others publish.
         embedded: Weights that the package holds, by name.
@@ -160,6 +162,7 @@ class Family:
     text: str = ""
     layouts: tuple[Layout, ...] = ()
     stages: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
     embedded: Mapping[str, Path] = field(default_factory=dict)

@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an option of the model, as codeprior families lists them; may be given several times",
     )
+    parser.add_argument("--task", metavar="inpaint|colourise", help="do this with aligned faces instead of restoring")
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE|DIR",
+        help="with --task: a picture that is white where to draw, or a folder of them (default: the white of the face)",
+    )
     parser.add_argument("--aligned", action="store_true", help="each input is one aligned face already")
     parser.add_argument("--faces", default="all", help="all, largest, centre, or a number from 0, left to right")
     parser.add_argument("--landmarks", type=Path, metavar="FILE", help="JSON: file name to five points a face")
@@ -88,6 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         0 all restored or left as they were, 3 some failed, 2 a call that makes no sense.
     """
     try:
+        if arguments.task is not None:
+            from codeprior.commands._tasks import run_task
+
+            return run_task(arguments)
+        if arguments.mask is not None:
+            raise UsageError("--mask says where a --task draws; give a task with it.")
         if len(arguments.paths) < 2:
             raise UsageError("give at least one input and then the output.")
         if arguments.batch < 1:

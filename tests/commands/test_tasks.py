@@ -1,0 +1,92 @@
+"""`codeprior restore --task`: what is masked is drawn anew, everything else stays to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codeprior import save
+from codeprior.__main__ import main
+from codeprior.photos.files import read, write
+from codeprior.recipes.codeformer.tasks import colourise, inpaint
+from tests import small_families as small
+
+
+def _face(side: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 250, (side, side, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("side", [16, 23])
+def test_surroundings_stay_to_the_bit_and_the_area_changes(side):
+    model, face = small.codeformer(task="inpainting"), _face(side)
+    mask = np.zeros((side, side), dtype=bool)
+    mask[4:9, 5:11] = True
+    answer = inpaint(model, face, mask)
+    assert np.array_equal(answer[~mask], face[~mask]) and (answer[mask] != face[mask]).any()
+    # what is hidden is not looked at
+    other = face.copy()
+    other[mask] = 7
+    assert np.array_equal(inpaint(model, other, mask), answer)
+
+
+def test_pure_white_is_the_mask_where_none_is_given():
+    model, face = small.codeformer(task="inpainting"), _face()
+    face[2:6, 2:6] = 255
+    face[9, 9] = (255, 255, 254)  # not pure
+    mask = np.zeros((16, 16), dtype=bool)
+    mask[2:6, 2:6] = True
+    assert np.array_equal(inpaint(model, face), inpaint(model, face, mask))
+
+
+def test_what_cannot_be_done_is_said():
+    face, mask = _face(), np.zeros((16, 16), dtype=bool)
+    with pytest.raises(ValueError, match="the weights are for restoration; give it weights for inpainting"):
+        inpaint(small.codeformer(), face)
+    with pytest.raises(ValueError, match="nothing is masked; give a mask, or paint the area white"):
+        inpaint(small.codeformer(task="inpainting"), face, mask)
+    with pytest.raises(ValueError, match=r"the mask is \(4, 4\), the face \(16, 16\)"):
+        inpaint(small.codeformer(task="inpainting"), face, mask[:4, :4])
+    with pytest.raises(
+        ValueError, match=r"expected an aligned, square face H W 3 of 8-bit levels, got uint8 \(16, 8, 3\)"
+    ):
+        colourise(small.codeformer(task="colourisation"), face[:, :8])
+
+
+def test_colours_come_where_they_are_wanted():
+    model, face = small.codeformer(task="colourisation"), _face()
+    whole = colourise(model, face)
+    mask = np.zeros((16, 16), dtype=bool)
+    mask[:8] = True
+    part = colourise(model, face, mask)
+    assert np.array_equal(part[:8], whole[:8]) and np.array_equal(part[8:], face[8:])
+
+
+def test_the_command_fills_what_a_mask_file_shows(tmp_path: Path, capsys):
+    save(tmp_path / "fill.safetensors", small.codeformer(task="inpainting"))
+    face, mask = _face(), np.zeros((16, 16, 3), dtype=np.uint8)
+    mask[4:9, 5:11] = 255
+    write(tmp_path / "face.png", face), write(tmp_path / "mask.png", mask)
+    call = ["restore", str(tmp_path / "face.png"), str(tmp_path / "out.png"), "--task", "inpaint"]
+    weights = ["--weights", str(tmp_path / "fill.safetensors"), "--mask", str(tmp_path / "mask.png")]
+    assert main([*call, *weights]) == 2
+    assert "--task works on faces that are aligned already; say so with --aligned" in capsys.readouterr().err
+    assert main([*call, *weights, "--aligned"]) == 0
+    answer = read(tmp_path / "out.png").pixels
+    hidden = mask[..., 0] > 0
+    assert np.array_equal(answer[~hidden], face[~hidden]) and (answer[hidden] != face[hidden]).any()
+    assert main([*call[:3], "--task", "swap", *weights, "--aligned"]) == 2
+    assert "codeformer has no task 'swap'; it has inpaint, colourise" in capsys.readouterr().err
+    assert main([*call[:3], "--mask", str(tmp_path / "mask.png")]) == 2
+    assert "--mask says where a --task draws" in capsys.readouterr().err
+
+
+def test_a_face_that_fails_does_not_stop_the_others(tmp_path: Path, capsys):
+    save(tmp_path / "fill.safetensors", small.codeformer(task="inpainting"))
+    (tmp_path / "in").mkdir()
+    white = _face()
+    white[:4] = 255
+    write(tmp_path / "in" / "a.png", _face()), write(tmp_path / "in" / "b.png", white)
+    call = ["restore", str(tmp_path / "in"), str(tmp_path / "out"), "--task", "inpaint", "--aligned"]
+    assert main([*call, "--weights", str(tmp_path / "fill.safetensors")]) == 3
+    assert "a.png: inpaint: nothing is masked" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "a.png").exists() and (tmp_path / "out" / "b.png").exists()
