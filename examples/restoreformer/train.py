@@ -21,7 +21,7 @@ from codeprior.files import printable
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage, loss_weights
-from codeprior.training import Engine, FolderInUse, Stream, TorchEngine, open_images, started, train
+from codeprior.training import Engine, FolderInUse, Saving, Stream, TorchEngine, open_images, started, train
 
 from ..daefr.train import perceptual_weights
 from .model import vqgan
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             images = open_images(arguments.faces, size=settings.degradation_size)
             finished = train(
                 stage, Stream(images, batch=settings.batch, seed=settings.seed), folder=arguments.out,
-                steps=settings.steps, minutes=arguments.minutes, save_every=arguments.save_every,
+                steps=settings.steps, minutes=arguments.minutes, saving=Saving(every=arguments.save_every),
                 log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device,
                 engine=engine, name=arguments.stage, settings={"stage": arguments.stage},
             )  # fmt: skip

@@ -11,14 +11,14 @@ from codeprior.recipes.restoreformer import settings as numbers
 from codeprior.recipes.restoreformer.model import fresh, vqgan
 from codeprior.recipes.restoreformer.restoration_stage import RestorationStage, is_attention
 from codeprior.stages import VQGANStage, loss_weights, rate_at
-from codeprior.training import train
+from codeprior.training import Saving, train
 from tests.torture.stages import Edges, digest, stream
 
 TINY = replace(
     numbers.small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), groups=4, heads=2
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4}
-RUN = {"save_every": 3, "log_every": 1, "preview_every": 0, "progress": False}
+RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 class Maps(torch.nn.Module):
