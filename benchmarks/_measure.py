@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 
 Providers = dict[str, Callable[[], object]]
+# of the floor's times, (p80 - p20) / median: on a quiet machine a product of matrices stays within a few per cent
+_STEADY = 0.15
 
 
 class Given(NamedTuple):
@@ -94,12 +96,39 @@ def rows_of(op: str, sizes: dict[str, int], providers: Providers, *, floor: str,
     for impl, run in providers.items():
         ms, least = times[impl], times[floor][1]
         row = {"op": op, **sizes, "impl": impl, "ms": ms[1], "ms_quantiles": ms, "floor": floor, "floor_ms": least}
-        row |= {"over_floor": round(ms[1] / least, 3), "wrong": None, "peak_bytes": peak_bytes(run)}
+        row |= {"over_floor": round(ms[1] / least, 3), "spread": _spread(ms), "wrong": None}
+        row["peak_bytes"] = peak_bytes(run)
         yield row
         peak = "?" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f} MB"
-        told = " ".join(f"{key}={value}" for key, value in sizes.items())
+        size = " ".join(f"{key}={value}" for key, value in sizes.items())
         wrong = "" if row["wrong"] is None else f"  wrong {row['wrong']}"
-        print(f"{op:17s} {told:24s} {impl:28s} {ms[1]:9.2f} ms  x{row['over_floor']:<7} {peak}{wrong}", flush=True)
+        time_of_it = f"{ms[1]:9.2f} ms ±{50 * row['spread']:3.0f} %"
+        print(f"{op:17s} {size:24s} {impl:28s} {time_of_it}  x{row['over_floor']:<7} {peak}{wrong}", flush=True)
+
+
+def why_busy(rows: list[dict], *, load: float, processors: int) -> str | None:
+    """Gives why the machine was too busy for these rows to be judged, or None.
+
+    Args:
+        rows: As `rows_of` gives them. The floor is interleaved with all others: its times tell how steady the machine
+            was during each of them.
+        load: Processes that ran or waited to, the mean over a minute; the benchmark is one of them.
+        processors: How many there are.
+    """
+    floors = {(row["op"], *_key(row)): _spread(row["ms_quantiles"]) for row in rows if row["impl"] == row.get("floor")}
+    reasons = []
+    if floors and statistics.median(floors.values()) > _STEADY:
+        spread = statistics.median(floors.values())
+        reasons.append(f"the floor's own times differ by {100 * spread:.0f} %, {100 * _STEADY:.0f} % is the most")
+    # beside the benchmark itself, half of the other processors' time
+    if load - 1 > max(0.5, (processors - 1) / 2):
+        reasons.append(f"{load:.1f} processes ran or waited for {processors} processors")
+    return "; ".join(reasons) or None
+
+
+def _spread(quantiles: list[float]) -> float:
+    low, middle, high = quantiles
+    return round((high - low) / middle, 3) if middle else 0.0
 
 
 def compared(rows: list[dict]) -> None:
@@ -115,17 +144,20 @@ def compared(rows: list[dict]) -> None:
             row["over_best_peer"] = round(row["ms"] / min(peer["ms"] for peer in peers), 3)
         if exact and peers:
             best, peer = (min(part, key=lambda row: row["ms"]) for part in (exact, peers))
-            told = " ".join(map(str, key))
-            print(f"  {told:36s} {best['impl']:20s} x{best['over_best_peer']} of {peer['impl']}, x{best['over_floor']}")
+            case = " ".join(map(str, key))
+            print(f"  {case:36s} {best['impl']:20s} x{best['over_best_peer']} of {peer['impl']}, x{best['over_floor']}")
 
 
 def report(rows: list[dict], given: Given, *, missing: list[str], left_out: list[str] = ()) -> None:
-    """Says which peers were missing, and writes what was asked for."""
+    """Says which peers were missing and whether the machine was too busy, and writes what was asked for."""
     for name in missing:
         print(f"missing peer: {name} is not installed, or does not run on this device")
     for name in left_out:
         print(f"left out by --quick: {name}")
-    facts = about() | {"missing_peers": missing, "left_out": list(left_out)}
+    busy = why_busy(rows, load=os.getloadavg()[0], processors=os.cpu_count() or 1)
+    if busy is not None:
+        print(f"TOO BUSY TO JUDGE: {busy}. Compare nothing with these times; run again on a quiet machine.")
+    facts = about() | {"missing_peers": missing, "left_out": list(left_out), "busy": busy}
     if given.json is not None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps([row | facts for row in rows], indent=1) + "\n")

@@ -61,9 +61,9 @@ def page(results: Path = RESULTS) -> str:
 
 def _section(title: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     yield f"## {title}\n"
-    told = rows[0]
-    facts = [told.get("device"), _counted(told.get("threads"), "thread"), f"torch {told.get('torch')}"]
-    facts += [f"load {told.get('load')}", told.get("date"), f"revision `{told.get('git')}`"]
+    first = rows[0]
+    facts = [first.get("device"), _counted(first.get("threads"), "thread"), f"torch {first.get('torch')}"]
+    facts += [f"load {first.get('load')}", first.get("date"), f"revision `{first.get('git')}`"]
     yield ", ".join(str(fact) for fact in facts if fact) + ".\n"
     cases = [name for name in _CASE if any(name in row for row in rows)]
     figures = [name for name in _FIGURES if any(_known(row, name) for row in rows)]
@@ -74,8 +74,10 @@ def _section(title: str, rows: list[dict[str, Any]]) -> Iterator[str]:
         name = f"**{row['impl']}**" if str(row["impl"]).startswith("codeprior") else str(row["impl"])
         yield _line([*(str(row.get(case, "")) for case in cases), name, *shown])
     for key, said in (("missing_peers", "Not installed"), ("left_out", "Left out by `--quick`")):
-        if told.get(key):
-            yield f"\n{said}: {', '.join(told[key])}."
+        if first.get(key):
+            yield f"\n{said}: {', '.join(first[key])}."
+    if first.get("busy"):
+        yield f"\n**Too busy to judge**: {first['busy']}."
     yield ""
 
 

@@ -1,0 +1,55 @@
+"""What a benchmark says of itself: the spread of its times, and when the machine was too busy to judge by them."""
+
+import json
+
+import pytest
+
+from benchmarks import _measure
+from benchmarks._measure import Given, report, rows_of, why_busy
+from benchmarks.page import page
+
+
+def floor(op: str, quantiles: list[float]) -> dict:
+    return {"op": op, "n": 1, "impl": "torch.mm", "floor": "torch.mm", "ms": quantiles[1], "ms_quantiles": quantiles}
+
+
+STEADY = [floor("search", [0.98, 1.0, 1.02]), floor("forward", [1.9, 2.0, 2.1])]
+UNSTEADY = [floor("search", [0.9, 1.0, 1.3]), floor("forward", [1.5, 2.0, 2.6]), floor("averages", [1, 1, 1])]
+"""The median counts: one case of three that is steady does not make the others so."""
+
+
+@pytest.mark.parametrize(("load", "processors"), [(1.0, 1), (1.4, 2), (0.2, 2), (4.0, 8)])
+def test_a_quiet_machine_is_judged_by(load, processors):
+    assert why_busy(STEADY, load=load, processors=processors) is None
+
+
+def test_times_of_the_floor_that_differ_are_named():
+    assert why_busy(UNSTEADY, load=1.0, processors=2) == "the floor's own times differ by 40 %, 15 % is the most"
+    # those of a contestant do not count: they may be its own
+    rows = [*STEADY, floor("search", [1.0, 2.0, 9.0]) | {"impl": "codeprior"}]
+    assert why_busy(rows, load=1.0, processors=2) is None
+
+
+@pytest.mark.parametrize(("load", "processors"), [(1.6, 1), (2.1, 2), (5.0, 8)])
+def test_other_work_on_the_machine_is_named(load, processors):
+    expected = f"{load} processes ran or waited for {processors} processors"
+    assert why_busy(STEADY, load=load, processors=processors) == expected
+    assert why_busy(UNSTEADY, load=load, processors=processors).endswith(f"; {expected}")
+
+
+def test_the_spread_is_printed_and_the_verdict_is_kept(monkeypatch, tmp_path, capsys):
+    times = {"torch.mm": [0.5, 1.0, 1.5], "codeprior": [1.8, 2.0, 2.2]}
+    monkeypatch.setattr(_measure, "interleaved", lambda providers, seconds: times)
+    monkeypatch.setattr(_measure, "peak_bytes", lambda run: None)
+    monkeypatch.setattr(_measure.os, "getloadavg", lambda: (9.0, 9.0, 9.0))
+    monkeypatch.setattr(_measure.os, "cpu_count", lambda: 2)
+    rows = list(rows_of("search", {"n": 4}, dict.fromkeys(times, lambda: None), floor="torch.mm", seconds=1))
+    assert [row["spread"] for row in rows] == [1.0, 0.2]
+    printed = capsys.readouterr().out.splitlines()
+    assert "1.00 ms ± 50 %" in printed[0] and "2.00 ms ± 10 %" in printed[1]
+    folder = tmp_path / "results" / "cpu"
+    report(rows, Given(True, folder / "nearest_code.json", None), missing=[])
+    said = "the floor's own times differ by 100 %, 15 % is the most; 9.0 processes ran or waited for 2 processors"
+    assert f"TOO BUSY TO JUDGE: {said}. Compare nothing" in capsys.readouterr().out
+    assert all(row["busy"] == said for row in json.loads((folder / "nearest_code.json").read_text()))
+    assert f"**Too busy to judge**: {said}." in page(tmp_path / "results")
