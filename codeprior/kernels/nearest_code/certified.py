@@ -60,6 +60,23 @@ def exchange(
 
 
 @triton.jit
+def write_out(
+    rows_ptr, at, stride_d, codes_ptr, code, indices_ptr, out_ptr, distances_ptr, counts_ptr, n, taken, undefined, S,
+    out_b, out_s, out_d, D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, WRITE: tl.constexpr,
+):  # fmt: skip
+    """Writes what a call asks for of the rows that are settled: the index, and by WRITE code, distance and count."""
+    tl.store(indices_ptr + n, code.to(tl.int64), mask=taken)
+    if WRITE > 0:
+        to = positions(n, S, out_b, out_s)
+        distance = exchange(
+            rows_ptr, at, stride_d, codes_ptr, code, out_ptr, to, out_d, taken, undefined, D, BN, BD, WRITE
+        )
+        if WRITE == 1:
+            tl.store(distances_ptr + n, distance, mask=taken)
+            tl.atomic_add(counts_ptr + code, tl.full((BN,), 1, tl.int64), mask=taken, sem="relaxed")
+
+
+@triton.jit
 def _group_minimum(scores, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr):
     # members of a group lie in one thread of the tensor cores' layout: pairs, and every eighth column
     if GROUP == 1:
@@ -287,15 +304,10 @@ def certified_lookup(
                 best, second, least, reach, inside & ~sure, unfit, again, first, tiles, heads_ptr, list_ptr,
                 indices_ptr, partial_ptr, partial_code_ptr, N, parts, few, crowds, BN, BK, GROUP, BITS, SPLIT,
             )  # fmt: skip
-        tl.store(indices_ptr + again, code.to(tl.int64), mask=sure)
-        if WRITE > 0:
-            to = positions(again, S, out_b, out_s)
-            distance = exchange(
-                rows_ptr, at, stride_d, codes_ptr, code, out_ptr, to, out_d, sure, undefined, D, BN, BD, WRITE
-            )
-            if WRITE == 1:
-                tl.store(distances_ptr + again, distance, mask=sure)
-                tl.atomic_add(counts_ptr + code, tl.full((BN,), 1, tl.int64), mask=sure, sem="relaxed")
+        write_out(
+            rows_ptr, at, stride_d, codes_ptr, code, indices_ptr, out_ptr, distances_ptr, counts_ptr, again, sure,
+            undefined, S, out_b, out_s, out_d, D, BN, BD, WRITE,
+        )  # fmt: skip
 
 
 @triton.jit

@@ -15,10 +15,10 @@ import triton.language as tl
 from codeprior.kernels.nearest_code.certified import (
     EVERY,
     RECORD,
-    exchange,
     first_of,
     member_of,
     positions,
+    write_out,
 )  # fmt: skip
 
 NO_CODE = tl.constexpr(2147483647)
@@ -82,16 +82,10 @@ def _finished(
 ):  # fmt: skip
     # no code at a finite distance
     undefined = index == NO_CODE
-    index = tl.where(undefined, 0, index)
-    tl.store(indices_ptr + n, index.to(tl.int64), mask=taken)
-    if WRITE > 0:
-        to = positions(n, S, out_b, out_s)
-        distance = exchange(
-            rows_ptr, at, stride_d, codes_ptr, index, out_ptr, to, out_d, taken, undefined, D, BN, BD, WRITE
-        )
-        if WRITE == 1:
-            tl.store(distances_ptr + n, distance, mask=taken)
-            tl.atomic_add(counts_ptr + index, tl.full((BN,), 1, tl.int64), mask=taken, sem="relaxed")
+    write_out(
+        rows_ptr, at, stride_d, codes_ptr, tl.where(undefined, 0, index), indices_ptr, out_ptr, distances_ptr,
+        counts_ptr, n, taken, undefined, S, out_b, out_s, out_d, D, BN, BD, WRITE,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -174,19 +168,16 @@ def settle_rows(
             rows_ptr, at, stride_d, codes_ptr, index, indices_ptr, out_ptr, distances_ptr, counts_ptr, n, taken, S,
             out_b, out_s, out_d, D, BN, BD, WRITE,
         )  # fmt: skip
-    for number in range(program, tl.minimum(on_second, crowds), programs):
-        record = list_ptr + (few + number).to(tl.int64) * RECORD
-        n, entries = tl.load(record), tl.load(record + 1)
-        _alone(
-            n, entries, record, rows_ptr, codes_ptr, indices_ptr, out_ptr, distances_ptr, counts_ptr,
-            S, stride_b, stride_s, stride_d, out_b, out_s, out_d, K, chunk, tiles,
-            D, BC, BK, BD, GROUP, SPLIT, WRITE,
-        )  # fmt: skip
-    if (on_first > few) | (on_second > crowds):
-        for n in range(program, N, programs):
-            if tl.load(indices_ptr + n) == -1:
-                _alone(
-                    n, EVERY, list_ptr, rows_ptr, codes_ptr, indices_ptr, out_ptr, distances_ptr, counts_ptr,
-                    S, stride_b, stride_s, stride_d, out_b, out_s, out_d, K, chunk, tiles,
-                    D, BC, BK, BD, GROUP, SPLIT, WRITE,
-                )  # fmt: skip
+    listed = tl.minimum(on_second, crowds)
+    # where a list was full all rows are looked at; one place that settles a row alone, as it is long
+    for number in range(program, listed + tl.where((on_first > few) | (on_second > crowds), N, 0), programs):
+        on_list = number < listed
+        record = list_ptr + tl.where(on_list, few + number, 0).to(tl.int64) * RECORD
+        n = tl.where(on_list, tl.load(record), number - listed)
+        entries = tl.where(on_list, tl.load(record + 1), EVERY)
+        if on_list | (tl.load(indices_ptr + tl.where(on_list, 0, n)) == -1):
+            _alone(
+                n, entries, record, rows_ptr, codes_ptr, indices_ptr, out_ptr, distances_ptr, counts_ptr,
+                S, stride_b, stride_s, stride_d, out_b, out_s, out_d, K, chunk, tiles,
+                D, BC, BK, BD, GROUP, SPLIT, WRITE,
+            )  # fmt: skip
