@@ -71,15 +71,17 @@ def merged(parts: Sequence[tuple[NDArray[np.int64], Canvas]]) -> Canvas:
     return whole.part(order)
 
 
-def routed(canvas: Canvas, choice: NDArray[np.integer], ways: Sequence[Callable[[Canvas, NDArray], Canvas]]) -> Canvas:
-    """Sends each sample one of several ways; which one is known on the host."""
+def routed(
+    canvas: Canvas, choice: NDArray[np.integer], branches: Sequence[Callable[[Canvas, NDArray], Canvas]]
+) -> Canvas:
+    """Sends each sample through one of several functions; which one is known on the host."""
     if len(choice) and (choice == choice[0]).all():
-        return ways[int(choice[0])](canvas, np.arange(len(choice)))
+        return branches[int(choice[0])](canvas, np.arange(len(choice)))
     parts = []
-    for number, way in enumerate(ways):
+    for number, branch in enumerate(branches):
         samples = np.flatnonzero(choice == number)
         if len(samples):
-            parts.append((samples, way(canvas.part(samples), samples)))
+            parts.append((samples, branch(canvas.part(samples), samples)))
     return merged(parts)
 
 

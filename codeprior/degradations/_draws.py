@@ -72,8 +72,8 @@ class Draws:
     def choice(self, weights: Sequence[float]) -> NDArray[np.uint8]:
         """Gives indices with probabilities in proportion to `weights`."""
         edges = np.cumsum(np.asarray(weights, np.float64))
-        found = np.searchsorted(edges, self.unit() * edges[-1], side="right")
-        return np.minimum(found, len(edges) - 1).astype(np.uint8)
+        chosen = np.searchsorted(edges, self.unit() * edges[-1], side="right")
+        return np.minimum(chosen, len(edges) - 1).astype(np.uint8)
 
     def coin(self, chance: float) -> NDArray[np.bool_]:
         """Gives True with the given probability."""

@@ -2,7 +2,7 @@
 
 A chain is a plain list of steps, each an op with its values. A pattern names steps that follow one another, and makes
 one step of them; `rewritten` puts it in their place. Ops say themselves which of the named steps they are (`Op._kind`).
-On the CPU the way from planes to pixels and the way back are steps too, so that a fused step can begin with planes or
+On the CPU the conversions from planes to pixels and back are steps too, so that a fused step can begin with planes or
 end with them.
 """
 
@@ -104,7 +104,7 @@ class BlurThenResize(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeThenRound(Op):
-    """A bilinear resizing, the rounding after it and the way to planes.
+    """A bilinear resizing, the rounding after it and the conversion to planes.
 
     Args:
         dtype: `np.uint8` for levels, or `np.float32`.
@@ -140,7 +140,7 @@ ON_THE_CPU = (
 
 
 # nanoseconds, measured on a Zen 3 core: a block of 16 taps at an output pixel, and `cv2.filter2D`,
-# with the way to its pixels and `cv2.resize` after it, at an input pixel
+# with the conversion to its pixels and `cv2.resize` after it, at an input pixel
 _DIRECT, _DENSE = 4.4, 75.0
 
 
@@ -152,19 +152,19 @@ def _blurred_and_resized(planes: np.ndarray, blur: Values, height: int, width: i
     scale = np.float32(255 if planes.dtype == np.uint8 else 1)
     rows, part_y = native.source_places(planes.shape[1], height)
     columns, part_x = native.source_places(planes.shape[2], width)
-    between = rows, part_y, columns, part_x
+    places = rows, part_y, columns, part_x
     kernel = kernel_matrix(blur)
     if is_separable(blur):
         # OpenCV rounds the kernel to single precision: keep the sum that this leaves it with
         excess = np.sqrt(kernel.astype(np.float32).sum(dtype=np.float64))
         taps_x, taps_y = (_between_zeros(gaussian_taps(size, float(sigma)) * excess) for sigma in blur["sigma"])
         image = native.padded_planes(planes, scale, size // 2)
-        return native.reduce_separably(image, planes.shape[2], taps_y, taps_x, *between)
+        return native.reduce_separably(image, planes.shape[2], taps_y, taps_x, *places)
     kernel[kernel < NEGLIGIBLE] = 0
     blocks = sum(np.count_nonzero(kernel[:, first : first + 16].any(1)) for first in range(0, size, 16))
     if height * width * blocks * _DIRECT < planes.shape[1] * planes.shape[2] * _DENSE:
         image = native.padded_planes(planes, scale, size // 2)
-        return native.reduce_directly(image, kernel, *between)
+        return native.reduce_directly(image, kernel, *places)
     cv2 = needed("cv2", who="a preset on the CPU")
 
     pixels = cv2.filter2D(pixels_from_planes(planes), -1, kernel, borderType=cv2.BORDER_REFLECT_101)

@@ -1,4 +1,4 @@
-"""Compiled loops over pixels for the CPU: ways between levels and unit floats, and noise; and how loops are compiled.
+"""Compiled loops over pixels for the CPU: levels to unit floats and back, and noise; and how loops are compiled.
 
 The first import loads numba, so the ops import this file inside the functions that run on the CPU.
 """
@@ -62,7 +62,7 @@ def unit_pixels(planes):
 
 @exact
 def levels_reversed(pixels):
-    """Gives unit pixels, `H W 3`, as 8-bit levels with the channels the other way round, rounded half to even."""
+    """Gives unit pixels, `H W 3`, as 8-bit levels with the channels in reverse order, rounded half to even."""
     height, width, channels = pixels.shape
     result = np.empty((height, width, channels), np.uint8)
     for y in range(height):
@@ -75,7 +75,7 @@ def levels_reversed(pixels):
 
 @exact
 def unit_reversed(levels):
-    """Gives 8-bit levels, `H W 3`, as unit floats with the channels the other way round."""
+    """Gives 8-bit levels, `H W 3`, as unit floats with the channels in reverse order."""
     height, width, channels = levels.shape
     result = np.empty((height, width, channels), np.float32)
     for y in range(height):

@@ -1,4 +1,4 @@
-"""Compiled inner loops for the CPU: a blur fused into the bilinear reduction after it, and the way back up.
+"""Compiled inner loops for the CPU: a blur fused into the bilinear reduction after it, and the enlargement at the end.
 
 Bilinear reduction without antialias reads four blurred pixels for each one it gives, so most of a blurred image is
 never looked at. The kernel of the blur, shifted by the four and blended, is applied at the places that are read and
@@ -197,7 +197,7 @@ def source_places(source, target):
 
 @exact
 def columns_rounded_twice(source, target):
-    """Gives the columns in which OpenCV rounds product and sum apart, in green and blue, when it enlarges.
+    """Gives the columns in which OpenCV rounds product and sum separately, in green and blue, when it enlarges.
 
     Found by comparison with OpenCV 5.0, whose Intel IPP ran on AVX2: columns beyond the first and last centres of the
     source go through another loop, two at a time; what is left over, and red, is fused as everywhere else.

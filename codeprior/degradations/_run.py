@@ -17,8 +17,8 @@ Images = Tensor | Sequence[Tensor]
 Mode = Literal["fast", "strict", "diff"]
 
 
-class Runs(Protocol):
-    """What is run: the three parts of an op that it is made of."""
+class Runnable(Protocol):
+    """What `run` needs of an op."""
 
     def _check(self, values: Values, sizes: np.ndarray) -> None: ...
 
@@ -56,8 +56,8 @@ def _samples(who: str, image: Any) -> Any:
                 f"got {tuple(sample.shape)}; repeat a grey image three times."
             )
     if len({(sample.dtype, sample.device) for sample in samples}) > 1:
-        told = ", ".join(sorted({f"{sample.dtype} on {sample.device}" for sample in samples}))
-        raise ValueError(f"{who}: expected images of one type on one device, got {told}; convert them first.")
+        kinds = ", ".join(sorted({f"{sample.dtype} on {sample.device}" for sample in samples}))
+        raise ValueError(f"{who}: expected images of one type on one device, got {kinds}; convert them first.")
     return samples
 
 
@@ -74,7 +74,9 @@ def check_range(who: str, samples: Sequence[Tensor]) -> None:
             )
 
 
-def run(op: Runs, image: Images, params: Params, *, mode: Mode, dtype: torch.dtype | None, impl: str | None) -> Images:
+def run(
+    op: Runnable, image: Images, params: Params, *, mode: Mode, dtype: torch.dtype | None, impl: str | None
+) -> Images:
     """Checks everything, then applies the values."""
     who = type(op).__name__
     if mode not in ("fast", "strict", "diff"):
@@ -118,7 +120,7 @@ def _check_record(who: str, params: Params, sizes: np.ndarray) -> None:
         raise ValueError(f"{who}: sample {number}: the values were drawn for {theirs} pixels, the image has {ours}.")
 
 
-def _run_cpu(op: Runs, samples: Sequence[Tensor], values, *, strict: bool, dtype: torch.dtype) -> list[Tensor]:
+def _run_cpu(op: Runnable, samples: Sequence[Tensor], values, *, strict: bool, dtype: torch.dtype) -> list[Tensor]:
     results = []
     inside = np.uint8 if dtype == torch.uint8 else np.float32
     for number, sample in enumerate(samples):
@@ -130,7 +132,7 @@ def _run_cpu(op: Runs, samples: Sequence[Tensor], values, *, strict: bool, dtype
     return results
 
 
-def _run_torch(op: Runs, samples: Sequence[Tensor], sizes: np.ndarray, values, mode: Mode, dtype: torch.dtype):
+def _run_torch(op: Runnable, samples: Sequence[Tensor], sizes: np.ndarray, values, mode: Mode, dtype: torch.dtype):
     if not len(samples):
         return list(samples)
     if isinstance(samples, Tensor):

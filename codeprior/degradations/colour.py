@@ -189,13 +189,13 @@ def _hue(planes: Tensor, turn: float) -> Tensor:
     rest = angle * 6 - sector
     share = spread / torch.where(high > 0, high, torch.ones_like(high))
     falling, rising = high * (1 - share * rest), high * (1 - share * (1 - rest))
-    ways = (
+    sectors = (
         (high, rising, low), (falling, high, low), (low, high, rising),
         (low, falling, high), (rising, low, high), (high, low, falling),
     )  # fmt: skip
-    result = torch.stack(ways[5])
+    result = torch.stack(sectors[5])
     for number in range(5):
-        result = torch.where(sector == number, torch.stack(ways[number]), result)
+        result = torch.where(sector == number, torch.stack(sectors[number]), result)
     return result.clamp(0, 1)
 
 

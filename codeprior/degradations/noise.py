@@ -220,9 +220,9 @@ def _poisson_canvas(canvas: Canvas, keys: np.ndarray, grey: np.ndarray) -> Tenso
     luma = (levels * weights).sum(1, keepdim=True).round().expand_as(levels)
     whole = torch.where(canvas.per_sample(np.asarray(grey, bool)), luma, levels).long()
     inside = canvas.inside().expand_as(whole)
-    seen = torch.zeros((len(whole), 257), dtype=torch.bool, device=whole.device)
-    seen = seen.scatter(1, torch.where(inside, whole, 256).flatten(1), True)[:, :256]
-    power = torch.ceil(torch.log2(seen.sum(1).clamp(min=1).double())).long()
+    present = torch.zeros((len(whole), 257), dtype=torch.bool, device=whole.device)
+    present = present.scatter(1, torch.where(inside, whole, 256).flatten(1), True)[:, :256]
+    power = torch.ceil(torch.log2(present.sum(1).clamp(min=1).double())).long()
     tables = canvas.send(_all_tables())
     bits = _uniform_canvas(canvas, keys, grey)
     start = (power[:, None, None, None] * 256 + torch.where(inside, whole, 0)) * _COUNTS

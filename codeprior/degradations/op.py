@@ -22,7 +22,7 @@ Sizes = NDArray[np.int64]
 """Height and width a sample: `b 2`."""
 
 Pixels = NDArray[Any]
-"""One image on its way: `H W 3`, unit, float32."""
+"""One image inside a chain: `H W 3`, unit, float32."""
 
 Kind = Literal["planes in", "blur", "bilinear", "round", "planes out"]
 """What the patterns of `_fusion` know."""
@@ -178,7 +178,7 @@ class Op:
         """Raises ValueError, with the sample and the reason, for values that cannot be applied."""
 
     def _planes(self, planes: np.ndarray, values: Values, strict: bool, dtype: type) -> np.ndarray:
-        """Gives one image, planes in and planes out; what can skip the way through pixels overrides this."""
+        """Gives one image, planes in and planes out; what needs no pixels on the way overrides this."""
         return planes_from_pixels(self._one(pixels_from_planes(planes), values, strict), dtype)
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:

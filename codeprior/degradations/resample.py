@@ -5,7 +5,7 @@ fused multiply-add in single precision. `torch` rules: `torch.nn.functional.inte
 
 One image is resized by OpenCV or torch. In a batch each image goes from its own size to its own size. Bilinear by
 OpenCV's rule is then done with gathers and one rounding a pass, or by the kernel that also blurs, so that it gives
-OpenCV's bits; the other ways are products with one matrix a side, nearly all zeros, in double precision.
+OpenCV's bits; the other interpolations are products with one matrix a side, nearly all zeros, in double precision.
 """
 
 from dataclasses import dataclass
@@ -66,12 +66,12 @@ class Resampling(Op):
     def _batch(self, canvas: Canvas, values: Values, mode: Mode) -> Canvas:
         new, by_kernel = values["size"].astype(np.int64), has_resizing_kernel(canvas, mode)
 
-        def way(name: str):
+        def branch(name: str):
             if name == "bilinear" and self.rules == "cv2":
                 return lambda part, samples: (resized_by_kernel if by_kernel else resized_as_opencv)(part, new[samples])
             return lambda part, samples: _resized_by_matrices(part, new[samples], name, self.rules)
 
-        return routed(canvas, values["interpolation"], [way(name) for name in INTERPOLATIONS])
+        return routed(canvas, values["interpolation"], [branch(name) for name in INTERPOLATIONS])
 
     def _kind(self, values: Values) -> Kind | None:
         bilinear = bool(np.all(values["interpolation"] == INTERPOLATIONS.index("bilinear")))
@@ -126,9 +126,9 @@ class Rescale(Resampling):
             raise ValueError(f"Rescale: expected scale=(low, high) with 0 < low ≤ 1 ≤ high, got {self.scale}.")
 
     def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
-        way, unit = draws.choice(self.chances), draws.unit()
+        direction, unit = draws.choice(self.chances), draws.unit()
         low, high = self.scale
-        scale = np.choose(way, [1 + (high - 1) * unit, low + (1 - low) * unit, np.ones(len(unit))])
+        scale = np.choose(direction, [1 + (high - 1) * unit, low + (1 - low) * unit, np.ones(len(unit))])
         start = origin / self.divide if self.divide else sizes
         return self._drawn(draws, (start * scale[:, None]).astype(np.int64))
 
@@ -216,13 +216,13 @@ def resized_as_opencv(canvas: Canvas, new: np.ndarray) -> Canvas:
         canvas.extent(),
         canvas.send(new, torch.int32),
         (height, width),
-        apart=canvas.send(rounded_twice) if rounded_twice.any() else None,
+        rounded_twice=canvas.send(rounded_twice) if rounded_twice.any() else None,
     )
     return Canvas(result, new)
 
 
 def _rounded_twice(old: np.ndarray, new: np.ndarray, length: int) -> NDArray[np.bool_]:
-    """Says where OpenCV rounds product and sum apart, `b 3 W`; see `_native_resize.columns_rounded_twice`."""
+    """Says where OpenCV rounds product and sum separately, `b 3 W`; see `_native_resize.columns_rounded_twice`."""
     from ._native_resize import columns_rounded_twice
 
     result = np.zeros((len(new), 3, length), bool)
@@ -287,7 +287,7 @@ def _source_places(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _area_enlarged(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """What OpenCV does for area when it enlarges: bilinear towards the part of the next pixel that is covered."""
+    """Gives what OpenCV takes for area when it enlarges: bilinear, by the part of the next pixel that is covered."""
     each = np.arange(target)
     first = np.floor(each * (source / target)).astype(np.int64)
     part = (each + 1) - (first + 1) * (target / source)

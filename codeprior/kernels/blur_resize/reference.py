@@ -33,7 +33,7 @@ def correlated(pixels: Tensor, kernels: Tensor, sizes: Tensor) -> Tensor:
 
 
 def resized(
-    pixels: Tensor, sizes: Tensor, targets: Tensor, canvas: tuple[int, int], *, apart: Tensor | None = None
+    pixels: Tensor, sizes: Tensor, targets: Tensor, canvas: tuple[int, int], *, rounded_twice: Tensor | None = None
 ) -> Tensor:
     """Gives each image at its new size, bilinearly by OpenCV's rule.
 
@@ -42,7 +42,7 @@ def resized(
         sizes: Height and width of each image: `b 2`.
         targets: Height and width of each result: `b 2`.
         canvas: Height and width of the canvas of the results.
-        apart: Where product and sum of the vertical pass are rounded apart: `b c width`, bool.
+        rounded_twice: Where product and sum of the vertical pass are rounded separately: `b c width`, bool.
 
     Returns:
         `b c` on the new canvas, float32.
@@ -58,8 +58,8 @@ def resized(
     lower = gathered(lines, torch.minimum(rows + 1, sizes[:, :1] - 1), across)
     way = part_y[:, None, :, None]
     result = _blended(upper, lower, way)
-    if apart is not None:
-        result = torch.where(apart[:, :, None, :], upper + way * (lower - upper), result)
+    if rounded_twice is not None:
+        result = torch.where(rounded_twice[:, :, None, :], upper + way * (lower - upper), result)
     return result
 
 
