@@ -263,3 +263,17 @@ def test_the_simulation_of_doubtful_rows_agrees_with_the_kernels_counters(tiles,
     assert abs(few - expected.settled) <= 1 and abs(crowded - expected.crowded) <= 1
     if data == "random":
         assert few > 0
+
+
+@pytest.mark.parametrize(("apart", "kind"), [(100, "settled"), (96, "crowded")])
+def test_the_simulation_knows_slots_that_hide_a_third_candidate(apart, kind):
+    """Three codes that are nearly equal: in different slots each is known, in one slot the third may be hidden."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(apart, 40, generator=generator).repeat(3, 1)
+    table += 1e-4 * torch.randn(table.shape, generator=generator)
+    rows = table[:48] + 0.1 * torch.randn(48, 40, generator=generator)
+    found, counters = search(rows, table)
+    expected = simulated(rows, table, PLAIN)
+    assert tuple(counters) == expected
+    assert getattr(expected, kind) == 48
+    assert torch.equal(found, truth(rows, table))
