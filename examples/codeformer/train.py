@@ -11,52 +11,31 @@ on the same folder, it goes on.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from codeprior import distributed, weights
 from codeprior.discriminators import PatchGAN
-from codeprior.files import printable
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage
-from codeprior.training import Engine, FolderInUse, Saving, Stream, TorchEngine, open_images, started, train
+from codeprior.stages.command import earlier, load_part, run_stage, stage_parser
+from codeprior.training import Engine
 
 from ..daefr.train import perceptual_weights
 from .codes_stage import CodesStage
 from .fidelity_stage import FidelityStage
 from .model import CodeFormer, vqgan
-from .settings import SETTINGS, CodesSettings, FidelitySettings
+from .settings import SETTINGS, CodesSettings, PriorSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0 done, 75 out of time and ready to go on, 2 bad input."""
-    arguments = _parser().parse_args(argv)
-    settings: Any = SETTINGS[arguments.stage]()
-    changes = {key: getattr(arguments, key) for key in ("steps", "batch") if getattr(arguments, key) is not None}
-    settings = replace(settings, **changes)
-    with started() as device:
-        engine = TorchEngine(arguments.device or device)
-        try:
-            torch.manual_seed(settings.seed)
-            stage = build(arguments.stage, settings, arguments, engine)
-            images = open_images(arguments.faces, size=settings.degradation_size)
-            finished = train(
-                stage, Stream(images, batch=settings.batch, seed=settings.seed), folder=arguments.out,
-                steps=settings.steps, minutes=arguments.minutes, saving=Saving(every=arguments.save_every),
-                log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device,
-                engine=engine, name=arguments.stage, settings={"stage": arguments.stage},
-            )  # fmt: skip
-        except (ValueError, FileNotFoundError, FolderInUse) as error:
-            print(f"train: {printable(error)}", file=sys.stderr)
-            return 2
-    if distributed.rank() == 0:
-        for part, module in stage.results.items():
-            weights.save(arguments.out / f"{part}.safetensors", module, metadata={"stage": arguments.stage})
-    return 0 if finished.complete else 75
+    parser = stage_parser("python -m codeprior.recipes.codeformer.train", __doc__, SETTINGS)
+    parser.add_argument("--prior", type=Path, help="folder of the first stage (default: prior beside --out)")
+    parser.add_argument("--codes", type=Path, help="folder of the second stage (default: codes beside --out)")
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="stage III: a discriminator to go on with")
+    arguments = parser.parse_args(argv)
+    return run_stage(SETTINGS[arguments.stage](), arguments, build)
 
 
 def build(name: str, settings: Any, arguments: argparse.Namespace, engine: Engine | None = None) -> Any:
@@ -65,62 +44,26 @@ def build(name: str, settings: Any, arguments: argparse.Namespace, engine: Engin
     Args:
         name: Of the settings.
         settings: The configuration.
-        arguments: Of the command; `prior` and `codes` name the folders of earlier stages.
+        arguments: Of the command.
         engine: What distributes.
 
     Raises:
         ValueError: Weights of an earlier stage, or of the perceptual network, are not there.
     """
-    kind = "_small" if name.endswith("_small") else ""
-    runs = arguments.out.parent
+    prior = earlier(arguments, "prior", arguments.prior) / "vqgan.safetensors"
     if isinstance(settings, CodesSettings):
-        teacher = _load((arguments.prior or runs / f"prior{kind}") / "vqgan.safetensors", VQGAN)
-        return CodesStage(settings, teacher=teacher, engine=engine)
+        return CodesStage(settings, teacher=load_part(prior, VQGAN), engine=engine)
     perceptual = PerceptualLoss(
         settings.perceptual, weights=perceptual_weights(settings.perceptual, arguments.perceptual_weights)
     )
-    if isinstance(settings, FidelitySettings):
-        prior = arguments.prior or runs / f"prior{kind}"
-        codes = arguments.codes or runs / f"codes{kind}"
-        return FidelityStage(
-            settings, model=_load(codes / "restorer.safetensors", CodeFormer), perceptual=perceptual, engine=engine,
-            teacher=_load(prior / "vqgan.safetensors", VQGAN),
-            discriminator=None if arguments.judge is None else _load(arguments.judge, PatchGAN),
-        )  # fmt: skip
-    model = vqgan(settings.network, moving_average=settings.codebook == "moving_average")
-    return VQGANStage(settings, model=model, size=settings.network.size, perceptual=perceptual, engine=engine)
-
-
-def _load(path: Path, kind: type) -> Any:
-    if not path.exists():
-        raise ValueError(f"{path} is missing; run the stage before this one, or name its folder")
-    found = weights.load(path)
-    if not isinstance(found, kind):
-        raise ValueError(f"{path} holds a {type(found).__name__}; expected the {kind.__name__} of an earlier stage")
-    return found
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m codeprior.recipes.codeformer.train", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("stage", choices=SETTINGS, help="a stage of the paper's sizes, or of the small ones")
-    parser.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of square faces")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--prior", type=Path, help="folder of the first stage; without it, prior beside --out")
-    parser.add_argument("--codes", type=Path, help="folder of the second stage; without it, codes beside --out")
-    parser.add_argument(
-        "--judge", type=Path, metavar="FILE", help="stage III: weights of a discriminator to go on with"
-    )
-    parser.add_argument("--perceptual-weights", help="weights file of the perceptual network, or random")
-    parser.add_argument("--steps", type=int, help="instead of the settings'")
-    parser.add_argument("--batch", type=int, help="instead of the settings', over all ranks")
-    parser.add_argument("--minutes", type=float, help="stop cleanly after so long; the next call goes on")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
-    parser.add_argument("--log-every", type=int, default=25, help="steps between lines of the log")
-    parser.add_argument("--preview-every", type=int, default=500, help="steps between pictures")
-    parser.add_argument("--device", help="without it, the GPU where there is one")
-    return parser
+    if isinstance(settings, PriorSettings):
+        model = vqgan(settings.network, moving_average=settings.codebook == "moving_average")
+        return VQGANStage(settings, model=model, size=settings.network.size, perceptual=perceptual, engine=engine)
+    codes = earlier(arguments, "codes", arguments.codes) / "restorer.safetensors"
+    return FidelityStage(
+        settings, model=load_part(codes, CodeFormer), teacher=load_part(prior, VQGAN), perceptual=perceptual,
+        discriminator=None if arguments.judge is None else load_part(arguments.judge, PatchGAN), engine=engine,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

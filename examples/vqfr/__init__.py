@@ -14,6 +14,10 @@ FAMILY = Family(
     load=load_model,
     text="textures from a codebook are warped to the degraded face (Gu et al. 2022)",
     layouts=(Layout("vqfr", is_vqfr, convert),),
+    stages={
+        "prior": "codeprior.stages:VQGANStage",
+        "restoration": f"{__name__}.restoration_stage:RestorationStage",
+    },
     options={
         "fidelity": Option(
             float, 0.0, 0.0, 1.0, "the second version's fidelity ratio: 0 the texture alone, 1 follows the picture"

@@ -1,17 +1,21 @@
 """VQFR: a codebook gives the texture, and a second branch warps it to the degraded face; both versions."""
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from codeprior.codebooks import Codebook, MovingAverageCodebook
 from codeprior.decoders import VQGANDecoder
+from codeprior.encoders import VQGANEncoder
 from codeprior.fusion import TextureBranch
 from codeprior.layers import Recorder, Tap, Tapped, configured, group_norm
 from codeprior.predictors import LinearPredictor
-from codeprior.prior import CodePrior
+from codeprior.prior import VQGAN, CodePrior
 from codeprior.shapes import Image, Latent, Logits
+
+from .settings import Network
 
 
 class Prediction(NamedTuple):
@@ -182,3 +186,36 @@ class VQFRv2(nn.Module):
         if prediction.logits is None:
             return self.prior.quantize(prediction.latent).codes
         return self.prior.lookup(prediction.logits.argmax(-1))
+
+
+def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
+    """Gives a fresh auto-encoder of the second version, for the first stage."""
+    table = (
+        MovingAverageCodebook(network.codes, network.dim, initialise_from_batch=True)
+        if moving_average
+        else Codebook(network.codes, network.dim)
+    )
+    return VQGAN(_encoder(network), table, VQGANDecoder(network.dim, **_pyramid(network)))
+
+
+def fresh(network: Network, teacher: VQGAN) -> VQFRv2:
+    """Gives a model of the second version: prior and encoder are the teacher's, branch and predictor are drawn."""
+    encoder = _encoder(network)
+    encoder.load_state_dict(teacher.encoder.state_dict())
+    branch = TextureBranch(
+        [network.channels * multiplier for multiplier in network.multipliers], groups=network.groups,
+        condition_channels=network.condition_channels, deformable_groups=network.deformable_groups,
+    )  # fmt: skip
+    predictor = LinearPredictor(network.dim, network.codes, normalised=True)
+    return VQFRv2(teacher.prior(), encoder, branch, predictor, size=network.size)
+
+
+def _encoder(network: Network) -> VQGANEncoder:
+    return VQGANEncoder(network.dim, **_pyramid(network))
+
+
+def _pyramid(network: Network) -> dict[str, Any]:
+    return {
+        "channels": network.channels, "multipliers": network.multipliers, "blocks": network.blocks,
+        "attention": network.attention, "groups": network.groups, "code_convolution": False,
+    }  # fmt: skip

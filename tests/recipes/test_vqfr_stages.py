@@ -1,0 +1,85 @@
+"""VQFR's two stages at a tiny size: what each trains, and that a resumed run is the same run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from codeprior.recipes.vqfr import settings as numbers
+from codeprior.recipes.vqfr import train as command
+from codeprior.recipes.vqfr.model import fresh, vqgan
+from codeprior.recipes.vqfr.restoration_stage import RestorationStage
+from codeprior.stages import VQGANStage, rate_at
+from codeprior.training import Saving, train
+from tests.torture.stages import Edges, digest, stream
+
+TINY = replace(
+    numbers.small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), groups=4, condition_channels=2
+)  # fmt: skip
+SMALL = {"network": TINY, "degradation_size": 32, "batch": 4, "discriminator_channels": 4, "discriminator_layers": 1}
+RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
+
+
+def _teacher():
+    torch.manual_seed(0)
+    teacher = vqgan(TINY)
+    torch.nn.init.normal_(teacher.codebook.weight)
+    return teacher
+
+
+def _prior(seed: int = 0) -> VQGANStage:
+    settings = replace(
+        numbers.prior_small(), **SMALL, steps=40, adversarial_from=None, adversarial_start=3, codes_from=0.0, crop=None,
+        whole_batch=None,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    return VQGANStage(settings, model=vqgan(TINY, moving_average=True), size=32, perceptual=Edges())
+
+
+def _restoration(seed: int = 0) -> RestorationStage:
+    teacher = _teacher()
+    torch.manual_seed(seed)
+    settings = replace(numbers.restoration_small(), **SMALL, adversarial_start=2)
+    return RestorationStage(settings, teacher=teacher, perceptual=Edges())
+
+
+@pytest.mark.parametrize("build", [_prior, _restoration])
+def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
+    data = stream(tmp_path / "faces")
+    whole, first, second = build(), build(), build(seed=9)
+    train(whole, data, folder=tmp_path / "whole", steps=7, **RUN)
+    train(first, data, folder=tmp_path / "parts", steps=3, **RUN)
+    train(second, data, folder=tmp_path / "parts", steps=7, **RUN)
+    assert digest(second) == digest(whole)
+
+
+def test_everything_but_the_prior_learns_and_the_terms_begin_when_they_should(tmp_path: Path):
+    stage, data = _restoration(), stream(tmp_path / "faces")
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    batch = data.at(0)
+    early, late = (stage.update(batch, step) for step in (0, 2))
+    assert set(late) - set(early) == {"adversarial", "adaptive_weight", "discriminator"}
+    found = [float(stage.update(batch, step)["l1"]) for step in range(3, 15)]
+    assert found[-1] < float(early["l1"])
+    moved = {
+        name.split(".")[0] for name, value in stage.model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert moved == {"encoder", "predictor", "branch"}
+
+
+def test_the_published_numbers_stand_in_the_settings():
+    prior, restoration = numbers.prior(), numbers.restoration()
+    assert [rate_at(prior, step) for step in (0, 500_000, 650_000)] == [1e-4, 5e-5, 2.5e-5]
+    # encoder and predictor at 1e-4, branch and discriminator at 2e-5
+    assert restoration.learning_rate * restoration.branch_rate == pytest.approx(2e-5)
+    with torch.device("meta"):
+        whole = fresh(numbers.Network(), vqgan(numbers.Network()))
+    assert sum(value.numel() for value in whole.parameters()) == 83_486_539
+
+
+def test_the_command_misses_the_first_stage_in_words(tmp_path: Path, capsys):
+    stream(tmp_path / "faces")
+    call = ["restoration_small", "--faces", str(tmp_path / "faces"), "--out", str(tmp_path / "restoration_small")]
+    assert command.main([*call, "--device", "cpu", "--perceptual-weights", "random"]) == 2
+    assert "prior_small/vqgan.safetensors is missing; run the stage before this one" in capsys.readouterr().err
