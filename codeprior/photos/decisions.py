@@ -20,6 +20,7 @@ SMALLEST = 32
 _USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md for the measurement
 _NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
 _QUIET, _FINE = 1.0, 90  # noise and JPEG quality at which all that a blur left is sound
+_SAFE = 0.5  # of the limit of a noisy or compressed face: colours and shading; above, the model looks better
 _BLUR = math.sqrt(math.log(2) / 2) / math.pi  # σ times the frequency at which a Gaussian blur halves the amplitude
 _REDUCTION = 0.41  # r times the frequency at which reducing by r and enlarging again, both bicubic, halve it
 _CAUTION = 1.1  # the model is less right about fine detail than the formula takes it to be
@@ -138,11 +139,13 @@ def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> 
         transfer, reduced, half = transfer * limit / half, reduced * limit / half, limit
     if sharp:
         reach = math.inf  # each band's own share of signal decides
-    elif noise <= _QUIET and quality >= _FINE:
+    elif noise > _QUIET or quality < _FINE:
+        reach = _SAFE * limit
+    elif reduction > 1.05:
+        reach = limit
+    else:
         # above the limit of a face that is only blurred lies little, and it is sound
         reach = 2 * limit * min(1.0, max(0.5, limit / half))
-    else:
-        reach = limit
     factor = side * fidelity / (1 - fidelity)
     transfer, reduced, reach = (
         0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)

@@ -101,7 +101,9 @@ def test_artefacts_of_compression_are_not_kept_above_the_limit():
     blocky = decide(_damage(limit=0.03, blur=1, quality=20), side=512, size=128).crossover
     assert blurred is not None and blocky is not None
     assert blurred.reach == pytest.approx(2 * 0.03 * 512, rel=0.02)
-    assert blocky.reach == pytest.approx(0.03 * 512)
+    assert blocky.reach == pytest.approx(0.5 * 0.03 * 512)
+    reduced = decide(_damage(limit=0.03, reduction=8), side=512, size=128).crossover
+    assert reduced is not None and reduced.reach == pytest.approx(0.03 * 512)
     # a sharp face with noise is not cut off anywhere: its bands are weighed by their share of signal
     noisy = decide(_damage(limit=0.1, noise=20), side=512, size=128).crossover
     assert noisy is not None and (noisy.reach, noisy.noise) == (math.inf, 20)
