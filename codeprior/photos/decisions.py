@@ -123,7 +123,7 @@ def decide(
     reason = (
         f"as sharp as {size} px give back, but noisy; its noise is taken out"
         if cycles >= enough
-        else f"kept up to {cycles:.0f} cycles a face; finer detail comes from the model"
+        else f"kept up to {min(cycles, crossover.reach):.0f} cycles a face; finer detail comes from the model"
     )
     return Decision("mended", reason, fidelity=told, crossover=crossover, **figures)
 
