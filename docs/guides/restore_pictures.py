@@ -12,10 +12,11 @@ from skimage.data import astronaut
 
 from codeprior import degradations as d
 from codeprior.estimators import Damage, measured_limit
+from codeprior.images import to_array
 from codeprior.photos.bands import scaled
 from codeprior.photos.faces import align, detector
 from codeprior.photos.restoration import Choices, restore_photo
-from codeprior.photos.sheets import column, levels, row
+from codeprior.photos.sheets import column, row
 from codeprior.recipes.daefr import load
 
 PICTURE = Path(__file__).parents[1] / "images" / "restore" / "mended.webp"
@@ -60,10 +61,10 @@ def main() -> None:
         faces = [degraded]
         for always in (True, False):
             choices = Choices(aligned=True, always=always)
-            faces.append(restore_photo(levels(degraded), restorer, choices=choices).after[0])
+            faces.append(restore_photo(to_array(degraded), restorer, choices=choices).after[0])
         rows.append(row([scaled(face, SHOWN) for face in [*faces, clean]]))
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(levels(column(rows))).save(PICTURE, quality=88, method=6)
+    Image.fromarray(to_array(column(rows))).save(PICTURE, quality=88, method=6)
 
 
 if __name__ == "__main__":

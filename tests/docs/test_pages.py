@@ -1,5 +1,6 @@
 """Python blocks of the README and of every page run, each page from top to bottom in one namespace."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,8 @@ def test_blocks_of_a_page_run(path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_block_that_is_not_run_says_why(path):
     assert all(len(block.reason.split()) > 2 for block in blocks(path.read_text()) if block.reason)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "guides").glob("*.py")), ids=lambda path: path.name)
+def test_scripts_that_draw_a_guides_pictures_find_what_they_import(path):
+    assert callable(runpy.run_path(str(path))["main"])
