@@ -34,4 +34,6 @@ def test_the_shipped_tiles_compile_for_hopper_without_spills(found, name):
 
 def test_a_chain_on_cuda_goes_through_the_kernels_and_asks_the_device_nothing(found):
     """On tensors without values, `item`, `bool`, `nonzero` and every copy to the host raise."""
+    if reason := found["daefr"].get("skipped"):
+        pytest.skip(f"tensors without values need a GPU's driver here: {reason}")
     assert found["daefr"] == {"device": "cuda:0", "kernels": "blur_resize,jpeg,normal_field"}

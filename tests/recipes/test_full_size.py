@@ -26,6 +26,7 @@ from codeprior.stages import BackwardInputs, Faces, Health, adam
 from codeprior.stages import pairs as faces_module
 from codeprior.training import Checkpoints, Saving, TorchEngine, loop, step_if_finite, train
 from codeprior.training import data as training_data
+from tests.fake_gpu import need_fake_gpu
 from tests.torture import stages
 from tests.training.toy import Toy, stream, write_faces
 
@@ -104,6 +105,7 @@ def test_damage_is_drawn_without_asking_the_device_for_anything(tmp_path, degrad
 
 
 def test_adam_on_a_gpu_is_fused_and_a_step_waits_for_nothing():
+    need_fake_gpu()
     with FakeTensorMode():
         net = torch.nn.Linear(3, 2, device="cuda")
         optimizer = adam(net, hq_codebook())
@@ -115,6 +117,7 @@ def test_adam_on_a_gpu_is_fused_and_a_step_waits_for_nothing():
 
 
 def test_scalars_of_an_update_lie_where_its_images_do():
+    need_fake_gpu()
     with FakeTensorMode():
         net = torch.nn.Linear(3, 2, device="cuda")
         optimizer = adam(net, hq_codebook())
