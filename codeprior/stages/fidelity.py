@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codeprior.images import to_unit
 from codeprior.losses import chroma_loss, pyramid_loss
 from codeprior.shapes import Image
-from codeprior.stages.pairs import Faces
+from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import FidelitySettings
 from codeprior.stages.updates import adam, perceptual_precision, update_by
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full
@@ -32,6 +32,8 @@ class TapsStage:
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
     """
+
+    measured: Measured = "restored"
 
     def __init__(
         self,

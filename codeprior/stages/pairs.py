@@ -7,7 +7,7 @@ there, and then resized to the network's size by area averaging. Training, table
 from bisect import bisect
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple, Self, cast
+from typing import Literal, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from codeprior.images import from_levels, resize, to_signed
 from codeprior.shapes import Image
 from codeprior.stages.settings import Degradation, StageSettings, VQGANSettings
 from codeprior.training import Batch
+
+Measured = Literal["restored", "degraded", "clean"]
+"""What of a stage is measured on held-out faces: restored ones, or reconstructions of degraded or of clean ones."""
 
 
 class Pair(NamedTuple):

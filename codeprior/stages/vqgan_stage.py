@@ -12,7 +12,7 @@ from codeprior.images import to_unit
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
 from codeprior.stages.accumulated import update_in_parts
-from codeprior.stages.pairs import Faces, training_view
+from codeprior.stages.pairs import Faces, Measured, training_view
 from codeprior.stages.sequential import update_sequentially
 from codeprior.stages.settings import VQGANSettings
 from codeprior.stages.vqgan import VQGANObjective
@@ -30,6 +30,8 @@ class VQGANStage:
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
     """
+
+    measured: Measured = "degraded"
 
     def __init__(
         self,

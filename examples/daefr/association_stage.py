@@ -19,6 +19,7 @@ from codeprior.shapes import Image, Latent
 from codeprior.stages import (
     Faces,
     GeneratorLosses,
+    Measured,
     VQGANObjective,
     precompute,
     prefixed,
@@ -51,6 +52,8 @@ class AssociationStage:
 
     Source: Discriminators carry over, optimisers do not, as released (LIAGM/DAEFR, the second stage's initialisation).
     """
+
+    measured: Measured = "clean"
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ def test_the_archive_has_no_more_than_was_allowed(tmp_path, capsys):
 def test_training_calls_the_recipes_own_commands(tmp_path):
     steps = steps_of("train", tmp_path, tmp_path / "pack", minutes=8)
     assert [step.name for step in steps] == list(STAGES) and abs(sum(STAGES.values()) - 1) < 1e-9
-    parser = train._parser()
+    parser = train.command().parser()
     for step in steps:
         words = step.command[step.command.index("codeprior.recipes.daefr.train") + 1 :]
         given = parser.parse_args(words)

@@ -24,6 +24,7 @@ from codeprior.recipes.daefr.recipes import (
 )
 from codeprior.stages import BackwardInputs, Faces, Health, adam
 from codeprior.stages import pairs as faces_module
+from codeprior.stages.training_command import TrainingCommand, changed, saving
 from codeprior.training import Checkpoints, Saving, TorchEngine, loop, step_if_finite, train
 from codeprior.training import data as training_data
 from tests.fake_gpu import need_fake_gpu
@@ -32,12 +33,12 @@ from tests.training.toy import Toy, stream, write_faces
 
 
 def _arguments(*words):
-    return command._parser().parse_args(["hq_codebook", "--faces", "f", "--out", "o", *words])
+    return command.command().parser().parse_args(["hq_codebook", "--faces", "f", "--out", "o", *words])
 
 
 def test_options_change_the_recipe():
     words = ["--rate", "2e-4", "--warmup", "7", "--decay", "cosine", "--decay-from", "0.5", "--clip", "2"]
-    found = command.changed(
+    found = changed(
         "hq_codebook", hq_codebook(), _arguments(*words, "--average", "0.99", "--discriminator-from", "0.25")
     )
     expected = replace(
@@ -45,15 +46,15 @@ def test_options_change_the_recipe():
         adversarial_from=0.25,
     )  # fmt: skip
     assert found == expected and found.first_adversarial == 175_000
-    assert command.changed("hq_codebook", hq_codebook(), _arguments()) == hq_codebook()
+    assert changed("hq_codebook", hq_codebook(), _arguments()) == hq_codebook()
     with pytest.raises(ValueError, match="--discriminator-from says nothing to restoration: its recipe has no"):
-        command.changed("restoration", restoration(), _arguments("--discriminator-from", "0.1"))
+        changed("restoration", restoration(), _arguments("--discriminator-from", "0.1"))
 
 
 def test_full_size_runs_save_by_time_and_in_the_background():
     def found(recipe, *words):
-        saving = command.saving(recipe, _arguments(*words))
-        return saving.every, saving.minutes, saving.background
+        made = saving(_arguments(*words), full_size=command.command().full_size(recipe))
+        return made.every, made.minutes, made.background
 
     assert found(hq_codebook()) == (0, 15.0, True)
     assert found(hq_codebook_small()) == (500, None, False)
@@ -175,7 +176,7 @@ def test_batches_for_a_gpu_lie_in_pinned_memory(tmp_path, monkeypatch, workers):
 def test_the_command_lets_cudnn_choose_by_time_on_a_gpu_alone(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     seen = []
-    monkeypatch.setattr(command, "run", lambda *_: seen.append(torch.backends.cudnn.benchmark) or True)
+    monkeypatch.setattr(TrainingCommand, "run", lambda *_: seen.append(torch.backends.cudnn.benchmark) or True)
     words = ["hq_codebook", "--faces", "f", "--out", "o"]
     for more in (["--device", "cuda"], ["--device", "cuda", "--deterministic"], ["--device", "cpu"]):
         assert command.main([*words, *more]) == 0

@@ -47,7 +47,7 @@ def understood(words):
     """Parses a call as torchrun and the train command would."""
     options = torchrun.get_args_parser().parse_args(words)
     assert options.module and options.training_script == "codeprior.recipes.daefr.train"
-    return options, recipe_train._parser().parse_args(options.training_script_args)
+    return options, recipe_train.command().parser().parse_args(options.training_script_args)
 
 
 @pytest.mark.parametrize("name", SHELL)
