@@ -1,4 +1,4 @@
-"""The training command that families share: its options, and the run of a stage in its folder.
+"""The whole training command of a family, with presets, validation and every option; `command` has a smaller one.
 
 A family's `train.py` gives its recipes, how a stage is built and which options are its own. Each stage is a folder: its
 log, previews, checkpoints, and the weights that the next stage starts from. Started again on the same folder, it goes

@@ -18,10 +18,9 @@ from codeprior.discriminators import PatchGAN
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage
-from codeprior.stages.command import earlier, load_part, run_stage, stage_parser
+from codeprior.stages.command import earlier, load_part, perceptual_weights, run_stage, stage_parser
 from codeprior.training import Engine
 
-from ..daefr.train import perceptual_weights
 from .codes_stage import CodesStage
 from .fidelity_stage import FidelityStage
 from .model import CodeFormer, vqgan

@@ -17,10 +17,9 @@ from typing import Any
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage, loss_weights
-from codeprior.stages.command import earlier, load_part, run_stage, stage_parser
+from codeprior.stages.command import earlier, load_part, perceptual_weights, run_stage, stage_parser
 from codeprior.training import Engine
 
-from ..daefr.train import perceptual_weights
 from .model import vqgan
 from .restoration_stage import RestorationStage
 from .settings import SETTINGS, DictionarySettings
