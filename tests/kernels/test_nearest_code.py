@@ -1,5 +1,7 @@
 """The lookup on the CPU: the float64 argmin, lowest index on ties, for any layout, type and way to cut up the work."""
 
+import gc
+
 import pytest
 import torch
 from einops import rearrange
@@ -176,8 +178,19 @@ def test_the_way_the_work_is_cut_up_does_not_matter(monkeypatch):
         monkeypatch.setattr(blocked, "_ROWS", size)
         monkeypatch.setattr(blocked, "_CODES", size + 2)
         monkeypatch.setattr(blocked, "_PANEL", 64)
+        monkeypatch.setattr(blocked, "_SHORT", 0 if size == 7 else 16)
         monkeypatch.setattr(settle, "_SCORES", 64)
         assert torch.equal(blocked.nearest_rows(rows, codebook), whole)
+
+
+def test_a_search_leaves_no_table_behind():
+    """A table that only the garbage collector frees is new memory at every call, which costs as much as a product."""
+    gc.collect(), gc.disable()
+    try:
+        blocked.nearest_rows(torch.randn(1, 30, 5), torch.randn(20, 5))
+        assert not [found for found in gc.get_objects() if type(found) is blocked._Table]
+    finally:
+        gc.enable()
 
 
 def test_the_bound_holds_for_the_screen_it_certifies():

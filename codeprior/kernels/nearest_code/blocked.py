@@ -1,11 +1,9 @@
 """The lookup in plain PyTorch for any device: float32 blocks over rows and codes, near ties settled in float64.
 
 Blocks are small enough to stay in the cache, and no n x k matrix exists. On the CPU the argmin is numpy's, on the same
-memory: it is vectorised, and torch's is not. The product takes |c|²/2 as one more column: adding it to each block would
-be a pass over all scores.
+memory: it is vectorised, and torch's is not. Where codes are short the product takes |c|²/2 as one more column: adding
+it to each block would cost as much as the product. Wide products take longer for a column that makes their width odd.
 """
-
-import functools
 
 import torch
 from einops import rearrange
@@ -15,6 +13,7 @@ from codeprior.kernels.nearest_code.settle import margin, middle, operand_roundi
 
 _ROWS = 1024
 _CODES = 1024
+_SHORT = 16  # dims up to which |c|²/2 is one more column of the product
 _PANEL = 2**20  # elements of centred rows, and of centred codes, that are held at a time
 
 
@@ -44,29 +43,47 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
 
 
 class _Table:
-    """The codebook, centred and in float32, a block at a time; kept where it is small."""
+    """The codebook, centred and in float32, as −c and |c|²/2, a block at a time; kept where it is small."""
 
     def __init__(self, codebook: Tensor):
-        self.codebook = codebook
-        self.centre = middle(codebook)
-        self.half = torch.cat([self._centred(first).square().sum(1) / 2 for first in range(0, len(codebook), _CODES)])
-        self.longest = (2 * self.half.max()).sqrt()
-        self.block = functools.cache(self._block) if codebook.numel() <= _PANEL else self._block
+        self.codebook, self.centre, self.width = codebook, middle(codebook), codebook.shape[1]
+        self.short = self.width <= _SHORT
+        # no cache around a method: it would hold the table, and the table it, until the garbage collector comes
+        self.kept: dict[int, tuple[Tensor, Tensor]] | None = {} if codebook.numel() <= _PANEL else None
+        half = torch.stack([self.block(first)[1].amax() for first in range(0, len(codebook), _CODES)]).amax()
+        self.longest = (2 * half).sqrt()
 
     def rows(self, panel: Tensor) -> Tensor:
-        """Centred rows, and a column of ones that meets |c|²/2."""
-        rows = torch.empty(len(panel), panel.shape[1] + 1, device=panel.device)
-        rows[:, :-1] = panel - self.centre
-        rows[:, -1] = 1
+        """Centred rows; with a column of ones where the product takes |c|²/2 as well."""
+        rows = torch.empty(len(panel), self.width + self.short, device=panel.device)
+        torch.sub(panel, self.centre, out=rows[:, : self.width])
+        rows[:, self.width :] = 1
         return rows
 
-    def _block(self, first: int) -> Tensor:
-        # −c and |c|²/2: the scores |c|²/2 − x·c are one product
-        codes = self._centred(first)
-        return torch.cat([codes.neg_(), self.half[first : first + _CODES, None]], 1)
+    def scores(self, rows: Tensor, block: tuple[Tensor, Tensor], out: Tensor) -> None:
+        """Writes |c|²/2 − x·c of these rows and a block of codes."""
+        codes, half = block
+        if self.short:
+            torch.mm(rows, codes.T, out=out)
+        else:
+            torch.addmm(half, rows, codes.T, out=out)
 
-    def _centred(self, first: int) -> Tensor:
-        return (self.codebook[first : first + _CODES] - self.centre).float()
+    def block(self, first: int) -> tuple[Tensor, Tensor]:
+        """Gives −c of the codes from `first` on, and their |c|²/2: a last column as well where codes are short."""
+        if self.kept is None:
+            return self._made(first)
+        if first not in self.kept:
+            self.kept[first] = self._made(first)
+        return self.kept[first]
+
+    def _made(self, first: int) -> tuple[Tensor, Tensor]:
+        codes = self.codebook[first : first + _CODES]
+        block = torch.empty(len(codes), self.width + self.short, device=codes.device)
+        # memory that is new costs as much as the pass that fills it: no copy is made on the way
+        torch.sub(self.centre, codes, out=block[:, : self.width])
+        half = torch.linalg.vector_norm(block[:, : self.width], dim=1).square_().div_(2)
+        block[:, self.width :] = half[:, None]
+        return block, half
 
 
 def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, exact: bool) -> None:
@@ -76,11 +93,12 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, 
     size = len(table.codebook)
     room = torch.empty(min(len(panel), _ROWS), min(size, _CODES), device=panel.device)
     for first in range(0, size, _CODES):
+        block = table.block(first)
         for start in range(0, len(panel), _ROWS):
             span = slice(start, start + _ROWS)
             rows = centred[span]
             part = room[: len(rows), : min(_CODES, size - first)]
-            torch.mm(rows, table.block(first).T, out=part)
+            table.scores(rows, block, part)
             found = _argmin(part)[:, None]
             least = part.gather(1, found)[:, 0]
             runner = part.scatter_(1, found, torch.inf).amin(1)
@@ -89,7 +107,7 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, 
             after[span] = torch.minimum(torch.maximum(least, low[span]), torch.minimum(runner, after[span]))
             low[span] = torch.minimum(least, low[span])
             indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]
-    centred = centred[:, :-1]
+    centred = centred[:, : panel.shape[1]]
     norm, rounding = torch.linalg.vector_norm(centred, dim=1), operand_rounding(panel.device)
     reach = margin(norm, table.longest, width=panel.shape[1], rounding=rounding)
     doubtful.copy_(~(after - low > reach) if exact else ~reach.isfinite())

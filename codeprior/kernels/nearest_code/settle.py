@@ -84,7 +84,7 @@ def _window(rows: Tensor, codebook: Tensor, centre: Tensor) -> Tensor:
     longest = torch.zeros((), device=rows.device)
     step = max(1, _ELEMENTS // codebook.shape[1])
     for first in range(0, len(codebook), step):
-        codes = (codebook[first : first + step].double() - centre).float()
+        codes = (codebook[first : first + step] - centre).float()
         half = codes.square().sum(1) / 2
         longest = torch.maximum(longest, (2 * half.max()).sqrt())
         scores[:, first : first + step] = torch.addmm(half, centred, codes.T, alpha=-1)
