@@ -13,7 +13,7 @@ from torch import nn
 from codeprior import distributed, weights
 from codeprior.files import printable
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
-from codeprior.training import Engine, FolderInUse, Saving, Stream, TorchEngine, open_images, started, train
+from codeprior.training import Engine, FolderInUse, Saving, Settings, Stream, TorchEngine, open_images, started, train
 
 Module = TypeVar("Module", bound=nn.Module)
 Build = Callable[[str, Any, argparse.Namespace, Engine], Any]
@@ -66,7 +66,8 @@ def run_stage(settings: Any, arguments: argparse.Namespace, build: Build) -> int
                 stage, Stream(images, batch=settings.batch, seed=settings.seed), folder=arguments.out,
                 steps=settings.steps, minutes=arguments.minutes, saving=Saving(every=arguments.save_every),
                 log_every=arguments.log_every, preview_every=arguments.preview_every, device=engine.device,
-                engine=engine, name=arguments.stage, settings={"stage": arguments.stage},
+                engine=engine, name=arguments.stage,
+                settings=Settings(settings, arguments.stage, without=("steps", "accumulate")),
             )  # fmt: skip
         except (ValueError, FileNotFoundError, FolderInUse) as error:
             print(f"train: {printable(error)}", file=sys.stderr)  # noqa: T201

@@ -1,5 +1,6 @@
 """CodeFormer's three stages at a tiny size: what each trains, its phases, and that a resumed run is the same run."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from codeprior.recipes.codeformer.codes_stage import CodesStage
 from codeprior.recipes.codeformer.fidelity_stage import FidelityStage
 from codeprior.recipes.codeformer.model import fresh, fresh_taps, vqgan
 from codeprior.stages import VQGANStage, rate_at
-from codeprior.training import Saving, train
+from codeprior.training import Saving, Settings, train
 from tests.torture.stages import Edges, digest, stream
 
 TINY = replace(
@@ -148,3 +149,16 @@ def test_the_command_runs_a_stage_and_the_next_one_finds_it(tmp_path: Path, monk
     save(tmp_path / "prior_small" / "vqgan.safetensors", _teacher())
     assert command.main([*call, "--device", "cpu", "--preview-every", "0"]) == 0
     assert (tmp_path / "codes_small" / "restorer.safetensors").exists()
+    # more steps go on; another rate is another run, and the answer says what differs
+    assert command.main([*call[:-1], "4", "--device", "cpu", "--preview-every", "0"]) == 0
+    other = {"codes_small": lambda: replace(numbers.codes_small(), **SMALL, learning_rate=0.5)}
+    monkeypatch.setattr(command, "SETTINGS", {**numbers.SETTINGS, **other})
+    capsys.readouterr()
+    assert command.main([*call[:-1], "6", "--device", "cpu", "--preview-every", "0"]) == 2
+    assert "learning_rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", numbers.SETTINGS)
+def test_every_setting_is_kept_with_a_run_as_json(name):
+    kept = Settings(numbers.SETTINGS[name](), name, without=("steps", "accumulate")).values()
+    assert json.loads(json.dumps(kept))["recipe"] == name
