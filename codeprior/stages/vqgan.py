@@ -156,8 +156,7 @@ class VQGANObjective:
         for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             set_rate(optimizer, rate_at(self.recipe, step))
         if self.reservoir is not None and step == self.recipe.first_coded:
-            held = distributed.gather(self.reservoir.held())
-            cast(Any, self.model.codebook).start(torch.cat(list(held)), seed=self.recipe.seed)
+            cast(Any, self.model.codebook).start(self.reservoir.held(), seed=self.recipe.seed)
             if self.average is not None:
                 self.average.copy("codebook")
         if self.recipe.accumulate > 1:
@@ -304,8 +303,9 @@ class VQGANObjective:
             self.use.add(distributed.sum_over_ranks(counts))
             codes = self.use.figures() | self._revive(latents, step)
         elif self.reservoir is not None:
+            # every rank keeps the vectors of all: a checkpoint holds one rank's, and codes start alike after a restart
             for latent in latents:
-                self.reservoir.add(latent)
+                self.reservoir.add(torch.cat(distributed.gather(latent)))
         return means([one.metrics for one in kept]) | codes
 
     @torch.no_grad()

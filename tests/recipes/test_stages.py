@@ -268,6 +268,15 @@ def test_codes_start_by_k_means_where_the_recipe_lets_them_in():
     assert torch.equal(stage.objective.average.module.codebook.codebooks[0].counts > 0, first.counts > 0)
 
 
+def test_every_rank_keeps_the_vectors_of_all_ranks_for_the_start(monkeypatch):
+    # a checkpoint holds the reservoir of one rank: a run that is started again must not begin with that rank's alone
+    monkeypatch.setattr("codeprior.distributed.gather", lambda value: [value, value + 100])
+    stage = _codebook(codes_from=0.5, steps=8)
+    stage.update(_batch(), 0)
+    held = stage.objective.reservoir.held()
+    assert len(held) == 2 * 2 * 8 * 8 and int((held > 50).all(1).sum()) == 2 * 8 * 8
+
+
 def test_a_started_vqgan_goes_on_with_its_codes():
     # the recipe's first part is without codes, and k-means would start them at its end
     options = {"codes_from": 0.5, "perceptual_from": 0.5, "crop": None, "average": None}
