@@ -1,7 +1,8 @@
 """How two encoders learn that the same place of two images is the same thing: a symmetric contrastive loss.
 
 Every grid position of every image is a row of unit length, so that products of rows are cosines. Row `i` of the first
-must find row `i` of the second among all the others, and the other way round. The kernel behind it never holds the matrix of all pairs.
+must find row `i` of the second among all the others, and the other way round. The kernel behind it never holds the
+matrix of all pairs.
 """
 
 from typing import Literal
