@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from codeprior import distributed
@@ -178,7 +179,14 @@ def started(*, timeout: timedelta = timedelta(minutes=10)) -> Iterator[torch.dev
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return
-    dist.init_process_group(BOTH_DEVICES if device.type == "cuda" else "gloo", timeout=timeout)
+    options: dict[str, Any] = {}
+    if "TORCHELASTIC_RESTART_COUNT" in os.environ and os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # on one machine torchrun's store outlives a restart: under the same names, ranks that are early would find the
+        # addresses of dead ones. Over several machines every restart has a store of its own, and counts may differ
+        store, rank, world = next(rendezvous("env://", timeout=timeout))
+        store = dist.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        options = {"store": store, "rank": rank, "world_size": world}
+    dist.init_process_group(BOTH_DEVICES if device.type == "cuda" else "gloo", timeout=timeout, **options)
     try:
         yield device
     finally:
