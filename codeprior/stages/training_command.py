@@ -1,4 +1,4 @@
-"""The whole training command of a family, with presets, validation and every option; `command` has a smaller one.
+"""The training command of a family: its recipes, presets, validation and every option.
 
 A family's `train.py` gives its recipes, how a stage is built and which options are its own. Each stage is a folder: its
 log, previews, checkpoints, and the weights that the next stage starts from. Started again on the same folder, it goes
@@ -149,7 +149,9 @@ class TrainingCommand:
         parser.add_argument("--out", type=Path, required=True, help="the run's folder")
         self.options(parser)
         parser.add_argument("--perceptual-weights", help="weights file of the perceptual network, or random")
-        parser.add_argument("--preset", choices=self.presets, help="a change of the whole recipe")
+        parser.set_defaults(preset=None)
+        if self.presets:
+            parser.add_argument("--preset", choices=self.presets, help="a change of the whole recipe")
         _shared_options(parser)
         return parser
 

@@ -23,7 +23,7 @@ from codeprior.losses import (
 )
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.stages import Faces, adam, rate_at, set_rate
+from codeprior.stages import Faces, Measured, adam, rate_at, set_rate
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full, step_if_finite
 
 from .model import CodeFormer, Prediction, fresh_taps
@@ -34,7 +34,7 @@ class FidelityStage:
     """Trains the taps, the encoder and the code predictor of a CodeFormer.
 
     Args:
-        settings: The configuration.
+        recipe: The settings.
         model: Of the second stage; taps that it has are trained further, else they are drawn.
         teacher: The auto-encoder of the first stage, frozen; it gives the targets.
         perceptual: Distance of two signed images.
@@ -48,9 +48,11 @@ class FidelityStage:
         Where the published code makes a picture with a weight of 0, whose adaptive weight fails, ours learns codes.
     """
 
+    measured: Measured = "restored"
+
     def __init__(
         self,
-        settings: FidelitySettings,
+        recipe: FidelitySettings,
         *,
         model: CodeFormer,
         teacher: VQGAN,
@@ -59,25 +61,24 @@ class FidelityStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        self.settings = settings
+        self.recipe: Any = recipe
         self.engine = engine or TorchEngine(device)
         device = self.engine.device
-        self.faces = {
-            damage: Faces.of(replace(settings, degradation=name), size=settings.network.size, device=device)
-            for damage, name in (("mild", settings.mild), ("severe", settings.severe))
-        }
+        # faces of steps that make pictures, and of steps that learn codes only
+        self.faces, self.severe_faces = (
+            Faces.of(replace(recipe, degradation=damage), size=recipe.network.size, device=device)
+            for damage in (recipe.mild, recipe.severe)
+        )
         self.teacher = teacher.to(device).requires_grad_(False).eval()
-        taps = fresh_taps(settings.network) if model.taps is None else model.taps
+        taps = fresh_taps(recipe.network) if model.taps is None else model.taps
         self.model = model.with_taps(taps).to(device).requires_grad_(True)
         self.model.prior.requires_grad_(False)
         self.perceptual = perceptual.to(device)
-        drawn = PatchGAN(
-            settings.discriminator_channels, settings.discriminator_layers, norm=settings.discriminator_norm
-        )
+        drawn = PatchGAN(recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm)
         self.discriminator = (discriminator or drawn).to(device)
-        self.optimizer = adam(self.model, settings)
-        self.discriminator_optimizer = adam(self.discriminator, settings)
-        self.average = None if settings.average is None else WeightAverage(self.model, decay=settings.average)
+        self.optimizer = adam(self.model, recipe)
+        self.discriminator_optimizer = adam(self.discriminator, recipe)
+        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
@@ -98,14 +99,18 @@ class FidelityStage:
         """What restores faces."""
         return {"restorer": self.result}
 
+    def answer(self, degraded: Image) -> Image:
+        """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed, at a fidelity of 0.5."""
+        return self.result.eval().restore(degraded)
+
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch, in the way of the step's phase."""
         self.model.train()
         for optimizer in (self.optimizer, self.discriminator_optimizer):
             optimizer.zero_grad(set_to_none=True)
-            set_rate(optimizer, rate_at(self.settings, step))
-        phase = self.settings.phase(step)
-        pair = self.faces[phase.damage](batch)
+            set_rate(optimizer, rate_at(self.recipe, step))
+        phase = self.recipe.phase(step)
+        pair = (self.faces if phase.damage == "mild" else self.severe_faces)(batch)
         with torch.no_grad():
             target = self.teacher.encode(pair.clean)
         taps = self.model.taps
@@ -126,14 +131,14 @@ class FidelityStage:
             pictured = {"l1": (image - pair.clean).abs().mean(), "perceptual": self.perceptual(image, pair.clean)}
             total = total + self._weighed(pictured)
             terms |= pictured
-            if step >= self.settings.adversarial_start:
+            if step >= self.recipe.adversarial_start:
                 fooling, counted = self._fooling(image, self._weighed(pictured))
                 total = total + counted * fooling
                 terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
-        skipped = self._stepped(self.optimizer, clip=self.settings.clip)
+        skipped = self._stepped(self.optimizer, clip=self.recipe.clip)
         terms["total"] = total
-        if image is not None and step >= self.settings.adversarial_start:
+        if image is not None and step >= self.recipe.adversarial_start:
             judged, more = self._judge(pair.clean, image.detach())
             terms["discriminator"], skipped = judged, torch.maximum(skipped, more)
         if self.average is not None:
@@ -141,7 +146,7 @@ class FidelityStage:
         return {name: value.detach() for name, value in terms.items()} | {"skipped": skipped}
 
     def _weighed(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.settings.weights[name] * value for name, value in terms.items()]).sum()
+        return torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
 
     def _fooling(self, image: Image, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Gives the adversarial term of the taps, and how much it counts."""
@@ -151,8 +156,8 @@ class FidelityStage:
         self.discriminator.requires_grad_(False)
         fooling = generator_adversarial_loss(self.discriminator(image))
         self.discriminator.requires_grad_(True)
-        adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=self.settings.adaptive_limit)
-        return fooling, self.settings.weights["adversarial"] * adaptive
+        adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=self.recipe.adaptive_limit)
+        return fooling, self.recipe.weights["adversarial"] * adaptive
 
     def _judge(self, clean: Image, made: Image) -> tuple[Tensor, Tensor]:
         loss = hinge_discriminator_loss(self.discriminator(clean), self.discriminator(made))
@@ -172,7 +177,7 @@ class FidelityStage:
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
         """Gives the mildly degraded face, the restored ones at three weights, and the truth."""
-        pair, model = self.faces["mild"](batch), self.result.eval()
+        pair, model = self.faces(batch), self.result.eval()
         named = {"degraded": pair.degraded}
         named |= {f"fidelity {weight}": model.restore(pair.degraded, fidelity=weight) for weight in (0.0, 0.5, 1.0)}
         return {name: to_unit(image) for name, image in (named | {"clean": pair.clean}).items()}

@@ -20,7 +20,7 @@ from codeprior.files import printable
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import use_cached_codes
-from codeprior.stages.command import load_part, perceptual_weights
+from codeprior.stages.earlier import load_part, perceptual_weights
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import TorchEngine
 

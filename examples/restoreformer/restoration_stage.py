@@ -19,7 +19,7 @@ from codeprior.losses import (
 )
 from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image
-from codeprior.stages import Faces, adam, rate_at, set_rate
+from codeprior.stages import Faces, Measured, adam, rate_at, set_rate
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full, step_if_finite
 
 from .model import RestoreFormer, fresh
@@ -30,7 +30,7 @@ class RestorationStage:
     """Trains everything of a RestoreFormer but its dictionary.
 
     Args:
-        settings: The configuration.
+        recipe: The settings.
         dictionary: The auto-encoder of the first stage; encoder and decoder begin as it left them.
         perceptual: Distance of two signed images; its features also serve the style term.
         identity: Distance of two people, for the term `identity`; see `codeprior.losses.IdentityLoss`.
@@ -45,9 +45,11 @@ class RestorationStage:
         their own (weights 1.5 and 2000). It needs landmarks beside every face and is not here.
     """
 
+    measured: Measured = "restored"
+
     def __init__(
         self,
-        settings: RestorationSettings,
+        recipe: RestorationSettings,
         *,
         dictionary: VQGAN,
         perceptual: PerceptualLoss,
@@ -55,28 +57,28 @@ class RestorationStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        if "identity" in settings.weights and identity is None:
+        if "identity" in recipe.weights and identity is None:
             raise ValueError(
                 "RestorationStage: the settings weigh identity and there is no network for it; pass identity=, or take "
                 "the weight out."
             )
-        self.settings = settings
+        self.recipe: Any = recipe
         self.engine = engine or TorchEngine(device)
         device = self.engine.device
-        self.faces = Faces.of(settings, size=settings.network.size, device=device)
+        self.faces = Faces.of(recipe, size=recipe.network.size, device=device)
         self.perceptual = perceptual.to(device)
         self.identity = None if identity is None else identity.to(device)
-        self.model = fresh(settings.network, dictionary)
+        self.model = fresh(recipe.network, dictionary)
         self.network = self.engine.wrap(self.model)
         self.discriminator = PatchGAN(
-            settings.discriminator_channels, settings.discriminator_layers, norm=settings.discriminator_norm
+            recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
         )
         self.judge = self.engine.wrap(self.discriminator)
         asking = [value for name, value in self._trained() if is_attention(name)]
         others = [value for name, value in self._trained() if not is_attention(name)]
-        self.optimizer = Adam([{"params": others}, {"params": asking}], lr=settings.learning_rate, betas=settings.betas)
-        self.discriminator_optimizer = adam(self.discriminator, settings)
-        self.average = None if settings.average is None else WeightAverage(self.model, decay=settings.average)
+        self.optimizer = Adam([{"params": others}, {"params": asking}], lr=recipe.learning_rate, betas=recipe.betas)
+        self.discriminator_optimizer = adam(self.discriminator, recipe)
+        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
@@ -97,28 +99,32 @@ class RestorationStage:
         """What restores faces."""
         return {"restorer": self.result}
 
+    def answer(self, degraded: Image) -> Image:
+        """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed."""
+        return self.result.eval().restore(degraded)
+
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch."""
         self.model.train()
-        rate = rate_at(self.settings, step)
+        rate = rate_at(self.recipe, step)
         for optimizer in (self.optimizer, self.discriminator_optimizer):
             optimizer.zero_grad(set_to_none=True)
             set_rate(optimizer, rate)
-        self.optimizer.param_groups[1]["lr"] = rate * self.settings.attention_rate
+        self.optimizer.param_groups[1]["lr"] = rate * self.recipe.attention_rate
         pair = self.faces(batch)
         with self.engine.autocast():
             found = self.network(pair.degraded)
         image = full(found.image)
         terms = self.terms(found._replace(image=image), pair.clean, step)
-        total = torch.stack([self.settings.weights[name] * value for name, value in terms.items()]).sum()
-        judging = step >= self.settings.adversarial_start
+        total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
+        judging = step >= self.recipe.adversarial_start
         if judging:
-            wanted = torch.stack([self.settings.weights[name] * terms[name] for name in terms if name != "codebook"])
+            wanted = torch.stack([self.recipe.weights[name] * terms[name] for name in terms if name != "codebook"])
             fooling, counted = self._fooling(image, wanted.sum())
             total = total + counted * fooling
             terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
-        skipped = step_if_finite(self.optimizer, clip=self.settings.clip)
+        skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
         terms["total"] = total
         if judging:
             loss = hinge_discriminator_loss(self.judge(pair.clean), self.judge(image.detach()))
@@ -143,9 +149,9 @@ class RestorationStage:
             "perceptual": self.perceptual.compare(mine, theirs).mean(),
             "codebook": codebook_loss(found.latent, found.quantized.codes),
         }
-        if "style" in self.settings.weights:
+        if "style" in self.recipe.weights:
             terms["style"] = style_loss(mine, theirs, distance="squared")
-        known = "identity" in self.settings.weights and step >= self.settings.adversarial_start
+        known = "identity" in self.recipe.weights and step >= self.recipe.adversarial_start
         if self.identity is not None and known:
             terms["identity"] = self.identity(found.image, clean)
         return terms
@@ -161,9 +167,9 @@ class RestorationStage:
         self.discriminator.requires_grad_(False)
         fooling = generator_adversarial_loss(self.discriminator(image))
         self.discriminator.requires_grad_(True)
-        last, limit = self.model.decoder.last_layer, self.settings.adaptive_limit
+        last, limit = self.model.decoder.last_layer, self.recipe.adaptive_limit
         adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=limit)
-        return fooling, self.settings.weights["adversarial"] * adaptive
+        return fooling, self.recipe.weights["adversarial"] * adaptive
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]

@@ -17,47 +17,64 @@ from typing import Any
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage, loss_weights
-from codeprior.stages.command import earlier, load_part, perceptual_weights, run_stage, stage_parser
-from codeprior.training import Engine
+from codeprior.stages.earlier import earlier, load_part, perceptual_weights
+from codeprior.stages.training_command import TrainingCommand
+from codeprior.training import TorchEngine
 
 from .model import vqgan
 from .restoration_stage import RestorationStage
-from .settings import SETTINGS, DictionarySettings
+from .settings import SETTINGS, DictionarySettings, Network, RestorationSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0 done, 75 out of time and ready to go on, 2 bad input."""
-    parser = stage_parser("python -m codeprior.recipes.restoreformer.train", __doc__, SETTINGS)
-    parser.add_argument("--dictionary", type=Path, help="folder of the first stage (default: dictionary beside --out)")
-    arguments = parser.parse_args(argv)
-    return run_stage(SETTINGS[arguments.stage](), arguments, build)
+    return command().main(argv)
 
 
-def build(name: str, settings: Any, arguments: argparse.Namespace, engine: Engine | None = None) -> Any:
-    """Gives the stage of these settings, started from the weights of the stages before it.
+def command() -> TrainingCommand:
+    """Gives RestoreFormer's training command."""
+    return TrainingCommand(
+        module="codeprior.recipes.restoreformer.train", text=(__doc__ or "").split("\n")[0], recipes=SETTINGS,
+        build=build, options=_options, full_size=_full_size,
+        chains={"small": ("dictionary_small", "restoration_small")},
+    )  # fmt: skip
+
+
+def build(
+    recipe: DictionarySettings | RestorationSettings, arguments: argparse.Namespace, runs: Path, engine: TorchEngine
+) -> VQGANStage | RestorationStage:
+    """Gives the stage of these settings, started from the weights of the stage before it.
 
     Args:
-        name: Of the settings.
-        settings: The configuration.
-        arguments: Of the command.
+        recipe: The configuration.
+        arguments: Of the command; `dictionary` names the folder of the first stage.
+        runs: Where that lies unless it is named.
         engine: What distributes.
 
     Raises:
-        ValueError: Weights of an earlier stage, or of the perceptual network, are not there.
+        ValueError: Weights of the first stage, or of the perceptual network, are not there.
     """
     perceptual = PerceptualLoss(
-        settings.perceptual, weights=perceptual_weights(settings.perceptual, arguments.perceptual_weights)
+        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
     )
-    if isinstance(settings, DictionarySettings):
-        model = vqgan(settings.network, moving_average=settings.codebook == "moving_average")
-        return VQGANStage(settings, model=model, size=settings.network.size, perceptual=perceptual, engine=engine)
-    if "identity" in settings.weights:
-        print("train: no network of identities comes with the library; that term is left out", file=sys.stderr)
-        left = {term: weight for term, weight in settings.weights.items() if term != "identity"}
-        settings = replace(settings, weights=loss_weights(**left))
-    folder = earlier(arguments, "dictionary", arguments.dictionary)
-    return RestorationStage(
-        settings, dictionary=load_part(folder / "vqgan.safetensors", VQGAN), perceptual=perceptual, engine=engine
+    if isinstance(recipe, DictionarySettings):
+        model = vqgan(recipe.network, moving_average=recipe.codebook == "moving_average")
+        return VQGANStage(recipe, model=model, size=recipe.network.size, perceptual=perceptual, engine=engine)
+    if "identity" in recipe.weights:
+        sys.stderr.write("train: no network of identities comes with the library; that term is left out\n")
+        left = {term: weight for term, weight in recipe.weights.items() if term != "identity"}
+        recipe = replace(recipe, weights=loss_weights(**left))
+    dictionary = earlier(runs, "dictionary", "vqgan", given=arguments.dictionary, full_size=_full_size(recipe))
+    return RestorationStage(recipe, dictionary=load_part(dictionary, VQGAN), perceptual=perceptual, engine=engine)
+
+
+def _full_size(recipe: Any) -> bool:
+    return recipe.network.size == Network().size
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dictionary", type=Path, help="folder or VQGAN of the first stage; without it, dictionary beside --out"
     )
 
 

@@ -15,7 +15,7 @@ from codeprior.layers import ResidualBlock
 from codeprior.losses import adaptive_weight, code_loss, generator_adversarial_loss, hinge_discriminator_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.stages import Faces, rate_at
+from codeprior.stages import Faces, Measured, rate_at
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full, step_if_finite
 
 from .model import Prediction, VQFRv2, fresh
@@ -28,7 +28,7 @@ class RestorationStage:
     The picture's terms move the branch alone, the codes' terms the encoder and the predictor.
 
     Args:
-        settings: The configuration.
+        recipe: The settings.
         teacher: The auto-encoder of the first stage, frozen: it gives targets, prior and the encoder's beginning.
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
@@ -39,33 +39,35 @@ class RestorationStage:
         zeroes its gradients. It is not here. The adaptive weight is measured at the branch's last convolution.
     """
 
+    measured: Measured = "restored"
+
     def __init__(
         self,
-        settings: RestorationSettings,
+        recipe: RestorationSettings,
         *,
         teacher: VQGAN,
         perceptual: nn.Module,
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        self.settings = settings
+        self.recipe: Any = recipe
         self.engine = engine or TorchEngine(device)
         device = self.engine.device
-        self.faces = Faces.of(settings, size=settings.network.size, device=device)
+        self.faces = Faces.of(recipe, size=recipe.network.size, device=device)
         self.teacher = teacher.to(device).requires_grad_(False).eval()
         self.perceptual = perceptual.to(device)
-        self.model = fresh(settings.network, teacher).to(device)
+        self.model = fresh(recipe.network, teacher).to(device)
         self.discriminator = PatchGAN(
-            settings.discriminator_channels, settings.discriminator_layers, norm=settings.discriminator_norm
+            recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
         ).to(device)
         assert self.model.predictor is not None
         codes = [*self.model.encoder.parameters(), *self.model.predictor.parameters()]
         self.optimizers = {
-            "codes": Adam(codes, betas=settings.betas),
-            "branch": Adam(self.model.branch.parameters(), betas=settings.branch_betas),
-            "discriminator": Adam(self.discriminator.parameters(), betas=settings.branch_betas),
+            "codes": Adam(codes, betas=recipe.betas),
+            "branch": Adam(self.model.branch.parameters(), betas=recipe.branch_betas),
+            "discriminator": Adam(self.discriminator.parameters(), betas=recipe.branch_betas),
         }
-        self.average = None if settings.average is None else WeightAverage(self.model, decay=settings.average)
+        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
@@ -84,13 +86,17 @@ class RestorationStage:
         """What restores faces."""
         return {"restorer": self.result}
 
+    def answer(self, degraded: Image) -> Image:
+        """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed, at a fidelity of 1."""
+        return self.result.eval().restore(degraded, fidelity=1.0)
+
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch."""
         self.model.train()
-        rate = rate_at(self.settings, step)
+        rate = rate_at(self.recipe, step)
         for name, optimizer in self.optimizers.items():
             optimizer.zero_grad(set_to_none=True)
-            optimizer.param_groups[0]["lr"] = rate * (1.0 if name == "codes" else self.settings.branch_rate)
+            optimizer.param_groups[0]["lr"] = rate * (1.0 if name == "codes" else self.recipe.branch_rate)
         pair = self.faces(batch)
         with torch.no_grad():
             target = self.teacher.encode(pair.clean)
@@ -106,15 +112,15 @@ class RestorationStage:
             "feature": F.mse_loss(prediction.latent, target.codes),
             "code": code_loss(cast(Tensor, prediction.logits), target.indices),
         }
-        total = torch.stack([self.settings.weights[name] * value for name, value in terms.items()]).sum()
-        judging = step >= self.settings.adversarial_start
+        total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
+        judging = step >= self.recipe.adversarial_start
         if judging:
             fooling, counted = self._fooling(image, terms["perceptual"])
             total = total + counted * fooling
             terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
         self._average_gradients("codes", "branch")
-        skipped = step_if_finite(self.optimizers["codes"], self.optimizers["branch"], clip=self.settings.clip)
+        skipped = step_if_finite(self.optimizers["codes"], self.optimizers["branch"], clip=self.recipe.clip)
         if judging:
             loss = hinge_discriminator_loss(self.discriminator(pair.clean), self.discriminator(image.detach()))
             self.engine.backward([loss])
@@ -139,8 +145,8 @@ class RestorationStage:
         self.discriminator.requires_grad_(False)
         fooling = generator_adversarial_loss(self.discriminator(image))
         self.discriminator.requires_grad_(True)
-        adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=self.settings.adaptive_limit)
-        return fooling, self.settings.weights["adversarial"] * adaptive
+        adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=self.recipe.adaptive_limit)
+        return fooling, self.recipe.weights["adversarial"] * adaptive
 
     def _average_gradients(self, *names: str) -> None:
         """Averages gradients over ranks, which no wrapper does for a model that is called in two parts."""

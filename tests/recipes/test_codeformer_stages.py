@@ -14,7 +14,7 @@ from codeprior.recipes.codeformer import train as command
 from codeprior.recipes.codeformer.codes_stage import CodesStage
 from codeprior.recipes.codeformer.fidelity_stage import FidelityStage
 from codeprior.recipes.codeformer.model import fresh, fresh_taps, vqgan
-from codeprior.stages import VQGANStage, rate_at
+from codeprior.stages import VQGANStage, rate_at, validation
 from codeprior.training import Saving, Settings, train
 from tests.torture.stages import Edges, digest, stream
 
@@ -24,6 +24,17 @@ TINY = replace(
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4}
 RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
+
+
+class Changes:
+    """Stands for `FixedFaces`: how much the degraded faces change, as identity and perceptual distance."""
+
+    def __init__(self, clean, degraded=None):
+        self.degraded = degraded
+
+    def restored(self, restore):
+        changed = float((restore(self.degraded) - self.degraded).abs().mean())
+        return {"identity": changed, "perceptual": changed}
 
 
 def _teacher(seed: int = 0):
@@ -126,12 +137,12 @@ def test_the_published_numbers_stand_in_the_settings():
 def test_fidelity_moves_the_picture_towards_the_input(tmp_path: Path):
     """After a short training of the taps, the restored face is the nearer to the input the higher the weight."""
     stage = _fidelity(gentle_until=200, strong_until=200, adversarial_start=10**6)
-    stage.settings = replace(stage.settings, learning_rate=3e-3, decay_from=1.0)
+    stage.recipe = replace(stage.recipe, learning_rate=3e-3, decay_from=1.0)
     stage.average = None
     data = stream(tmp_path / "faces")
     for step in range(60):
         stage.update(data.at(step), step)
-    clean = stage.faces["mild"].clean(data.at(0).clean)
+    clean = stage.faces.clean(data.at(0).clean)
     model = stage.model.eval()
     # the paper measures fidelity by PSNR; the input is a face that nothing is the matter with
     errors = [float((model.restore(clean, fidelity=w).clamp(-1, 1) - clean).square().mean()) for w in (0.0, 0.5, 1.0)]
@@ -149,13 +160,31 @@ def test_the_command_runs_a_stage_and_the_next_one_finds_it(tmp_path: Path, monk
     save(tmp_path / "prior_small" / "vqgan.safetensors", _teacher())
     assert command.main([*call, "--device", "cpu", "--preview-every", "0"]) == 0
     assert (tmp_path / "codes_small" / "restorer.safetensors").exists()
-    # more steps go on; another rate is another run, and the answer says what differs
-    assert command.main([*call[:-1], "4", "--device", "cpu", "--preview-every", "0"]) == 0
-    other = {"codes_small": lambda: replace(numbers.codes_small(), **SMALL, learning_rate=0.5)}
-    monkeypatch.setattr(command, "SETTINGS", {**numbers.SETTINGS, **other})
+    # more steps go on, also with the file of the prior; another rate is another run, and the answer says what differs
+    named = ["--prior", str(tmp_path / "prior_small" / "vqgan.safetensors")]
+    assert command.main([*call[:-1], "4", *named, "--device", "cpu", "--preview-every", "0"]) == 0
     capsys.readouterr()
-    assert command.main([*call[:-1], "6", "--device", "cpu", "--preview-every", "0"]) == 2
+    assert command.main([*call[:-1], "6", "--rate", "0.5", "--device", "cpu", "--preview-every", "0"]) == 2
     assert "learning_rate" in capsys.readouterr().err
+
+
+def test_the_command_measures_the_third_stage_on_faces_that_it_does_not_train_on(tmp_path: Path, monkeypatch):
+    stream(tmp_path / "faces")
+    stream(tmp_path / "others")
+    tiny = replace(numbers.fidelity_small(), **SMALL, discriminator_channels=4, discriminator_layers=1)
+    monkeypatch.setattr(command, "SETTINGS", {**numbers.SETTINGS, "fidelity_small": lambda: tiny})
+    # the change of the faces stands for every measure
+    monkeypatch.setattr(validation, "FixedFaces", Changes)
+    save(tmp_path / "prior.safetensors", _teacher())
+    save(tmp_path / "codes.safetensors", fresh(TINY, _teacher()))
+    call = ["fidelity_small", "--faces", str(tmp_path / "faces"), "--out", str(tmp_path / "run"), "--steps", "4"]
+    call += ["--prior", str(tmp_path / "prior.safetensors"), "--codes", str(tmp_path / "codes.safetensors")]
+    call += ["--perceptual-weights", "random", "--device", "cpu", "--preview-every", "0", "--precision", "bfloat16"]
+    assert command.main([*call, "--degrade", "workers"]) == 2
+    assert command.main([*call, "--validation", str(tmp_path / "others"), "--validate-every", "2"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    figures = {line["step"]: line["validation_score"] for line in lines if line.get("event") == "validation"}
+    assert set(figures) == {2, 4} and all(0 < score < 2 for score in figures.values())
 
 
 @pytest.mark.parametrize("name", numbers.SETTINGS)
