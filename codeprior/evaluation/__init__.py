@@ -17,6 +17,7 @@ from codeprior.evaluation.methods import (
 from codeprior.evaluation.runs import Pictures, Run, run
 from codeprior.evaluation.session import Plan, evaluate, shown
 from codeprior.evaluation.sets import Condition, Pairs, TestSet, build, drawn_set
+from codeprior.evaluation.severity import SEVERITY_FILES, Severity, measure_severity, plot_severity
 from codeprior.evaluation.summary import (
     Verified,
     source_table,
@@ -31,6 +32,7 @@ from codeprior.evaluation.validation import FixedFaces, figures, fixed_faces
 from codeprior.evaluation.worst import Worst, worst_faces, worst_picture
 
 __all__ = [
+    "SEVERITY_FILES",
     "SWEEPS",
     "Asked",
     "Chosen",
@@ -49,6 +51,7 @@ __all__ = [
     "Pictures",
     "Plan",
     "Run",
+    "Severity",
     "Sweep",
     "TestSet",
     "Verified",
@@ -64,7 +67,9 @@ __all__ = [
     "levels",
     "load_methods",
     "measure_folders",
+    "measure_severity",
     "pair_folders",
+    "plot_severity",
     "read_face",
     "run",
     "shown",

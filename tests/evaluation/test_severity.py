@@ -9,6 +9,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from codeprior import degradations, metrics
+from codeprior.__main__ import main
+from codeprior.commands.severity import _SWEEPS
 from codeprior.evaluation import SWEEPS, Level, Method, Sweep, chosen_faces, levels, run
 from codeprior.metrics import Journal, psnr, psnr_measure
 from codeprior.recipes.daefr import severity
@@ -96,7 +98,7 @@ def test_a_method_that_is_added_costs_only_itself(faces, tmp_path):
 def test_the_command_writes_rows_tables_and_the_plot(faces, tmp_path, capsys):
     (faces / "d.png").write_bytes(b"not a picture")
     words = f"--faces {faces} --out {tmp_path / 'out'} --columns psnr,ssim --sweep JPEG --size 32 --limit 4".split()
-    assert severity.main(words) == 3
+    assert main(["severity", *words]) == 3
     said = capsys.readouterr()
     assert "severity: d.png: " in said.err and "JPEG alone, quality" in said.out
     rows = list(csv.DictReader((tmp_path / "out" / "severity.csv").read_text().splitlines()))
@@ -111,24 +113,28 @@ def test_the_command_writes_rows_tables_and_the_plot(faces, tmp_path, capsys):
     assert "at least one readable face" in capsys.readouterr().err
 
 
+def test_the_command_takes_every_sweep():
+    assert tuple(sweep.name for sweep in SWEEPS) == _SWEEPS
+
+
 def test_nothing_is_replaced_that_the_command_did_not_write(faces, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "severity.csv").write_text("mine")
     words = f"--faces {faces} --out {out} --columns psnr --sweep JPEG --size 32".split()
-    assert severity.main(words) == 1
+    assert main(["severity", *words]) == 2
     assert "severity.csv exists already, and not from an earlier run of this command" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["severity.csv"]
     (out / "severity.csv").unlink()
     for name in ("severity.json", "severity.md", "severity.png"):
         (tmp_path / name).write_text("mine")
         (out / name).symlink_to(tmp_path / name)
-    assert severity.main([*words, "--overwrite"]) == 0
+    assert main(["severity", *words, "--overwrite"]) == 0
     for name in ("severity.json", "severity.md", "severity.png"):
         assert (tmp_path / name).read_text() == "mine" and not (out / name).is_symlink()
     # its own are replaced
     before = (out / "severity.csv").read_text()
-    assert severity.main(words) == 0
+    assert main(["severity", *words]) == 0
     assert (out / "severity.csv").read_text() == before
 
 
@@ -136,7 +142,7 @@ def test_names_do_nothing_to_a_terminal_or_a_spreadsheet(faces, tmp_path, capsys
     (faces / "a.png").rename(faces / "=a\x1b[31m.png")
     (faces / "b.png").write_bytes(b"not a picture")
     (faces / "b.png").rename(faces / "b\x1b[0m.png")
-    assert severity.main(f"--faces {faces} --out {tmp_path / 'out'} --columns psnr --sweep JPEG --size 32".split()) == 3
+    assert main(f"severity --faces {faces} --out {tmp_path / 'out'} --columns psnr --sweep JPEG --size 32".split()) == 3
     said = capsys.readouterr()
     assert "\x1b" not in said.err + said.out and r"b\x1b[0m.png" in said.err
     rows = list(csv.DictReader((tmp_path / "out" / "severity.csv").read_text().splitlines()))

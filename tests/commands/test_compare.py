@@ -1,3 +1,5 @@
+"""`codeprior compare` as a user calls it, on small faces and untrained networks."""
+
 import csv
 import json
 from pathlib import Path
@@ -8,11 +10,11 @@ import torch
 from PIL import Image
 
 import codeprior as cp
+from codeprior.__main__ import main
 from codeprior.evaluation import methods
 from codeprior.metrics import psnr
 from codeprior.metrics.provenance import checksum
-from codeprior.recipes.daefr import evaluate as command
-from codeprior.recipes.daefr import model, recipes
+from codeprior.recipes.daefr import evaluate, model, recipes
 from tests.recipes.coarse import coarse_faces
 
 
@@ -39,7 +41,7 @@ def test_the_command_measures_trained_weights(faces, tmp_path, capsys):
     words = f"--faces {faces} --out {out} --limit 3 --batch 2 --columns psnr,ssim --pictures --report-count 1".split()
     words += f"--preset daefr --preset clean --teacher {tmp_path / 'teacher.safetensors'}".split()
     words += ["--method", f"single={trained}"]
-    assert command.main(words) == 0
+    assert main(["compare", *words]) == 0
     said = capsys.readouterr().out
     assert "| single |" in said and "codes of single: accuracy " in said
     for preset in ("daefr", "clean"):
@@ -67,20 +69,20 @@ def test_what_is_finished_is_not_measured_again_unless_the_weights_change(faces,
     _save(tmp_path)
     words = f"--faces {faces} --out {tmp_path / 'out'} --limit 2 --columns psnr --report-count 1".split()
     words += ["--method", f"single={tmp_path / 'single.safetensors'}"]
-    assert command.main(words) == 0
+    assert main(["compare", *words]) == 0
     ran = []
     restore = methods._in_parts
     monkeypatch.setattr(methods, "_in_parts", lambda *given: ran.append(1) or restore(*given))
     before = (tmp_path / "out" / "daefr" / "scores.csv").read_text()
-    assert command.main(words) == 0
+    assert main(["compare", *words]) == 0
     assert not ran
     assert (tmp_path / "out" / "daefr" / "scores.csv").read_text() == before
     _save(tmp_path, seed=1)
-    assert command.main(words) == 0
+    assert main(["compare", *words]) == 0
     assert ran
     assert (tmp_path / "out" / "daefr" / "scores.csv").read_text() != before
     ran.clear()
-    assert command.main([*words, "--fresh"]) == 0
+    assert main(["compare", *words, "--fresh"]) == 0
     assert ran
 
 
@@ -93,35 +95,43 @@ def test_named_tests_come_from_indexes_and_have_folders_of_their_own(faces, tmp_
     words = f"--out {out} --cache {cache} --columns psnr --size 24 --preset clean".split()
     words += ["--test", f"first={faces / 'index.csv'}?split=test&source=one"]
     words += ["--test", f"all={faces / 'index.csv'}?split=test"]
-    assert command.main(words) == 0
+    assert main(["compare", *words]) == 0
     assert "all, clean, 4 faces, 24 px" in capsys.readouterr().out
     rows = list(csv.DictReader((out / "first" / "clean" / "scores.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == ["a", "b"]
     assert len(list(cache.rglob("*.png"))) == 4
     assert (out / "all" / "table.md").read_text().startswith("| damage | method | PSNR (dB) ↑ | worse by 1 dB ↓ |")
-    assert command.main([*words, "--faces", str(faces)]) == 1
+    assert main(["compare", *words, "--faces", str(faces)]) == 2
     assert "expected --faces FOLDER, --index INDEX.csv, or one --test" in capsys.readouterr().err
-    assert command.main(["--out", str(out), "--test", f"x={faces}?colour=red"]) == 1
+    assert main(["compare", "--out", str(out), "--test", f"x={faces}?colour=red"]) == 2
     assert 'expected --test "NAME=INDEX.csv?split=S&source=S&class=C"' in capsys.readouterr().err
 
 
 def test_a_saved_set_is_used_again(faces, tmp_path, capsys):
     words = f"--faces {faces} --columns psnr --size 24 --seed 5 --limit 2".split()
-    assert command.main([*words, "--out", str(tmp_path / "first")]) == 0
+    assert main(["compare", *words, "--out", str(tmp_path / "first")]) == 0
     again = f"--faces {faces} --columns psnr --size 24 --out {tmp_path / 'second'}".split()
     again += ["--set", str(tmp_path / "first" / "daefr" / "set.json")]
-    assert command.main(again) == 0
+    assert main(["compare", *again]) == 0
     scores = [(tmp_path / which / "daefr" / "scores.csv").read_text() for which in ("first", "second")]
     assert scores[0] == scores[1]
-    assert command.main([*again, "--preset", "clean"]) == 1
+    assert main(["compare", *again, "--preset", "clean"]) == 2
     assert "is of the preset daefr; say --preset daefr" in capsys.readouterr().err
 
 
 def test_a_wrong_call_says_what_is_wrong(tmp_path, capsys):
-    assert command.main(["--faces", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert main(["compare", "--faces", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "at least one readable face" in capsys.readouterr().err
-    assert command.main(["--faces", str(tmp_path), "--out", str(tmp_path), "--method", "x"]) == 1
+    assert main(["compare", "--faces", str(tmp_path), "--out", str(tmp_path), "--method", "x"]) == 2
     assert 'expected --method "NAME=WEIGHTS"' in capsys.readouterr().err
+
+
+def test_its_former_name_still_runs_and_gives_its_former_status(faces, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate.main(f"--faces {faces} --out {out} --limit 1 --columns psnr --preset clean --size 32".split()) == 0
+    assert (out / "table.md").exists()
+    assert evaluate.main(["--faces", str(tmp_path / "none"), "--out", str(tmp_path / "other")]) == 1
+    assert "at least one readable face" in capsys.readouterr().err
 
 
 def _unit(path: Path) -> torch.Tensor:
@@ -134,9 +144,9 @@ def test_nothing_is_replaced_that_the_command_did_not_write(name, faces, tmp_pat
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("mine")
     words = f"--faces {faces} --out {out} --limit 1 --columns psnr --preset clean --size 32 --fresh".split()
-    assert command.main(words) == 1
+    assert main(["compare", *words]) == 2
     assert f"{name} exists already, and not from an earlier run of this command" in capsys.readouterr().err
     assert [path.name for path in out.rglob("*") if path.is_file()] == [Path(name).name]
     assert (out / name).read_text() == "mine"
     if name != "journal.jsonl":  # what is no journal is never one to go on with
-        assert command.main([*words, "--overwrite"]) == 0
+        assert main(["compare", *words, "--overwrite"]) == 0
