@@ -11,6 +11,7 @@ from . import estimators as estimators
 from . import evaluation as evaluation
 from . import families as families
 from . import fusion as fusion
+from . import generators as generators
 from . import images as images
 from . import kernels as kernels
 from . import layers as layers

@@ -1,13 +1,23 @@
-"""Networks that tell real images from made ones, patch by patch."""
+"""Networks that tell real images from made ones, patch by patch or as a whole."""
 
+import itertools
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from codeprior.layers.configured import configured
+from codeprior.layers.equalised import (
+    DownBlock,
+    EqualisedConvolution,
+    EqualisedLinear,
+    batch_deviation,
+    resolutions_of,
+    stylegan_channels,
+)
 from codeprior.shapes import Image
 
 DiscriminatorNorm = Literal["batch", "sync", "group", "none", "spectral"]
@@ -73,6 +83,81 @@ class PatchGAN(nn.Module):
             image: `b 3 H W`, signed; at least `3 · 2**layers` pixels a side.
         """
         return self.main(image)
+
+
+class Judged(NamedTuple):
+    """What a discriminator says of images, and what it saw on the way.
+
+    Attributes:
+        scores: One for each image, above 0 for what looks real.
+        features: Of every convolutional layer, finest first.
+    """
+
+    scores: Float[Tensor, "b 1"]
+    features: list[Tensor]
+
+
+@configured
+class StyleGANDiscriminator(nn.Module):
+    """The discriminator of StyleGAN2: a residual pyramid, what a batch differs by, and one score an image.
+
+    Args:
+        size: Side of the images, pixels, a power of two.
+        multiplier: Widens features from a resolution of 64 on, see `codeprior.layers.stylegan_channels`.
+        narrow: Share of the channels that are kept.
+        group: How many samples are compared with each other, see `codeprior.layers.batch_deviation`. None, the whole
+            batch, is GPEN's; StyleGAN2 has 4.
+
+    Raises:
+        ValueError: `size` is no power of two.
+
+    Note:
+        Scores depend on the batch that an image is in, so real and made images go through in two calls.
+
+    Source:
+        Karras et al. 2020 (StyleGAN2), as GPEN (Yang et al. 2021) uses it.
+    """
+
+    def __init__(self, size: int = 512, *, multiplier: int = 2, narrow: float = 1.0, group: int | None = None):
+        super().__init__()
+        sides = resolutions_of("StyleGANDiscriminator", size)
+        widths = [stylegan_channels(side, multiplier=multiplier, narrow=narrow) for side in reversed(sides)]
+        self.size, self.group = size, group
+        self.start = EqualisedConvolution(3, widths[0], kernel=1)
+        self.blocks = nn.ModuleList([DownBlock(*pair) for pair in itertools.pairwise(widths)])
+        self.last = EqualisedConvolution(widths[-1] + 1, widths[-1])
+        self.gather = EqualisedLinear(widths[-1] * 16, widths[-1], activated=True)
+        self.score = EqualisedLinear(widths[-1], 1)
+
+    def forward(self, image: Image) -> Float[Tensor, "b 1"]:
+        """Gives one score an image.
+
+        Args:
+            image: `b 3 size size`, signed.
+        """
+        return self.judge(image).scores
+
+    def judge(self, image: Image) -> Judged:
+        """Gives the scores, and the features that feature matching compares.
+
+        Args:
+            image: `b 3 size size`, signed.
+
+        Raises:
+            ValueError: The images have another size.
+        """
+        if image.shape[-2:] != (self.size, self.size):
+            height, width = image.shape[-2:]
+            raise ValueError(
+                f"StyleGANDiscriminator: expected {self.size}×{self.size} images, got {width}×{height}; resize them, "
+                "or build it with their size."
+            )
+        features = [self.start(image)]
+        for block in self.blocks:
+            features.append(block(features[-1]))
+        deviation = batch_deviation(features[-1], group=self.group)
+        features.append(self.last(torch.cat((features[-1], deviation), 1)))
+        return Judged(self.score(self.gather(features[-1].flatten(1))), features)
 
 
 def _norm(kind: str, channels: int) -> nn.Module:

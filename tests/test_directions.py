@@ -12,7 +12,7 @@ DOOR = LIBRARY / "__init__.py"
 LEVELS = (
     {"shapes", "images", "devices", "extras", "files", "distributed", "_renamed"},
     {"kernels", "layers", "degradations", "checkpoints"},
-    {"encoders", "codebooks", "fusion", "predictors", "decoders", "estimators"},
+    {"encoders", "codebooks", "fusion", "predictors", "decoders", "generators", "estimators"},
     {"prior", "losses", "discriminators"},
     {
         "training", "stages", "metrics", "evaluation", "photos", "restorers", "families", "plots", "weights",

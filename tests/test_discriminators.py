@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from codeprior.discriminators import PatchGAN
+from codeprior.discriminators import PatchGAN, StyleGANDiscriminator
 from codeprior.layers.configured import build
 
 
@@ -89,3 +89,38 @@ def test_bad_arguments_are_named():
         PatchGAN(norm="layer")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="at least 1 channel and 1 layer, got 4 and 0"):
         PatchGAN(4, 0)
+
+
+def test_a_stylegan_discriminator_has_the_published_count():
+    with torch.device("meta"):
+        counts = {size: StyleGANDiscriminator(size) for size in (512, 1024, 2048)}
+    # gan_family.md 1.1: parameters of the discriminators at multiplier 2
+    assert {size: sum(p.numel() for p in judge.parameters()) for size, judge in counts.items()} == {
+        512: 28_982_849, 1024: 29_012_513, 2048: 29_019_921,
+    }  # fmt: skip
+
+
+def test_a_stylegan_discriminator_gives_one_score_an_image_and_a_feature_a_layer():
+    judge = StyleGANDiscriminator(32, narrow=1 / 64)
+    found = judge.judge(torch.randn(3, 3, 32, 32))
+    assert found.scores.shape == (3, 1)
+    assert [tuple(value.shape[1:]) for value in found.features] == [
+        (8, 32, 32), (8, 16, 16), (8, 8, 8), (8, 4, 4), (8, 4, 4),
+    ]  # fmt: skip
+    torch.testing.assert_close(judge(torch.zeros(2, 3, 32, 32)), judge.judge(torch.zeros(2, 3, 32, 32)).scores)
+
+
+def test_scores_of_a_stylegan_discriminator_depend_on_their_group_alone():
+    torch.manual_seed(0)
+    whole, pairs = StyleGANDiscriminator(8, narrow=1 / 64), StyleGANDiscriminator(8, narrow=1 / 64, group=2)
+    pairs.load_state_dict(whole.state_dict())
+    images = torch.randn(4, 3, 8, 8)
+    assert not torch.allclose(whole(images), whole(images[[0, 2]]).repeat(2, 1), atol=1e-5)
+    # samples 0 and 2 are one group
+    torch.testing.assert_close(pairs(images)[[0, 2]], whole(images[[0, 2]]))
+    assert build(pairs.config).group == 2
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="StyleGANDiscriminator: expected 16×16 images, got 8×16; resize them"):
+        StyleGANDiscriminator(16, narrow=1 / 64)(torch.zeros(1, 3, 16, 8))

@@ -3,9 +3,24 @@
 from codeprior.layers.attention import AttentionBlock, SelfAttentionLayer, attentive_levels
 from codeprior.layers.configured import build, configured
 from codeprior.layers.deformable import DeformableConvolution, DeformableImpl, deformable_convolution
+from codeprior.layers.equalised import (
+    FIR,
+    Blur,
+    DownBlock,
+    EqualisedConvolution,
+    EqualisedLinear,
+    batch_deviation,
+    pad_down,
+    pixel_norm,
+    resolutions_of,
+    scaled_leaky_relu,
+    stylegan_channels,
+    upfirdn,
+)
 from codeprior.layers.norm import group_norm, normed_convolution
 from codeprior.layers.resample import BilinearDownsample, BilinearUpsample, Downsample, Upsample
 from codeprior.layers.residual import ResidualBlock
+from codeprior.layers.stylegan import Injection, ModulatedConvolution, Resampling, StyledConvolution, ToRGB
 from codeprior.layers.taps import (
     MIDDLE,
     Recorder,
@@ -20,21 +35,32 @@ from codeprior.layers.taps import (
 )
 
 __all__ = [
+    "FIR",
     "MIDDLE",
     "AttentionBlock",
     "BilinearDownsample",
     "BilinearUpsample",
+    "Blur",
     "DeformableConvolution",
     "DeformableImpl",
+    "DownBlock",
     "Downsample",
+    "EqualisedConvolution",
+    "EqualisedLinear",
+    "Injection",
+    "ModulatedConvolution",
     "Recorder",
+    "Resampling",
     "ResidualBlock",
     "SelfAttentionLayer",
+    "StyledConvolution",
     "Tap",
     "Tapped",
     "Taps",
+    "ToRGB",
     "Upsample",
     "attentive_levels",
+    "batch_deviation",
     "build",
     "configured",
     "deformable_convolution",
@@ -42,7 +68,13 @@ __all__ = [
     "level_steps",
     "middle_steps",
     "normed_convolution",
+    "pad_down",
+    "pixel_norm",
     "placed_taps",
+    "resolutions_of",
+    "scaled_leaky_relu",
+    "stylegan_channels",
+    "upfirdn",
     "walk_level",
     "walk_middle",
 ]

@@ -9,7 +9,13 @@ from codeprior.losses.adaptive import (
     watch_input,
     weight_of_pulls,
 )
-from codeprior.losses.adversarial import generator_adversarial_loss, hinge_discriminator_loss
+from codeprior.losses.adversarial import (
+    feature_matching_loss,
+    generator_adversarial_loss,
+    hinge_discriminator_loss,
+    logistic_discriminator_loss,
+    logistic_generator_loss,
+)
 from codeprior.losses.association import association_loss
 from codeprior.losses.codebook import codebook_loss
 from codeprior.losses.codes import code_accuracy, code_loss
@@ -18,6 +24,7 @@ from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFea
 from codeprior.losses.identity import IdentityLoss
 from codeprior.losses.perceptual import PerceptualLoss
 from codeprior.losses.pixels import chroma_loss, pyramid_loss
+from codeprior.losses.smoothness import PathPenalty, path_length_penalty, path_lengths, r1_penalty
 from codeprior.losses.style import gram, style_loss
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "IdentityLoss",
     "LossAtImage",
     "MobileNetFeatures",
+    "PathPenalty",
     "PerceptualLoss",
     "TimmFeatures",
     "VGGFeatures",
@@ -36,13 +44,19 @@ __all__ = [
     "code_loss",
     "codebook_loss",
     "cut_adaptive_weight",
+    "feature_matching_loss",
     "feature_network",
     "generator_adversarial_loss",
     "gram",
     "hinge_discriminator_loss",
     "last_layer_pulls",
+    "logistic_discriminator_loss",
+    "logistic_generator_loss",
     "loss_at_image",
+    "path_length_penalty",
+    "path_lengths",
     "pyramid_loss",
+    "r1_penalty",
     "style_loss",
     "watch_input",
     "weight_of_pulls",

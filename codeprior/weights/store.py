@@ -35,7 +35,17 @@ from codeprior.families import Family, family_names, family_of, find_family, ins
 from codeprior.layers.configured import build, configured_class
 
 # rooms whose configured classes a file may name; those of a family are known once its package is imported
-_ROOMS = ("encoders", "codebooks", "fusion", "predictors", "decoders", "estimators", "prior", "discriminators")
+_ROOMS = (
+    "encoders",
+    "codebooks",
+    "fusion",
+    "predictors",
+    "decoders",
+    "generators",
+    "estimators",
+    "prior",
+    "discriminators",
+)
 _MAX_HEADER = 100_000_000  # the format's own cap
 _MOST = 2**16  # counts up to this are accepted whatever the file's size
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -1,0 +1,176 @@
+"""The convolutions of StyleGAN2's synthesis: modulated by a style, with noise beside or on top of their features.
+
+Plain torch throughout, so that gradients of gradients exist, which the path length needs.
+
+Source: Karras et al. 2020 (StyleGAN2), with the noise that GPEN (Yang et al. 2021) concatenates; the exact rules are
+those of the published GPEN networks.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codeprior.layers.equalised import Blur, EqualisedLinear, pad_down, scaled_leaky_relu
+
+Injection = Literal["concatenated", "added", "none"]
+"""What a convolution does with its noise: puts it beside its features, adds it to them, or has none."""
+
+Resampling = Literal["none", "up", "down"]
+"""What a convolution does with its grid: leaves it, doubles it, or halves it."""
+
+
+class ModulatedConvolution(nn.Module):
+    """A convolution whose weights are scaled, for each sample, by its style.
+
+    `weight · style` along what comes in, then, where it demodulates, divided by the norm of all that one output reads.
+    Each sample has weights of its own: a batch is one grouped convolution.
+
+    Args:
+        channels: Channels that come in.
+        out_channels: Channels that go out.
+        kernel: Side of the kernel, odd.
+        dim: Width of a style.
+        demodulated: Whether outputs are brought back to unit norm.
+        resampling: What is done with the grid. Up: a transposed convolution, then a blur; down: a blur, then stride 2.
+
+    Source: Karras et al. 2020 (StyleGAN2), section 2.2.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        dim: int = 512,
+        demodulated: bool = True,
+        resampling: Resampling = "none",
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, channels, kernel, kernel))
+        self.modulation = EqualisedLinear(dim, channels, bias=1.0)
+        self.demodulated, self.resampling = demodulated, resampling
+        blurs = {"none": None, "up": Blur((1, 1), gain=4.0), "down": Blur(pad_down(kernel))}
+        self.blur = blurs[resampling]
+
+    def forward(self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Gives the feature after the convolution of each sample."""
+        weight = self.weights(style)
+        batch, kernel = len(style), weight.shape[-1]
+        if self.blur is not None and self.resampling == "down":
+            feature = self.blur(feature)
+        feature = rearrange(feature, "b c h w -> 1 (b c) h w")
+        if self.resampling == "up":
+            together = rearrange(weight, "b o i y x -> (b i) o y x")
+            answer = F.conv_transpose2d(feature, together, stride=2, groups=batch)
+        else:
+            together = rearrange(weight, "b o i y x -> (b o) i y x")
+            still = self.resampling == "none"
+            answer = F.conv2d(
+                feature, together, stride=1 if still else 2, padding=kernel // 2 if still else 0, groups=batch
+            )
+        answer = rearrange(answer, "1 (b c) h w -> b c h w", b=batch)
+        return self.blur(answer) if self.blur is not None and self.resampling == "up" else answer
+
+    def weights(self, style: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 c k k"]:
+        """Gives the weights of each sample.
+
+        Args:
+            style: One vector a sample.
+        """
+        scale = rearrange(self.modulation(style) / math.sqrt(self.weight[0].numel()), "b i -> b 1 i 1 1")
+        weight = self.weight * scale
+        if self.demodulated:
+            weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+        return weight
+
+
+class StyledConvolution(nn.Module):
+    """A modulated convolution, its noise, and a biased `scaled_leaky_relu`.
+
+    Args:
+        channels: Channels that come in.
+        out_channels: Channels of the convolution; concatenated noise doubles what goes out.
+        dim: Width of a style.
+        up: Whether the grid is doubled.
+        noise: What is done with noise. Its weight, one number, starts at zero.
+
+    Attributes:
+        width: Channels that go out.
+
+    Source: StyleGAN2 adds noise of one channel; GPEN puts as many channels of noise as there are features behind them.
+    """
+
+    def __init__(
+        self, channels: int, out_channels: int, *, dim: int = 512, up: bool = False, noise: Injection = "added"
+    ):
+        super().__init__()
+        if noise not in ("concatenated", "added", "none"):
+            raise ValueError(f"StyledConvolution: noise is 'concatenated', 'added' or 'none', got {noise!r}.")
+        self.noise = noise
+        self.width = out_channels * (2 if noise == "concatenated" else 1)
+        self.conv = ModulatedConvolution(channels, out_channels, dim=dim, resampling="up" if up else "none")
+        self.noise_weight = None if noise == "none" else nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(self.width))
+
+    def forward(
+        self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"], noise: Tensor | None = None
+    ) -> Float[Tensor, "b c2 h2 w2"]:
+        """Gives the styled feature.
+
+        Args:
+            feature: What comes in.
+            style: One vector a sample.
+            noise: Of the grid that goes out; concatenated noise has `out_channels` channels, added noise as many or
+                one. Without it nothing is added.
+
+        Raises:
+            ValueError: Noise is missing where it is concatenated, or is given where there is none.
+        """
+        feature = self.conv(feature, style)
+        if self.noise_weight is None and noise is not None:
+            raise ValueError("StyledConvolution: noise was given to a network that was built with noise='none'.")
+        if self.noise == "concatenated" and (noise is None or noise.shape[1:] != feature.shape[1:]):
+            got = "none" if noise is None else f"{tuple(noise.shape[1:])}"
+            raise ValueError(
+                f"StyledConvolution: concatenated noise has the shape of the features, {tuple(feature.shape[1:])}, "
+                f"got {got}."
+            )
+        if noise is not None and self.noise_weight is not None:
+            weighted = self.noise_weight * noise
+            feature = torch.cat((feature, weighted), 1) if self.noise == "concatenated" else feature + weighted
+        return scaled_leaky_relu(feature, self.bias)
+
+
+class ToRGB(nn.Module):
+    """A modulated 1×1 convolution to three channels, added to the picture of half the size.
+
+    Args:
+        channels: Channels that come in.
+        dim: Width of a style.
+        up: Whether there is a picture of half the size.
+    """
+
+    def __init__(self, channels: int, *, dim: int = 512, up: bool = True):
+        super().__init__()
+        self.conv = ModulatedConvolution(channels, 3, kernel=1, dim=dim, demodulated=False)
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.up = Blur((2, 1), up=2, gain=4.0) if up else None
+
+    def forward(
+        self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"], image: Tensor | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Gives the picture at the feature's resolution.
+
+        Args:
+            feature: Of the level.
+            style: One vector a sample.
+            image: Of half the resolution.
+        """
+        answer = self.conv(feature, style) + self.bias.view(1, 3, 1, 1)
+        return answer if image is None or self.up is None else answer + self.up(image)

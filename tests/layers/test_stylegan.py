@@ -1,0 +1,242 @@
+"""StyleGAN2's layers against recorded ones, against formulas written out, and differentiated twice."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codeprior.layers import (
+    Blur,
+    DownBlock,
+    EqualisedConvolution,
+    EqualisedLinear,
+    ModulatedConvolution,
+    StyledConvolution,
+    ToRGB,
+    batch_deviation,
+    pixel_norm,
+    resolutions_of,
+    stylegan_channels,
+    upfirdn,
+)
+from tests.parity import fill
+
+FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures" / "gpen"
+EXACT = {"rtol": 1e-10, "atol": 1e-10}
+OFFICIAL = {
+    "conv.weight": "conv.weight", "conv.modulation.weight": "conv.modulation.weight",
+    "conv.modulation.bias": "conv.modulation.bias", "noise_weight": "noise.weight", "bias": "activate.bias",
+}  # fmt: skip
+
+
+def _unit(name: str, shape: tuple[int, ...]) -> Tensor:
+    return fill.tensor_for(name, shape) * math.sqrt(math.prod(shape[1:]))
+
+
+def _filled(module: nn.Module, stem: str, names: dict[str, str]) -> nn.Module:
+    """Fills a module by the official names of its tensors; a modulated weight has a leading one there."""
+    with torch.no_grad():
+        for mine, value in module.named_parameters():
+            theirs = names.get(mine, mine)
+            shape = tuple(value.shape)
+            if mine == "bias" and isinstance(module, ToRGB):
+                shape = (1, 3, 1, 1)
+            if mine.endswith("weight") and value.ndim == 4 and isinstance(module, _MODULATED):
+                shape = (1, *shape)
+            given = _unit if theirs.endswith("weight") and len(shape) > 1 else fill.tensor_for
+            added = 1 if theirs.endswith("modulation.bias") else 0
+            value.copy_(given(f"ops.{stem}.{theirs}", shape).reshape(value.shape) + added)
+    return module
+
+
+_MODULATED = (ModulatedConvolution, StyledConvolution, ToRGB)
+X, STYLE = _unit("ops.x", (2, 4, 6, 6)), _unit("ops.style", (2, 8))
+NOISE, SKIP = _unit("ops.noise6", (2, 6, 12, 12)), _unit("ops.skip", (2, 3, 3, 3))
+_RGB = {**OFFICIAL, "bias": "bias"}
+_DOWN = {"weight": "1.weight", "bias": "2.bias"}
+_BLOCK = {
+    "conv1.weight": "conv1.0.weight", "conv1.bias": "conv1.1.bias", "conv2.weight": "conv2.1.weight",
+    "conv2.bias": "conv2.2.bias", "skip.weight": "skip.1.weight",
+}  # fmt: skip
+RECORDED = {
+    "x": lambda: X,
+    "style": lambda: STYLE,
+    "blur_pad22": lambda: Blur((2, 2))(X),
+    "blur_pad11": lambda: Blur((1, 1))(X),
+    "blur_up_pad11": lambda: Blur((1, 1), gain=4)(X),
+    "upsample2": lambda: Blur((2, 1), up=2, gain=4)(X),
+    "downsample2": lambda: Blur((1, 1), down=2)(X),
+    "pixelnorm": lambda: pixel_norm(STYLE),
+    "modconv3": lambda: _filled(ModulatedConvolution(4, 6, dim=8), "modconv3", {})(X, STYLE),
+    "modconv3_up": lambda: _filled(ModulatedConvolution(4, 6, dim=8, resampling="up"), "modconv3_up", {})(X, STYLE),
+    "modconv3_down": lambda: _filled(
+        ModulatedConvolution(4, 6, dim=8, resampling="down"), "modconv3_down", {}
+    )(X, STYLE),
+    "modconv1_nodemod": lambda: _filled(
+        ModulatedConvolution(4, 3, kernel=1, dim=8, demodulated=False), "modconv1_nodemod", {}
+    )(X, STYLE),
+    "styledconv_up_concat": lambda: _filled(
+        StyledConvolution(4, 6, dim=8, up=True, noise="concatenated"), "styledconv_up_concat", OFFICIAL
+    )(X, STYLE, NOISE),
+    "styledconv_up_add": lambda: _filled(
+        StyledConvolution(4, 6, dim=8, up=True, noise="added"), "styledconv_up_add", OFFICIAL
+    )(X, STYLE, NOISE),
+    "to_rgb": lambda: _filled(ToRGB(4, dim=8), "to_rgb", _RGB)(X, STYLE, SKIP),
+    "convlayer1": lambda: _filled(
+        EqualisedConvolution(4, 6, kernel=1), "convlayer1", {"weight": "0.weight", "bias": "1.bias"}
+    )(X),
+    "convlayer3_down": lambda: _filled(EqualisedConvolution(4, 6, down=True), "convlayer3_down", _DOWN)(X),
+    "convlayer1_down_noact_nobias": lambda: _filled(
+        EqualisedConvolution(4, 6, kernel=1, down=True, biased=False, activated=False), "convlayer1_down", _DOWN
+    )(X),
+    "resblock": lambda: _filled(DownBlock(4, 6), "resblock", _BLOCK)(X),
+    "equal_linear_lrmul001_act": lambda: _filled(
+        EqualisedLinear(8, 5, rate=0.01, activated=True), "equal_linear", {}
+    )(STYLE),
+    "equal_linear_plain": lambda: _filled(EqualisedLinear(8, 5), "equal_linear_plain", {})(STYLE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_layers_are_the_recorded_ones(name: str):
+    with np.load(FIXTURES / "stylegan_ops.npz") as stored, torch.no_grad():
+        # of values up to 10: rounding of float32
+        torch.testing.assert_close(RECORDED[name](), torch.from_numpy(stored[name]), rtol=1e-5, atol=1e-5)
+
+
+def test_no_recorded_layer_is_left_out():
+    with np.load(FIXTURES / "stylegan_ops.npz") as stored:
+        assert set(stored.files) == set(RECORDED)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3), st.integers(-1, 3), st.integers(0, 3),
+    st.integers(1, 4),
+)  # fmt: skip
+def test_upfirdn_is_its_definition(height, width, up, down, before, after, count):
+    if height * up + before + after < count or width * up + before + after < count:
+        return
+    torch.manual_seed(0)
+    feature, taps = torch.randn(1, 2, height, width).double(), torch.randn(count).double()
+    spread = torch.zeros(1, 2, height * up, width * up).double()
+    spread[:, :, ::up, ::up] = feature
+    padded = F.pad(spread, (before, after, before, after))
+    rows, columns = padded.shape[-2] - count + 1, padded.shape[-1] - count + 1
+    whole = torch.zeros(1, 2, rows, columns).double()
+    for y in range(count):
+        for x in range(count):
+            # a true convolution: the filter is turned round
+            whole += taps[count - 1 - y] * taps[count - 1 - x] * padded[..., y : y + rows, x : x + columns]
+    found = upfirdn(feature, taps, up=up, down=down, pad=(before, after))
+    torch.testing.assert_close(found, whole[..., ::down, ::down], **EXACT)
+
+
+def test_a_constant_keeps_its_value_through_every_change_of_size():
+    feature = torch.full((1, 1, 12, 12), 3.0)
+    for blur, inside in (
+        (Blur((2, 1)), slice(2, -2)), (Blur((2, 1), up=2, gain=4), slice(4, -4)), (Blur((1, 1), down=2), slice(2, -2)),
+    ):  # fmt: skip
+        torch.testing.assert_close(blur(feature)[..., inside, inside], feature[..., :1, :1].expand_as(
+            blur(feature)[..., inside, inside]
+        ))  # fmt: skip
+
+
+def test_each_sample_is_convolved_with_its_own_weights():
+    layer = ModulatedConvolution(3, 5, dim=4).double()
+    feature, style = torch.randn(2, 3, 7, 6).double(), torch.randn(2, 4).double()
+    scale = (style @ layer.modulation.weight.T / 2 + layer.modulation.bias) / math.sqrt(27)
+    for sample in range(2):
+        weight = layer.weight * scale[sample, None, :, None, None]
+        weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        alone = F.conv2d(feature[sample : sample + 1], weight, padding=1)
+        torch.testing.assert_close(layer(feature, style)[sample : sample + 1], alone, **EXACT)
+
+
+@pytest.mark.parametrize("resampling", ["none", "up", "down"])
+def test_modulated_convolutions_can_be_differentiated_twice(resampling):
+    torch.manual_seed(0)
+    layer = ModulatedConvolution(2, 2, dim=3, resampling=resampling).double()
+    feature, style = torch.randn(2, 2, 4, 4).double(), torch.randn(2, 3).double()
+    arguments = feature.requires_grad_(), style.requires_grad_()
+    assert torch.autograd.gradcheck(layer, arguments)
+    assert torch.autograd.gradgradcheck(layer, arguments)
+
+
+@pytest.mark.parametrize("noise", ["concatenated", "added"])
+def test_styled_convolutions_and_pictures_can_be_differentiated_twice(noise):
+    torch.manual_seed(0)
+    styled, rgb = StyledConvolution(2, 2, dim=3, up=True, noise=noise).double(), ToRGB(2, dim=3).double()
+    nn.init.constant_(styled.noise_weight, 0.5)
+    shapes = (2, 2, 2, 2), (2, 3), (2, 2, 4, 4), (2, 3, 1, 1)
+    feature, style, given, small = (torch.randn(*shape).double().requires_grad_() for shape in shapes)
+    assert torch.autograd.gradgradcheck(styled, (feature, style, given))
+    assert torch.autograd.gradgradcheck(rgb, (feature, style, small))
+
+
+def test_discriminator_blocks_and_the_batch_deviation_can_be_differentiated_twice():
+    torch.manual_seed(0)
+    block, feature = DownBlock(2, 2).double(), torch.randn(2, 2, 4, 4).double().requires_grad_()
+    assert torch.autograd.gradcheck(block, feature)
+    assert torch.autograd.gradgradcheck(block, feature)
+    assert torch.autograd.gradgradcheck(batch_deviation, feature)
+
+
+def test_the_deviation_of_groups_is_as_defined():
+    feature = torch.randn(4, 3, 2, 2).double()
+    found = batch_deviation(feature, group=2)
+    for one, other in ((0, 2), (1, 3)):
+        pair = torch.stack((feature[one], feature[other]))
+        expected = (pair.var(0, unbiased=False) + 1e-8).sqrt().mean()
+        torch.testing.assert_close(found[one], expected.expand(1, 2, 2), **EXACT)
+        torch.testing.assert_close(found[other], expected.expand(1, 2, 2), **EXACT)
+    whole = (feature.var(0, unbiased=False) + 1e-8).sqrt().mean()
+    torch.testing.assert_close(batch_deviation(feature), whole.expand(4, 1, 2, 2), **EXACT)
+    assert batch_deviation(feature[:1]).unique().item() == pytest.approx(1e-4)
+    with pytest.raises(ValueError, match=r"batch of 4 does not divide into groups of 3"):
+        batch_deviation(feature, group=3)
+
+
+def test_every_layer_starts_with_unit_variance_where_its_rate_is_applied():
+    torch.manual_seed(0)
+    layer = EqualisedLinear(400, 300, rate=0.01)
+    assert layer.weight.std().item() == pytest.approx(100, rel=0.02)
+    assert layer(torch.randn(64, 400)).std().item() == pytest.approx(1, rel=0.05)
+    assert EqualisedConvolution(8, 64).weight.std().item() == pytest.approx(1, rel=0.05)
+
+
+def test_noise_that_does_not_fit_is_refused():
+    feature, style = torch.zeros(1, 2, 4, 4), torch.zeros(1, 3)
+    with pytest.raises(ValueError, match=r"concatenated noise has the shape of the features, \(2, 4, 4\), got none"):
+        StyledConvolution(2, 2, dim=3, noise="concatenated")(feature, style)
+    with pytest.raises(ValueError, match="noise was given to a network that was built with noise='none'"):
+        StyledConvolution(2, 2, dim=3, noise="none")(feature, style, feature)
+    with pytest.raises(ValueError, match="noise is 'concatenated', 'added' or 'none', got 'loud'"):
+        StyledConvolution(2, 2, dim=3, noise="loud")
+    for size in (0, 4, 12, 100):
+        with pytest.raises(ValueError, match=rf"asker: expected a size that is a power of two, 8 or more, got {size}"):
+            resolutions_of("asker", size)
+
+
+def test_channels_are_those_of_the_published_networks():
+    assert [stylegan_channels(side) for side in (4, 32, 64, 512, 2048)] == [512, 512, 512, 64, 16]
+    sizes = json.loads((FIXTURES / "keys_gpen_256.json").read_text())["generator"]
+    shapes = {key: shape for key, shape, _ in sizes}
+    assert [stylegan_channels(4 * 2**n, multiplier=1, narrow=0.5) for n in range(7)] == [
+        shapes[f"ecd{6 - n}.0.{0 if n == 6 else 1}.weight"][0] for n in range(7)
+    ]
+
+
+def test_a_filter_gives_every_channel_the_same():
+    feature = torch.randn(1, 3, 5, 6)
+    found = Blur((2, 1))(feature)
+    alone = Blur((2, 1))(rearrange(feature, "1 c h w -> c 1 h w"))
+    torch.testing.assert_close(rearrange(found, "1 c h w -> c 1 h w"), alone)
