@@ -6,11 +6,13 @@ from codeprior.kernels.blur_resize import blur_resize
 from codeprior.kernels.code_stats import CodeStats, code_stats
 from codeprior.kernels.contrastive import gathered_cross_entropy, symmetric_cross_entropy
 from codeprior.kernels.convolution import Norm, convolution
+from codeprior.kernels.crop_resize import crop_resize
 from codeprior.kernels.group_norm_silu import group_norm_silu
 from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
 from codeprior.kernels.normal_field import normal_field
 from codeprior.kernels.ops import ImplUnavailable
+from codeprior.kernels.prelu_convolution import prelu_convolution
 
 __all__ = [
     "CodeStats",
@@ -20,6 +22,7 @@ __all__ = [
     "blur_resize",
     "code_stats",
     "convolution",
+    "crop_resize",
     "explain",
     "gathered_cross_entropy",
     "group_norm_silu",
@@ -27,6 +30,7 @@ __all__ = [
     "lookup",
     "nearest_code",
     "normal_field",
+    "prelu_convolution",
     "quality_tables",
     "residual_code",
     "symmetric_cross_entropy",

@@ -35,6 +35,8 @@ OPS = {
     "code_stats": Op(("reference",), source="code_stats/stats.cpp", flags=("-pthread",)),
     "contrastive": Op(("blocked", "reference")),
     "convolution": Op(("reference",), triton=False, source="convolution/winograd.cpp"),
+    "prelu_convolution": Op(("reference",), triton=False, source="prelu_convolution/direct.cpp"),
+    "crop_resize": Op(("reference",), triton=False, source="crop_resize/crops.cpp"),
     "group_norm_silu": Op(("reference",)),
     "blur_resize": Op(("reference",)),
     "jpeg": Op(("reference",)),

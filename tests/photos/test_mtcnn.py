@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from codeprior.kernels import use_impl
 from codeprior.photos.faces import detector
 from codeprior.photos.faces._cascade import networks
 from tests.shared import shared_path
@@ -26,6 +27,30 @@ def test_the_astronaut_is_found_where_the_original_networks_find_her(mtcnn):
     assert np.abs(face.points - _ASTRONAUT).max() < 1e-3  # pixels; convolutions sum in another order
     assert face.score > 0.999
     assert face.box[0] < face.points[:, 0].min() and face.points[:, 0].max() < face.box[2]
+
+
+def test_who_looks_for_wide_faces_finds_them_in_the_same_places(mtcnn):
+    photo = np.full((600, 900, 3), 90, np.uint8)
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    photo[40:552, 20:532] = astronaut  # its face is 85 wide
+    photo[200:328, 700:828] = astronaut[::4, ::4]  # 21 wide
+    both, (wide,) = mtcnn(photo), mtcnn.at_least(60.0)(photo)
+    assert sorted(round(face.points[2, 0] / 100) for face in both) == [2, 8]
+    assert np.abs(wide.points - both[0].points).max() < 0.1
+    # what is asked for is in the photograph's pixels, whatever the detector reduces it to
+    large = photo.repeat(3, 0).repeat(3, 1)
+    assert sorted(round(face.points[2, 0] / 300) for face in mtcnn.at_least(60.0)(large)) == [2, 8]
+    assert [round(face.points[2, 0] / 300) for face in mtcnn.at_least(180.0)(large)] == [2]
+    assert mtcnn(photo)[1].score == both[1].score  # the first detector stays as it was
+
+
+@pytest.mark.parametrize("impl", ["reference", "prelu_convolution=reference", "crop_resize=reference"])
+def test_faces_are_the_same_without_compiled_layers(mtcnn, impl):
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    (usual,) = mtcnn(astronaut)
+    with use_impl(impl):
+        (plain,) = mtcnn(astronaut)
+    assert np.abs(plain.points - usual.points).max() < 1e-3 and abs(plain.score - usual.score) < 1e-5
 
 
 def test_no_face_is_no_error(mtcnn):

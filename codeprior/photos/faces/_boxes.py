@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
+_BLOCK = 128  # boxes that are compared with all others at once
+
 
 def distinct(boxes: Float[np.ndarray, "n c"], overlap: float, *, of_smaller: bool = False) -> list[int]:
     """Gives the numbers of the boxes that no better one covers (non-maximum suppression), best first.
@@ -16,11 +18,18 @@ def distinct(boxes: Float[np.ndarray, "n c"], overlap: float, *, of_smaller: boo
     area = (right - left + 1) * (bottom - top + 1)
     order, kept = np.argsort(-score, kind="stable"), []
     while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        across = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest]) + 1
-        down = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest]) + 1
+        # a block of the best at a time: each is compared with all that are left in one sweep
+        block, order = order[:_BLOCK], order[_BLOCK:]
+        rest = np.concatenate([block, order])
+        across = np.minimum(right[block, None], right[rest]) - np.maximum(left[block, None], left[rest]) + 1
+        down = np.minimum(bottom[block, None], bottom[rest]) - np.maximum(top[block, None], top[rest]) + 1
         shared = across.clip(0) * down.clip(0)
-        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - shared
-        order = rest[shared <= overlap * whole]
+        smaller, both = np.minimum(area[block, None], area[rest]), area[block, None] + area[rest]
+        covered = ~(shared <= overlap * (smaller if of_smaller else both - shared))
+        alive = np.ones(len(rest), bool)
+        for place in range(len(block)):
+            if alive[place]:
+                kept.append(int(block[place]))
+                alive[place + 1 :] &= ~covered[place, place + 1 :]
+        order = order[alive[len(block) :]]
     return kept

@@ -10,16 +10,19 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codeprior.kernels import prelu_convolution
 
 
 class Networks(NamedTuple):
     """The cascade, in the order in which it runs.
 
     Attributes:
-        propose: Image `b 3 H W` to offsets `b 4 h w` and face scores `b h w`, a place every two pixels.
+        propose: Image `1 3 H W` to the places, every two pixels, that may be faces, with scores and offsets.
         refine: Patches `n 3 24 24` to offsets `n 4` and face scores `n`.
         place: Patches `n 3 48 48` to points `n 10` (five x, then five y), offsets `n 4` and face scores `n`.
     """
@@ -41,10 +44,17 @@ class Proposals(nn.Module):
         self.score = nn.Conv2d(32, 2, 1)
         self.offsets = nn.Conv2d(32, 4, 1)
 
-    def forward(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b 4 h w"], Float[Tensor, "b h w"]]:
-        """Gives box offsets and face scores of every window of 12 pixels."""
-        found = self.trunk(image)
-        return self.offsets(found), self.score(found).softmax(1)[:, 1]
+    def forward(
+        self, image: Float[Tensor, "1 3 H W"], least: float
+    ) -> tuple[Int[Tensor, "n 2"], Float[Tensor, "n"], Float[Tensor, "n 4"]]:
+        """Gives row and column, face score and box offsets of every 12-pixel window whose score is above `least`."""
+        found = rearrange(_through(self.trunk, image), "1 c h w -> h w c")
+        # of two classes the second's share is the sigmoid of their difference; offsets are few
+        weight, bias = self.score.weight[1] - self.score.weight[0], self.score.bias[1] - self.score.bias[0]
+        scores = (found @ rearrange(weight, "c 1 1 -> c") + bias).sigmoid()
+        rows, columns = torch.nonzero(scores > least, as_tuple=True)
+        offsets = F.linear(found[rows, columns], rearrange(self.offsets.weight, "o c 1 1 -> o c"), self.offsets.bias)
+        return torch.stack([rows, columns], 1), scores[rows, columns], offsets
 
 
 class Patches(nn.Module):
@@ -84,7 +94,7 @@ class Patches(nn.Module):
     ) -> tuple[Float[Tensor, "n p"], Float[Tensor, "n 4"], Float[Tensor, "n"]]:
         """Gives points (ten numbers or none), box offsets and face scores."""
         # the weights were trained in a framework that flattens column by column
-        found = self.dense(rearrange(self.trunk(patches), "n c h w -> n (c w h)"))
+        found = self.dense(rearrange(_through(self.trunk, patches), "n c h w -> n (c w h)"))
         points = self.points(found) if self.points is not None else found[:, :0]
         return points, self.offsets(found), self.score(found).softmax(1)[:, 1]
 
@@ -120,6 +130,15 @@ def networks(device: str | torch.device) -> Networks:
         network.load_state_dict(part)
         network.to(device).eval().requires_grad_(False)
     return found
+
+
+def _through(trunk: nn.Sequential, values: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o y x"]:
+    parts = [*trunk, None]
+    for layer, slopes, after in zip(parts, parts[1:], parts[2:], strict=False):
+        if isinstance(layer, nn.Conv2d) and isinstance(slopes, nn.PReLU) and layer.bias is not None:
+            pool = int(after.kernel_size) if isinstance(after, nn.MaxPool2d) else 0
+            values = prelu_convolution(values, layer.weight, layer.bias, slopes.weight, pool=pool)
+    return values
 
 
 def _convolution(channels: int, width: int, kernel: int) -> list[nn.Module]:

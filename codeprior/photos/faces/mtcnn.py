@@ -4,6 +4,7 @@ The cascade of Zhang et al. 2016, "Joint face detection and alignment using mult
 P-Net proposes on an image pyramid, R-Net rejects, O-Net places five points.
 """
 
+import copy
 import math
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.kernels import crop_resize
 from codeprior.photos.faces._boxes import distinct
 from codeprior.photos.faces._cascade import face_features, networks
 from codeprior.photos.faces.detect import Face
@@ -23,6 +25,7 @@ __all__ = ["MTCNN", "face_features", "load"]
 _CELL = 12  # side of P-Net's window, pixels
 _STRIDE = 2
 _STEP = math.sqrt(0.5)  # between the levels of the pyramid
+_OUTSIDE = -127.5 / 128  # the training pictures were black outside
 _OVERLAPS = (0.5, 0.7, 0.7, 0.7)  # of boxes that count as one: within a level, after P-, R- and O-Net
 
 
@@ -50,6 +53,19 @@ class MTCNN:
         self._networks = networks(device)
         self.smallest, self.longest, self.thresholds = smallest, longest, thresholds
         self.device = torch.device(device)
+        self._narrowest = 0.0
+
+    def at_least(self, width: float) -> "MTCNN":
+        """Gives the same detector for faces that are at least so wide, which looks at fewer and smaller images.
+
+        Wider faces are found in the same windows as before; narrower ones only where a wider window shows them.
+
+        Args:
+            width: Pixels of the photograph.
+        """
+        other = copy.copy(self)
+        other._narrowest = width
+        return other
 
     @torch.no_grad()
     def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Face]:
@@ -61,13 +77,13 @@ class MTCNN:
         Returns:
             Faces in the photograph's pixels, best score first; none is an empty list.
         """
-        levels = rearrange(torch.from_numpy(np.array(photo)), "h w c -> 1 c h w").to(self.device)
+        levels = rearrange(torch.from_numpy(np.ascontiguousarray(photo)), "h w c -> 1 c h w").to(self.device)
         scale = min(1.0, self.longest / max(photo.shape[:2]))
-        image = (levels.float() - 127.5) / 128
+        image = levels.float().sub_(127.5).div_(128)
         if scale < 1:
             size = [max(1, round(side * scale)) for side in photo.shape[:2]]
             image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-        boxes = self._propose(image)
+        boxes = self._propose(image, self._narrowest * scale)
         boxes = self._refine(image, boxes)
         boxes, points = self._place(image, boxes)
         ratio = np.array([photo.shape[1] / image.shape[3], photo.shape[0] / image.shape[2]])
@@ -77,17 +93,21 @@ class MTCNN:
             for box, place in zip(boxes, points, strict=True)
         ]
 
-    def _propose(self, image: Tensor) -> Float[np.ndarray, "n 5"]:
+    def _propose(self, image: Tensor, narrowest: float) -> Float[np.ndarray, "n 5"]:
         found: list[np.ndarray] = [np.zeros((0, 9))]
         scale, shorter = _CELL / self.smallest, min(image.shape[2:])
+        # of each face the nearest window is looked through, at most half a step of the pyramid away
+        while _CELL / scale < narrowest * math.sqrt(_STEP):
+            scale *= _STEP
         while shorter * scale > _CELL:
             size = [math.ceil(side * scale) for side in image.shape[2:]]
             level = F.interpolate(image, size=size, mode="bilinear", antialias=False)
-            offsets, scores = (answer[0].cpu().numpy() for answer in self._networks.propose(level))
-            rows, columns = np.nonzero(scores > self.thresholds[0])
-            corner = np.stack([columns, rows], 1) * _STRIDE + 1.0
+            places, scores, offsets = (
+                answer.cpu().numpy() for answer in self._networks.propose(level, self.thresholds[0])
+            )
+            corner = places[:, ::-1] * _STRIDE + 1.0
             boxes = np.concatenate([corner / scale, (corner + _CELL) / scale], 1)
-            level_found = np.concatenate([boxes, scores[rows, columns][:, None], offsets[:, rows, columns].T], axis=1)
+            level_found = np.concatenate([boxes, scores[:, None], offsets], axis=1)
             found.append(level_found[distinct(level_found, _OVERLAPS[0])])
             scale *= _STEP
         boxes = np.concatenate(found)
@@ -136,18 +156,8 @@ def load(weights: str | Path | None = None, *, device: str = "cpu") -> MTCNN:
 
 
 def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float[Tensor, "n 3 size size"]:
-    rows, columns = image.shape[2:]
-    patches = []
-    for left, top, right, bottom in boxes[:, :4].astype(int):
-        part = image[:, :, max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
-        # the training pictures were black outside, which is -127.5 / 128 here
-        edges = (max(-left, 0), max(right + 1 - columns, 0), max(-top, 0), max(bottom + 1 - rows, 0))
-        if any(edges) and part.numel():
-            part = F.pad(part, edges, value=-127.5 / 128)
-        if not part.numel():
-            part = image.new_full((1, 3, size, size), -127.5 / 128)
-        patches.append(F.interpolate(part, size=(size, size), mode="bilinear", antialias=True))
-    return torch.cat(patches)
+    places = torch.from_numpy(boxes[:, :4].astype(np.int64)).to(image.device)
+    return crop_resize(image[0], places, size, outside=_OUTSIDE)
 
 
 def _moved(boxes: Float[np.ndarray, "n 5"], offsets: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 5"]:

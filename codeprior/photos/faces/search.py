@@ -37,6 +37,8 @@ def search(
     Returns:
         Faces in the photograph's pixels, best score first; none is an empty list.
     """
+    if at_least := getattr(detector, "at_least", None):
+        detector = at_least(_WIDTH * smallest)
     faces = list(detector(photo))
     # tiles hold many times as many windows, and each may look like a face by chance: a fifth of the doubt is left
     sure = 1 - _DOUBT * (1 - score)

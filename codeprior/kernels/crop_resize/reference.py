@@ -1,0 +1,27 @@
+"""The meaning of cropping and resizing, box by box."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def crop_resize_reference(image: Tensor, boxes: Tensor, size: int, outside: float) -> Tensor:
+    """Gives each box of an image as a square.
+
+    Args:
+        image: `c h w`.
+        boxes: `n 4`, int64: left, top, right and bottom, the last two belong to the box.
+        size: Side of the squares, pixels.
+        outside: What lies outside of the image, and fills boxes without a pixel.
+    """
+    rows, columns = image.shape[1:]
+    patches = [image.new_zeros(0, len(image), size, size)]
+    for left, top, right, bottom in boxes.tolist():
+        part = image[None, :, max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
+        if not part.numel():
+            patches.append(image.new_full((1, len(image), size, size), outside))
+            continue
+        edges = (max(-left, 0), max(right + 1 - columns, 0), max(-top, 0), max(bottom + 1 - rows, 0))
+        part = F.pad(part, edges, value=outside) if any(edges) else part
+        patches.append(F.interpolate(part, size=(size, size), mode="bilinear", antialias=True))
+    return torch.cat(patches)
