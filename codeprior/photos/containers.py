@@ -1,11 +1,15 @@
 """What a picture file claims, checked from its bytes before any decoder sees it.
 
 Decoders fill up what is missing with grey and call it a success; these checks find the end of the data first. Sizes are
-checked before memory is asked for.
+checked before memory is asked for. Only the rows of a PNG are looked at after decoding, where most need no second look.
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
 
 from codeprior.files import printable
 from codeprior.photos import formats
@@ -69,35 +73,58 @@ def check_size(width: int, height: int, *, scans: int = 1) -> None:
         raise Refused(f"has {scans} progressive scans; decoding them would take too long")
 
 
+def check_rows(content: bytes, image: Image.Image) -> None:
+    """Refuses a PNG whose rows are not all there; the decoder leaves the missing ones black.
+
+    Args:
+        content: The whole file, which `check` let pass.
+        image: The same, as Pillow decoded it and nobody has changed it.
+
+    Raises:
+        Refused: The picture data ends before the last row.
+    """
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
+    # rows come in order and only whole: where the last is not black all are there, and nothing is inflated again
+    if not interlaced and np.asarray(image.crop((0, height - 1, width, height))).any():
+        return
+    expected = _png_bytes(width, height, depth * _PNG_CHANNELS.get(colour, 1), interlaced=bool(interlaced))
+    rows = _Rows(expected)
+    for name, start, stop in _png_chunks(content):
+        if name == b"IDAT":
+            rows.add(memoryview(content)[start:stop])
+    if rows.given < expected:
+        raise Refused(f"is damaged: the PNG holds {rows.given:,} of {expected:,} bytes of its rows")
+
+
 def _check_png(content: bytes) -> None:
     if len(content) < 33 or struct.unpack(">I", content[8:12])[0] + 20 > len(content):
         raise Refused("is truncated: the PNG ends inside its header")
     if content[12:16] != b"IHDR":
         raise Refused("is damaged: the PNG has no header")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
-    check_size(width, height)
-    expected = _png_bytes(width, height, depth * _PNG_CHANNELS.get(colour, 1), interlaced=bool(interlaced))
-    rows, position, chunks, ended = _Rows(expected), 8, 0, False
+    check_size(*struct.unpack(">II", content[16:24]))
     view = memoryview(content)
-    while not ended:
+    for number, (name, start, stop) in enumerate(_png_chunks(content)):
+        if number == _MAX_CHUNKS:
+            raise Refused(f"has more than {_MAX_CHUNKS:,} chunks; no picture needs that")
+        if zlib.crc32(view[start - 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]:
+            shown = printable(name.decode("ascii", "replace"))
+            raise Refused(f"is damaged: the checksum of PNG chunk {shown} is wrong")
+        if name == b"IHDR" and (number or stop - start != 13):
+            raise Refused("is damaged: the PNG has a second header, or one of another length")
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Gives name, start and end of the body of each chunk, up to the one that ends the picture."""
+    position, name = 8, b""
+    while name != b"IEND":
         if position + 12 > len(content):
             raise Refused("is truncated: the PNG does not end")
         length, name = struct.unpack(">I4s", content[position : position + 8])
         stop = position + 8 + length
         if stop + 4 > len(content):
             raise Refused("is truncated: the PNG does not end")
-        if zlib.crc32(view[position + 4 : stop]) != struct.unpack(">I", content[stop : stop + 4])[0]:
-            shown = printable(name.decode("ascii", "replace"))
-            raise Refused(f"is damaged: the checksum of PNG chunk {shown} is wrong")
-        if name == b"IHDR" and (chunks or length != 13):
-            raise Refused("is damaged: the PNG has a second header, or one of another length")
-        if name == b"IDAT":
-            rows.add(view[position + 8 : stop])
-        ended, position, chunks = name == b"IEND", stop + 4, chunks + 1
-        if chunks > _MAX_CHUNKS:
-            raise Refused(f"has more than {_MAX_CHUNKS:,} chunks; no picture needs that")
-    if rows.given < expected:
-        raise Refused(f"is damaged: the PNG holds {rows.given:,} of {expected:,} bytes of its rows")
+        yield name, position + 8, stop
+        position = stop + 4
 
 
 def _check_webp(content: bytes) -> None:

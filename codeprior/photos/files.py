@@ -29,6 +29,7 @@ _OPTIONS = {
     "BMP": {},
     "TIFF": {"compression": "tiff_deflate"},
 }
+_PIECE = 2**19  # bytes of Pillow's own pixels
 
 
 class PhotoError(ValueError):
@@ -218,6 +219,8 @@ def _decode(content: bytes, kind: str, keep_alpha: bool, keep_depth: bool) -> Ph
         image, pixels = jpegs.decoded(content, image, found.ended, notes)
     image.load()
     decoded = image
+    if kind == "PNG":
+        containers.check_rows(content, image)
     try:
         if image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
             image = ImageOps.exif_transpose(image)
@@ -239,12 +242,22 @@ def _decode(content: bytes, kind: str, keep_alpha: bool, keep_depth: bool) -> Ph
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     kept = profile if is_profile(profile, b"RGB ") else None
     if pixels is None or image is not decoded:
-        pixels = np.array(image)
+        pixels = _levels(image)
     if is_deep:
         deep = depth.deep_values(content, pixels) if keep_depth and alpha is None else None
         if deep is None:
             notes.append("16 bits a channel were read as 8")
     return Photo(pixels, alpha, kept, kind, tuple(notes), kept_text, deep)
+
+
+def _levels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """Gives `np.array(image)`, copied in pieces that stay in the processor's cache."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(_PIECE // (4 * width), 1)
+    for top in range(0, height, rows):
+        pixels[top : top + rows] = np.asarray(image.crop((0, top, width, min(top + rows, height))))
+    return pixels
 
 
 def _frames(content: bytes, image: Image.Image, kind: str) -> str:

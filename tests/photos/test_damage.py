@@ -194,3 +194,36 @@ def test_depth_that_is_lost_is_noted(kind):
 
         content = cv2.imencode(".tif", (scene(8, 8).astype(np.uint16) * 257))[1].tobytes()
     assert "16 bits a channel were read as 8" in decode(content, f"a.{kind}").notes
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+def test_a_png_of_which_any_row_is_missing_is_refused(mode):
+    photo = Image.fromarray(scene(24, 20))
+    if mode == "I;16":
+        image = Image.fromarray((scene(24, 20)[..., 0].astype(np.uint16) << 8) + 7)
+    else:
+        image = photo.quantize(16) if mode == "P" else photo.convert(mode)
+    whole = encoded("PNG", image)
+    chunks, place = [], 8
+    while place < len(whole):
+        length, name = struct.unpack(">I4s", whole[place : place + 8])
+        chunks.append((name, whole[place + 8 : place + 8 + length]))
+        place += 12 + length
+    data = zlib.decompress(b"".join(body for name, body in chunks if name == b"IDAT"))
+    before = [chunk for chunk in chunks if chunk[0] not in (b"IDAT", b"IEND")]
+
+    def of(rows: bytes) -> bytes:
+        return png(*before, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+
+    pixels = decode(of(data), "a.png").pixels
+    assert pixels.shape == (24, 20, 3) and pixels[-1].any()
+    row = len(data) // 24
+    for kept in (0, 1, row, len(data) - 2 * row, len(data) - row, len(data) - 1):
+        with pytest.raises(PhotoError, match="of its rows|is truncated|is damaged"):
+            decode(of(data[:kept]), "a.png")
+
+
+def test_black_rows_at_the_end_of_a_png_are_no_damage():
+    pixels = scene(24, 20)
+    pixels[12:] = 0
+    np.testing.assert_array_equal(decode(encoded("PNG", Image.fromarray(pixels)), "a.png").pixels, pixels)
