@@ -19,7 +19,7 @@ from benchmarks._measure import Given, about, interleaved, options, peak_bytes, 
 from benchmarks._photographs import photograph_rows
 from codeprior.images import to_unit
 from codeprior.metrics import psnr
-from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.model import DAEFR, restorer, vqgan
 
 Forward = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -37,7 +37,7 @@ def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)  # CPU time is only comparable on one thread
-    recipe = recipes.restoration_small() if given.quick else recipes.restoration()
+    recipe = settings.restoration_small() if given.quick else settings.restoration()
     torch.manual_seed(0)
     model = restorer(recipe, vqgan(recipe.network).prior()).to(device).eval()
     assert isinstance(model, DAEFR)

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from codeprior.discriminators import PatchGAN
 from codeprior.losses import PerceptualLoss
-from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.model import predictor, restorer, vqgan
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "scale.md"
@@ -69,9 +69,9 @@ def cost(module: nn.Module, *inputs: torch.Tensor) -> Cost:
     return Cost(forward, backward, to_input)
 
 
-def parts(recipe: recipes.CodebookRecipe | None = None) -> dict[str, Cost]:
+def parts(recipe: settings.CodebookRecipe | None = None) -> dict[str, Cost]:
     """Counts the networks of a recipe on one image; of the paper's, at 512 × 512, without one."""
-    recipe = recipe or recipes.hq_codebook()
+    recipe = recipe or settings.hq_codebook()
     network = recipe.network
     with torch.device("meta"):
         whole = vqgan(network)
@@ -108,14 +108,14 @@ def tflop_an_image(found: dict[str, Cost]) -> dict[str, float]:
 
 def stages(found: dict[str, Cost]) -> list[Stage]:
     """Gives what one image costs in each stage, and how many images the paper's iterations are."""
-    made = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
+    made = [settings.hq_codebook(), settings.lq_codebook(), settings.association(), settings.restoration()]
     images = [recipe.steps * recipe.batch for recipe in made]
     return [Stage(name, count, work) for (name, work), count in zip(tflop_an_image(found).items(), images, strict=True)]
 
 
 def states() -> list[State]:
     """Counts what each stage of the paper trains, on meta tensors."""
-    recipe, last = recipes.hq_codebook(), recipes.restoration()
+    recipe, last = settings.hq_codebook(), settings.restoration()
     with torch.device("meta"):
         whole = vqgan(recipe.network)
         one = _numbers(whole) + _numbers(_critic(recipe))
@@ -135,7 +135,7 @@ def memory_table(found: dict[str, Cost]) -> str:
         f"| saves, every 15 minutes at {RATES[1]} TFLOP/s | saves, every 500 steps |",
         "|---|---|---|---|---|---|",
     ]
-    made = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
+    made = [settings.hq_codebook(), settings.lq_codebook(), settings.association(), settings.restoration()]
     for state, stage, recipe in zip(states(), stages(found), made, strict=True):
         by_time = hours(stage.images * stage.tflop, RATES[1]) * 4
         lines.append(
@@ -194,7 +194,7 @@ def hours(work: float, rate: float, gpus: int = 8) -> float:
     return OVERHEAD * work / (gpus * rate) / 3600
 
 
-def _critic(recipe: recipes.CodebookRecipe) -> PatchGAN:
+def _critic(recipe: settings.CodebookRecipe) -> PatchGAN:
     return PatchGAN(recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks import scale
 from benchmarks._measure import Given, about, report
 from codeprior.losses import PerceptualLoss
-from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.model import vqgan
@@ -45,9 +45,9 @@ class KnownCodes:
 
 
 def chosen(quick: bool) -> dict[str, Any]:
-    """Gives the four recipes, with the discriminators in from the first step and whole images."""
+    """Gives the four settings, with the discriminators in from the first step and whole images."""
     ending = "_small" if quick else ""
-    found = {name: recipes.RECIPES[name + ending]() for name in _STAGES}
+    found = {name: settings.RECIPES[name + ending]() for name in _STAGES}
     whole = {
         "adversarial_start": 0, "adversarial_from": None, "codes_from": 0.0, "perceptual_from": 0.0, "crop": None,
         "whole_batch": None,
@@ -58,12 +58,12 @@ def chosen(quick: bool) -> dict[str, Any]:
 def stage_of(recipe: Any, engine: Engine) -> Stage:
     """Gives a stage with fresh weights."""
     network = recipe.network
-    if isinstance(recipe, recipes.RestorationRecipe):
+    if isinstance(recipe, settings.RestorationRecipe):
         stage = RestorationStage(recipe, teacher=vqgan(network), hq=vqgan(network), lq=vqgan(network), engine=engine)
         stage.cache = KnownCodes(network.grid, network.codes, network.tables)  # pyright: ignore[reportAttributeAccessIssue]
         return stage
     perceptual = PerceptualLoss(recipe.perceptual, weights="random")
-    if isinstance(recipe, recipes.AssociationRecipe):
+    if isinstance(recipe, settings.AssociationRecipe):
         return AssociationStage(recipe, hq=vqgan(network), lq=vqgan(network), perceptual=perceptual, engine=engine)
     return CodebookStage(recipe, perceptual=perceptual, engine=engine)
 

@@ -13,7 +13,7 @@ from codeprior import families
 from codeprior.__main__ import main
 from codeprior.families import Family, Option, family_names, family_of, find_family, installed_families
 from codeprior.recipes.daefr.model import restorer, vqgan
-from codeprior.recipes.daefr.recipes import Network, RestorationRecipe
+from codeprior.recipes.daefr.settings import Network, RestorationRecipe
 from codeprior.weights import read_family, read_metadata
 from tests.test_import_cost import ROOT
 

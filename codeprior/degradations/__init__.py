@@ -1,5 +1,7 @@
 """Distortions that draw from an explicit generator and can be replayed: ops, combinators and published presets."""
 
+from codeprior._renamed import former_module
+
 from .blur import Blur, DefocusBlur, GaussianBlur, GeneralisedBlur, KernelMix, MotionBlur, PlateauBlur, Sinc
 from .chain import Chain, Pair, Paired, Step, steps
 from .choose import Maybe, OneOf, Shuffle
@@ -54,3 +56,6 @@ __all__ = [
     "preset_names",
     "steps",
 ]
+
+for _old, _new in {"combine": "chain", "compression": "jpeg", "steps": "chain"}.items():
+    former_module(f"{__name__}.{_old}", f"{__name__}.{_new}")

@@ -1,5 +1,6 @@
 """DAEFR: the Dual Associated Encoder for face restoration, as a model, a four-stage recipe, and weights to use."""
 
+from codeprior._renamed import former_module
 from codeprior.families import Family, Layout, Option
 
 from .convert import convert, detect
@@ -23,3 +24,20 @@ FAMILY = Family(
     embedded=EMBEDDED,
     licence="CC BY 4.0",
 )
+
+former_module(f"{__name__}.recipes", f"{__name__}.settings")
+former_module(f"{__name__}.cached_codes", "codeprior.stages.codes")
+former_module(f"{__name__}.data", "codeprior.stages.pairs")
+former_module(f"{__name__}.sweeps", "codeprior.evaluation.sweeps")
+former_module(f"{__name__}.validation", "codeprior.stages.validation")
+former_module(
+    f"{__name__}.updates", "codeprior.stages.updates",
+    renamed={"apart": "sync_gradients_on_last_part", "unrecorded": "without_graph"},
+)  # fmt: skip
+former_module(
+    f"{__name__}.objective", "codeprior.stages.vqgan",
+    renamed={
+        "Objective": "VQGANObjective", "Judged": "GeneratorLosses", "Pull": "BackwardInputs",
+        "Passed": "GeneratorResult",
+    },
+)  # fmt: skip

@@ -28,12 +28,12 @@ from codeprior.prior import VQGAN
 from codeprior.stages import use_cached_codes
 from codeprior.training import Saving, Source, Stage, Stream, open_images, train
 
-from . import recipes
+from . import settings
 from .association_stage import AssociationStage
 from .cells import Cells
 from .codebook_stage import CodebookStage
-from .recipes import Network
 from .restoration_stage import RestorationStage
+from .settings import Network
 
 HIGHER = {"accuracy": True, "code": False, "psnr": True}
 """The figures of a table, and whether more is better: share of right codes, their cross-entropy, dB."""
@@ -166,13 +166,13 @@ class _Bench:
             {"batch": arguments.batch} if arguments.batch else {}
         )
         # windows suit the small network; a smaller one sees whole faces
-        self.windows = {} if sizes.size == recipes.small_network().size else {"crop": None}
+        self.windows = {} if sizes.size == settings.small_network().size else {"crop": None}
 
     def codebook(self, name: str, given: Path | None) -> Path:
         """Gives the weights of stage 1a or 1b."""
         path = given or self.arguments.out / name / "vqgan.safetensors"
         if not path.exists():
-            base = {"hq_codebook": recipes.hq_codebook_small, "lq_codebook": recipes.lq_codebook_small}[name]()
+            base = {"hq_codebook": settings.hq_codebook_small, "lq_codebook": settings.lq_codebook_small}[name]()
             steps = self.arguments.codebook_steps or base.steps
             late = min(base.adversarial_start, steps * base.adversarial_start // base.steps)
             recipe = replace(base, steps=steps, adversarial_start=late, **self.shared, **self.windows)
@@ -187,7 +187,7 @@ class _Bench:
         folder = self.arguments.associated or self.arguments.out / f"association-{seed}"
         paths = folder / "hq_vqgan.safetensors", folder / "lq_vqgan.safetensors"
         if not all(path.exists() for path in paths):
-            base = recipes.association_small()
+            base = settings.association_small()
             steps = self.arguments.association_steps or base.steps
             recipe = replace(base, steps=steps, seed=seed, **self.shared, **self.windows)
             torch.manual_seed(seed)
@@ -202,7 +202,7 @@ class _Bench:
         self, variant: Variant, teacher: Path, hq: Path, lq: Path, seed: int, name: str
     ) -> RestorationStage:
         """Gives the trained stage 3 of a variant; the targets of every face are asked of the teacher once."""
-        base = recipes.restoration_small()
+        base = settings.restoration_small()
         steps = self.arguments.restoration_steps or base.steps
         recipe = replace(base, steps=steps, seed=seed, branches=variant.branches, fusion=variant.fusion, **self.shared)
         torch.manual_seed(seed)
@@ -248,10 +248,10 @@ def _conditions(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _networks() -> dict[str, Network]:
     tiny = replace(
-        recipes.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2, 2), decoder_blocks=1,
+        settings.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2, 2), decoder_blocks=1,
         groups=4, fusion_groups=4, fusion_heads=2, width=16, layers=1, heads=2, hidden=16,
     )  # fmt: skip
-    small = recipes.small_network()
+    small = settings.small_network()
     return {"small": small, "narrow": replace(small, width=128, layers=2, heads=4, hidden=256), "tiny": tiny}
 
 

@@ -30,7 +30,7 @@ from codeprior.stages import (
 )
 from codeprior.training import Batch, Engine, TorchEngine, step_if_finite
 
-from .recipes import AssociationRecipe
+from .settings import AssociationRecipe
 
 
 class AssociationStage:

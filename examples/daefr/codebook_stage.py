@@ -3,13 +3,13 @@
 import torch
 from torch import nn
 
+from codeprior._renamed import moved
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage, going_on
 from codeprior.training import Engine
-from codeprior.weights._moved import moved
 
 from .model import vqgan
-from .recipes import CodebookRecipe
+from .settings import CodebookRecipe
 
 
 class CodebookStage(VQGANStage):

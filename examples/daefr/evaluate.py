@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 
+from codeprior._renamed import moved
 from codeprior.commands import compare
 from codeprior.commands._measuring import run_module
-from codeprior.weights._moved import moved
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

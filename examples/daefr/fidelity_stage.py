@@ -16,7 +16,7 @@ from codeprior.stages import TapsStage
 from codeprior.training import Engine
 
 from .model import DAEFR, SingleEncoder, fidelity_taps
-from .recipes import FidelityRecipe
+from .settings import FidelityRecipe
 
 
 class FidelityStage(TapsStage):

@@ -14,7 +14,7 @@ from codeprior.predictors import CodePredictor
 from codeprior.prior import VQGAN, CodePrior
 from codeprior.shapes import Image, Latent, Logits, ManyIndices, ManyLogits
 
-from .recipes import Network, RestorationRecipe
+from .settings import Network, RestorationRecipe
 
 Decoding = Literal["argmax", "expectation"]
 """What the decoder is given: the likeliest codes, or the mean of the codes under the predicted shares."""

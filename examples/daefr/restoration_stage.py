@@ -7,7 +7,7 @@ from codeprior.stages import CodeStage
 from codeprior.training import Engine
 
 from .model import DAEFR, restorer
-from .recipes import RestorationRecipe
+from .settings import RestorationRecipe
 
 
 class RestorationStage(CodeStage):

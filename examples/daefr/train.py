@@ -28,8 +28,8 @@ from .association_stage import AssociationStage
 from .codebook_stage import CodebookStage
 from .fidelity_stage import FidelityStage
 from .model import DAEFR, SingleEncoder
-from .recipes import PRESETS, RECIPES, AssociationRecipe, CodebookRecipe, FidelityRecipe, RestorationRecipe
 from .restoration_stage import RestorationStage
+from .settings import PRESETS, RECIPES, AssociationRecipe, CodebookRecipe, FidelityRecipe, RestorationRecipe
 
 _SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
 

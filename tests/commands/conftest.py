@@ -33,14 +33,14 @@ def estimated(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gives a weights file of a restorer for 64 pixels."""
-    from codeprior.recipes.daefr import recipes
+    from codeprior.recipes.daefr import settings
     from codeprior.recipes.daefr.model import restorer, vqgan
 
-    network = recipes.Network(
+    network = settings.Network(
         size=64, dim=16, codes=32, channels=16, multipliers=(1, 2, 4), encoder_blocks=1, decoder_blocks=1,
         attention=(), groups=8, fusion_groups=8, fusion_heads=4, width=32, layers=1, heads=4, hidden=64,
     )  # fmt: skip
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save(path, restorer(recipes.RestorationRecipe(network=network), vqgan(network).prior()))
+    save(path, restorer(settings.RestorationRecipe(network=network), vqgan(network).prior()))
     return path

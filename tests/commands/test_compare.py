@@ -14,7 +14,7 @@ from codeprior.__main__ import main
 from codeprior.evaluation import methods
 from codeprior.metrics import psnr
 from codeprior.metrics.provenance import checksum
-from codeprior.recipes.daefr import evaluate, model, recipes
+from codeprior.recipes.daefr import evaluate, model, settings
 from tests.recipes.coarse import coarse_faces
 
 
@@ -24,13 +24,13 @@ def faces(tmp_path) -> Path:
 
 
 def _save(folder: Path, seed: int = 0) -> None:
-    network = recipes.Network(
+    network = settings.Network(
         size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), encoder_blocks=1, decoder_blocks=1, groups=4,
         fusion_groups=4, fusion_heads=2, width=16, layers=1, heads=2, hidden=16,
     )  # fmt: skip
     torch.manual_seed(seed)
     teacher = model.vqgan(network)
-    recipe = recipes.RestorationRecipe(network=network, branches="single")
+    recipe = settings.RestorationRecipe(network=network, branches="single")
     cp.save(folder / "single.safetensors", model.restorer(recipe, teacher.prior()))
     cp.save(folder / "teacher.safetensors", teacher)
 

@@ -10,7 +10,7 @@ from codeprior.__main__ import main
 from codeprior.discriminators import PatchGAN
 from codeprior.recipes.daefr.convert import convert as convert_state
 from codeprior.recipes.daefr.model import restorer, vqgan
-from codeprior.recipes.daefr.recipes import Network, RestorationRecipe
+from codeprior.recipes.daefr.settings import Network, RestorationRecipe
 from codeprior.weights import load, read_metadata
 from tests.parity import fill, names
 

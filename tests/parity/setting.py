@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from codeprior.prior import VQGAN
-from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.model import vqgan
 from tests.parity import fill, names
 
 Arrays = dict[str, Any]
 
 NETWORKS = {
-    "tiny": recipes.Network(
+    "tiny": settings.Network(
         size=64, dim=32, codes=64, channels=32, multipliers=(1, 2, 4), width=64, layers=3, hidden=128
     ),
-    "full": recipes.Network(),
+    "full": settings.Network(),
 }
 _BATCH = {"tiny": 2, "full": 1}
 
@@ -34,7 +34,7 @@ class Setting(NamedTuple):
     """Last word of the images' names: `open`, `held`."""
 
     @property
-    def network(self) -> recipes.Network:
+    def network(self) -> settings.Network:
         return NETWORKS[self.size]
 
     @property

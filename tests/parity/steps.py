@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codeprior.losses import PerceptualLoss
-from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.model import vqgan
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
@@ -17,7 +17,7 @@ from tests.parity.setting import Arrays, Setting, fill_module, filled_vqgan, pre
 
 
 def codebook_step(setting: Setting, step: int) -> Arrays:
-    recipe = recipes.CodebookRecipe(network=setting.network, learning_rate=0.0, generator_pass="sequential")
+    recipe = settings.CodebookRecipe(network=setting.network, learning_rate=0.0, generator_pass="sequential")
     objective = VQGANObjective(vqgan(setting.network), _perceptual("loss"), recipe)
     image, norms = setting.image("gt"), step == 40_000
     arrays = _generator_step(objective, image, step, prefix="vqvae", loss="loss", norms=norms)
@@ -27,9 +27,9 @@ def codebook_step(setting: Setting, step: int) -> Arrays:
 
 
 def association_step(setting: Setting, step: int) -> Arrays:
-    recipe = recipes.AssociationRecipe(
+    recipe = settings.AssociationRecipe(
         network=setting.network, learning_rate=0.0, generator_pass="sequential", adversarial_start=11, temperature=1.0,
-        degradation="daefr", weights={**recipes.association().weights},
+        degradation="daefr", weights={**settings.association().weights},
     )  # fmt: skip
     stage = AssociationStage(
         recipe, hq=vqgan(setting.network), lq=vqgan(setting.network), perceptual=_perceptual("loss")
@@ -115,7 +115,7 @@ def _discriminator_step(
 
 
 def restoration_stage(setting: Setting) -> RestorationStage:
-    recipe = recipes.RestorationRecipe(network=setting.network, learning_rate=0.0)
+    recipe = settings.RestorationRecipe(network=setting.network, learning_rate=0.0)
     teacher = filled_vqgan(setting.size, "final")
     stage = RestorationStage(recipe, teacher=teacher, hq=teacher, lq=teacher)
     fill_module(stage.model, names.restorer_names(stage.model))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from codeprior.recipes.daefr.model import restorer, vqgan
-from codeprior.recipes.daefr.recipes import RestorationRecipe
+from codeprior.recipes.daefr.settings import RestorationRecipe
 from codeprior.weights.daefr import translate
 from tests.parity import arrays, judge, names, report, setting
 

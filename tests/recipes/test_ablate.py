@@ -9,7 +9,7 @@ import torch
 
 from codeprior import weights
 from codeprior.recipes.daefr import ablate
-from codeprior.recipes.daefr.recipes import (
+from codeprior.recipes.daefr.settings import (
     RECIPES,
     AssociationRecipe,
     CodebookRecipe,

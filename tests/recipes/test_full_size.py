@@ -16,7 +16,7 @@ from codeprior.prior import Reconstruction
 from codeprior.recipes.daefr import train as command
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.recipes import (
+from codeprior.recipes.daefr.settings import (
     MIXED,
     hq_codebook,
     hq_codebook_small,

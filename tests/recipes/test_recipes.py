@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from codeprior.recipes.daefr import recipes
-from codeprior.recipes.daefr.recipes import RECIPES
+from codeprior.recipes.daefr import settings
+from codeprior.recipes.daefr.settings import RECIPES
 
 
 def test_paper_values():
     # Tsai et al. 2024, experiment setup: batch 32, rate 1.44e-4 throughout, steps of the four stages
-    stages = [recipes.hq_codebook(), recipes.lq_codebook(), recipes.association(), recipes.restoration()]
+    stages = [settings.hq_codebook(), settings.lq_codebook(), settings.association(), settings.restoration()]
     assert [stage.steps for stage in stages] == [700_000, 400_000, 70_000, 100_000]
     assert {(stage.batch, stage.learning_rate, stage.decay_from) for stage in stages} == {(32, 1.44e-4, 1.0)}
     assert [stage.degradation for stage in stages] == [None, "daefr", "daefr", "daefr"]
@@ -21,10 +21,10 @@ def test_paper_values():
 def test_released_values():
     # the released scripts: rate 4.5e-6 times the whole batch; epochs of 70,000 images
     stages = [
-        (recipes.hq_codebook_released(), 12, 330, None, 30_001),
-        (recipes.lq_codebook_released(), 12, 250, "daefr-codebook-lq", 30_001),
-        (recipes.association_released(), 8, 50, "daefr-association", 11),
-        (recipes.restoration_released(), 8, 100, "daefr", None),
+        (settings.hq_codebook_released(), 12, 330, None, 30_001),
+        (settings.lq_codebook_released(), 12, 250, "daefr-codebook-lq", 30_001),
+        (settings.association_released(), 8, 50, "daefr-association", 11),
+        (settings.restoration_released(), 8, 100, "daefr", None),
     ]
     for recipe, batch, epochs, degradation, start in stages:
         assert recipe.batch == batch and recipe.degradation == degradation
@@ -53,17 +53,17 @@ def test_small_variants_differ_from_the_papers_only_where_they_say():
     for name, fields in changed.items():
         real, small = RECIPES[name](), RECIPES[f"{name}_small"]()
         assert {f.name for f in dataclasses.fields(real) if getattr(real, f.name) != getattr(small, f.name)} == fields
-    assert recipes.single_encoder_small() == dataclasses.replace(recipes.restoration_small(), branches="single")
+    assert settings.single_encoder_small() == dataclasses.replace(settings.restoration_small(), branches="single")
 
 
 def test_every_small_stage_has_the_network_of_the_prior():
     small = [RECIPES[name]().network for name in RECIPES if name.endswith("_small")]
-    assert len(small) == 6 and set(small) == {recipes.small_network()}
-    assert recipes.small_network().grid == (16, 16) and recipes.Network().grid == (16, 16)
+    assert len(small) == 6 and set(small) == {settings.small_network()}
+    assert settings.small_network().grid == (16, 16) and settings.Network().grid == (16, 16)
 
 
 def test_configurations_cannot_be_changed_in_passing():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        recipes.hq_codebook().batch = 1  # pyright: ignore[reportAttributeAccessIssue]
+        settings.hq_codebook().batch = 1  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(TypeError):
-        recipes.hq_codebook().weights["l1"] = 0  # pyright: ignore[reportIndexIssue]
+        settings.hq_codebook().weights["l1"] = 0  # pyright: ignore[reportIndexIssue]

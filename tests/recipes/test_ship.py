@@ -5,7 +5,7 @@ import json
 import torch
 
 from codeprior import weights
-from codeprior.recipes.daefr import load, recipes
+from codeprior.recipes.daefr import load, settings
 from codeprior.recipes.daefr.model import fidelity_taps, restorer, vqgan
 from codeprior.recipes.daefr.ship import main
 from codeprior.training.watch import Log
@@ -13,7 +13,7 @@ from codeprior.training.watch import Log
 
 def _runs(folder):
     torch.manual_seed(0)
-    recipe = recipes.restoration_small()
+    recipe = settings.restoration_small()
     teacher = vqgan(recipe.network)
     model = restorer(recipe, teacher.prior())
     for stage, part, module in (

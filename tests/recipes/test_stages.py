@@ -8,7 +8,7 @@ from torch import nn
 
 from codeprior import weights
 from codeprior.losses import PerceptualLoss
-from codeprior.recipes.daefr import recipes
+from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.fidelity_stage import FidelityStage
@@ -18,7 +18,7 @@ from codeprior.stages import Faces, Pair, going_on, rate_at, windows
 from codeprior.training import Batch
 
 TINY = replace(
-    recipes.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), groups=4, fusion_groups=4,
+    settings.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), groups=4, fusion_groups=4,
     fusion_heads=2, width=16, layers=1, heads=2, hidden=16, decoder_blocks=1,
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 64, "batch": 2}
@@ -46,19 +46,19 @@ PLAIN = {"weights": {"l1": 1.0, "perceptual": 1.0, "adversarial": 0.8, "codebook
 
 def _codebook(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.hq_codebook_small(), **(CODEBOOK | changes))
+    recipe = replace(settings.hq_codebook_small(), **(CODEBOOK | changes))
     return CodebookStage(recipe, perceptual=PerceptualLoss(_Colours()))
 
 
 def _association(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.association_small(), **(CODEBOOK | changes))
+    recipe = replace(settings.association_small(), **(CODEBOOK | changes))
     return AssociationStage(recipe, hq=vqgan(TINY), lq=vqgan(TINY), perceptual=PerceptualLoss(_Colours()))
 
 
 def _restoration(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.restoration_small(), **(SMALL | changes))
+    recipe = replace(settings.restoration_small(), **(SMALL | changes))
     teacher = vqgan(TINY)
     lq = None if recipe.branches == "single" else vqgan(TINY)
     return RestorationStage(recipe, teacher=teacher, hq=vqgan(TINY), lq=lq)
@@ -200,7 +200,7 @@ def test_restoration_moves_its_own_half_and_leaves_the_prior(branches, model):
 
 def test_restoration_begins_where_association_ended():
     hq, lq, teacher = vqgan(TINY), vqgan(TINY), vqgan(TINY)
-    recipe = replace(recipes.restoration_small(), network=TINY, degradation_size=64)
+    recipe = replace(settings.restoration_small(), network=TINY, degradation_size=64)
     stage = RestorationStage(recipe, teacher=teacher, hq=hq, lq=lq)
     for mine, theirs in ((stage.model.hq_encoder, hq.encoder), (stage.model.lq_encoder, lq.encoder)):
         assert all(
@@ -237,12 +237,12 @@ def test_windows_cut_the_same_place_of_both_images():
 
 
 def test_the_rate_is_constant_then_a_straight_line_to_zero():
-    recipe = replace(recipes.restoration(), steps=100, decay_from=0.5, learning_rate=2.0)
+    recipe = replace(settings.restoration(), steps=100, decay_from=0.5, learning_rate=2.0)
     assert [rate_at(recipe, step) for step in (0, 50, 75, 100)] == [2.0, 2.0, 1.0, 0.0]
 
 
 def test_the_rate_warms_up_and_falls_as_half_a_cosine():
-    recipe = replace(recipes.restoration(), steps=100, decay="cosine", decay_from=0.0, learning_rate=2.0)
+    recipe = replace(settings.restoration(), steps=100, decay="cosine", decay_from=0.0, learning_rate=2.0)
     found = [rate_at(recipe, step) for step in (0, 25, 50, 100)]
     assert found == pytest.approx([2.0, 1 + 2**-0.5, 1.0, 0.0])
     warm = replace(recipe, decay_from=1.0, warmup=3)
@@ -330,7 +330,7 @@ def test_long_gradients_are_cut_to_their_largest_norm(clip):
 
 def _fidelity(**changes):
     torch.manual_seed(0)
-    recipe = replace(recipes.fidelity_small(), **(SMALL | changes))
+    recipe = replace(settings.fidelity_small(), **(SMALL | changes))
     model = _restoration().model
     return FidelityStage(recipe, model=model, perceptual=PerceptualLoss(_Colours()))
 

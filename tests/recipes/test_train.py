@@ -13,7 +13,7 @@ from codeprior import weights
 from codeprior.recipes.daefr import load, train
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.recipes import small_network
+from codeprior.recipes.daefr.settings import small_network
 from codeprior.recipes.daefr.train import main
 
 

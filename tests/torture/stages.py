@@ -10,7 +10,8 @@ from torch import nn
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.recipes import (
+from codeprior.recipes.daefr.restoration_stage import RestorationStage
+from codeprior.recipes.daefr.settings import (
     CodebookRecipe,
     Network,
     association_small,
@@ -18,7 +19,6 @@ from codeprior.recipes.daefr.recipes import (
     lq_codebook_small,
     restoration_small,
 )
-from codeprior.recipes.daefr.restoration_stage import RestorationStage
 from codeprior.stages import Pair
 from codeprior.training import Engine, ImageFolder, Stream
 from tests.training.toy import write_faces

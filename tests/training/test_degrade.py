@@ -7,7 +7,7 @@ import torch
 
 from codeprior import weights
 from codeprior.recipes.daefr.model import vqgan
-from codeprior.recipes.daefr.recipes import small_network
+from codeprior.recipes.daefr.settings import small_network
 from codeprior.recipes.daefr.train import main
 from codeprior.stages import Faces
 from codeprior.training import Batch, train

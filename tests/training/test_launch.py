@@ -13,7 +13,7 @@ import yaml
 
 from codeprior.recipes.daefr import train as recipe_train
 from codeprior.recipes.daefr.launch import ray_train
-from codeprior.recipes.daefr.recipes import RestorationRecipe
+from codeprior.recipes.daefr.settings import RestorationRecipe
 from codeprior.training import Checkpoints
 from tests.torture import stages
 from tests.torture.rank_failures import _both

@@ -1,5 +1,0 @@
-"""Moved to `codeprior.checkpoints.download`; this name works for one release."""
-
-from codeprior.weights._moved import moved
-
-__getattr__ = moved("codeprior.weights.download", "codeprior.checkpoints.download")
