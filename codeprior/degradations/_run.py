@@ -99,7 +99,12 @@ def run(
         raise ValueError(f"{who}: impl 'cpu' runs modes fast and strict on CPU tensors; use impl='torch'.")
     kind = dtype or (samples[0].dtype if len(samples) else torch.uint8)
     if impl == "cpu":
-        results = _run_cpu(op, samples, values, strict=mode == "strict", dtype=kind)
+        try:
+            results = _run_cpu(op, samples, values, strict=mode == "strict", dtype=kind)
+        except ImportError as error:
+            raise ImportError(
+                f"{str(error).rstrip('.')}; apply(…, impl='torch') does without.", name=error.name
+            ) from error
     else:
         results = _run_torch(op, samples, sizes, values, mode, kind)
     if isinstance(image, Tensor) and image.ndim == 3:

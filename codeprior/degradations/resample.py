@@ -221,10 +221,25 @@ def resized_as_opencv(canvas: Canvas, new: np.ndarray) -> Canvas:
     return Canvas(result, new)
 
 
-def _rounded_twice(old: np.ndarray, new: np.ndarray, length: int) -> NDArray[np.bool_]:
-    """Says where OpenCV rounds product and sum separately, `b 3 W`; see `_native_resize.columns_rounded_twice`."""
-    from ._native_resize import columns_rounded_twice
+def columns_rounded_twice(source: int, target: int) -> NDArray[np.int64]:
+    """Gives the columns in which OpenCV rounds product and sum separately, in green and blue, when it enlarges.
 
+    Found by comparison with OpenCV 5.0, whose Intel IPP ran on AVX2: columns beyond the first and last centres of the
+    source go through another loop, two at a time; what is left over, and red, is fused as everywhere else.
+
+    Args:
+        source: Width before, pixels.
+        target: Width after, pixels.
+    """
+    scale = 1.0 / (target / source)
+    low = np.floor((np.arange(target) + 0.5) * scale - 0.5)
+    before = np.sum(low < 0)
+    after = min(np.sum(low >= source - 1), target - before)
+    return np.concatenate((np.arange(before // 2 * 2), target - after + np.arange(after // 2 * 2)))
+
+
+def _rounded_twice(old: np.ndarray, new: np.ndarray, length: int) -> NDArray[np.bool_]:
+    """Says where OpenCV rounds product and sum separately, `b 3 W`."""
     result = np.zeros((len(new), 3, length), bool)
     for number, (source, target) in enumerate(zip(old, new, strict=True)):
         result[number, 1:, columns_rounded_twice(int(source), int(target))] = True

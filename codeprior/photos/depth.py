@@ -1,18 +1,21 @@
 """Pictures of 16 bits a channel: the values that Pillow leaves out when it reads, and files that hold them again.
 
 Pillow knows no colour pictures of 16 bits. OpenCV decodes them; what it gives is taken only where its upper eight bits
-are what Pillow decoded, so both have read the same picture. OpenCV also packs the pixels of a PNG; everything else of a
-file comes from Pillow.
+are what Pillow decoded, so both have read the same picture. Files are packed here; what else they hold is Pillow's.
 """
 
+import struct
 import zlib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image, TiffImagePlugin
+
+from codeprior.extras import command_for
 
 HOLD_IT = ("PNG", "TIFF")
 """Formats in which colours of 16 bits are written."""
@@ -58,6 +61,13 @@ def deep_values(content: bytes, upright: UInt8[np.ndarray, "H W 3"]) -> UInt16[n
     return None
 
 
+def what_would_read_them() -> str:
+    """Gives the rest of a sentence: which command brings the decoder of 16 bits, where it is missing; else nothing."""
+    if find_spec("cv2") is not None:
+        return ""
+    return f"; OpenCV reads them, which is not installed: {command_for('cv2', 'opencv-python-headless')}"
+
+
 def packed(
     values: UInt16[np.ndarray, "H W 3"], kind: str, *, profile: bytes | None = None, options: Mapping[str, Any]
 ) -> bytes:
@@ -80,18 +90,27 @@ def packed(
 
 
 def _png(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Mapping[str, Any]) -> bytes:
-    import cv2
-
-    done, packed = cv2.imencode(".png", np.ascontiguousarray(values[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 4])
-    if not done:
-        raise ValueError("OpenCV cannot pack it")
+    height, width = values.shape[:2]
     like = BytesIO()
     more = {"icc_profile": profile} if profile else {}
     Image.new("RGB", (1, 1)).save(like, "PNG", **more, **options)
-    told = b"".join(whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW)
-    mine = [(name, whole) for name, whole in _chunks(packed.tobytes()) if name not in _FROM_PILLOW]
-    header, *rest = (whole for _, whole in mine)
-    return b"\x89PNG\r\n\x1a\n" + header + told + b"".join(rest)
+    told = [whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW]
+    # each row as its differences from the pixel before it: the filter that PNG calls Sub
+    rows = values.astype(">u2").view(np.uint8).reshape(height, 6 * width)
+    filtered = np.concatenate([np.ones((height, 1), np.uint8), rows], 1)
+    filtered[:, 7:] -= rows[:, :-6]
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)  # 16 bits, RGB, not interlaced
+    parts = [
+        _chunk(b"IHDR", header),
+        *told,
+        _chunk(b"IDAT", zlib.compress(filtered.tobytes(), 4)),
+        _chunk(b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def _chunks(file: bytes) -> list[tuple[bytes, bytes]]:

@@ -246,7 +246,7 @@ def _decode(content: bytes, kind: str, keep_alpha: bool, keep_depth: bool) -> Ph
     if is_deep:
         deep = depth.deep_values(content, pixels) if keep_depth and alpha is None else None
         if deep is None:
-            notes.append("16 bits a channel were read as 8")
+            notes.append("16 bits a channel were read as 8" + depth.what_would_read_them())
     return Photo(pixels, alpha, kept, kind, tuple(notes), kept_text, deep)
 
 

@@ -2,15 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from codeprior.__main__ import main
+from codeprior.commands.demo import _photo
 from tests.commands.conftest import Says
 
 
 def test_the_demo_writes_a_picture_and_figures(tmp_path, monkeypatch):
-    pytest.importorskip("skimage")
     # nothing may use the network, and nothing is written elsewhere
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the demo asked for the network"))
     monkeypatch.chdir(tmp_path)
@@ -30,8 +31,6 @@ def test_the_demo_writes_a_picture_and_figures(tmp_path, monkeypatch):
 
 
 def test_the_demo_leaves_the_good_photograph_alone_and_says_why(tmp_path, monkeypatch):
-    pytest.importorskip("skimage")
-
     class BySide(Says):
         """The face that the demo degrades has 512 pixels a side, the good one less."""
 
@@ -57,6 +56,11 @@ def test_a_photograph_without_a_face_is_said(tmp_path, capsys):
     assert main(["demo", "--photo", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]) == 2
     assert "no face was found" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_portrait_is_the_one_of_scikit_image():
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    assert np.array_equal(_photo(None), astronaut)
 
 
 def test_env_names_what_is_installed(capsys):

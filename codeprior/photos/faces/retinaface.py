@@ -60,12 +60,11 @@ class RetinaFace:
         Returns:
             Faces in the photograph's pixels, best score first; none is an empty list.
         """
-        cv2 = needed("cv2", who="detector 'retinaface'")
-
         scale = max(1.0, min(photo.shape[:2]) / self.shorter)
         height, width = (max(1, int(side / scale)) for side in photo.shape[:2])
         pixels = np.ascontiguousarray(photo[..., ::-1])
         if scale > 1:
+            cv2 = needed("cv2", who="detector 'retinaface'")
             pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         image = rearrange(torch.from_numpy(pixels).to(self.device).float(), "h w c -> 1 c h w")
         raw = self.network(image - image.new_tensor(_MEAN)[:, None, None])
