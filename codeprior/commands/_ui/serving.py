@@ -1,0 +1,73 @@
+"""Serving the page: on this machine alone unless asked otherwise, and with nothing fetched from anywhere else."""
+
+import ipaddress
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from codeprior.extras import needed
+
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+)
+"""What a browser may load for the page: nothing from another host."""
+
+
+def application(blocks: Any, *, host: str, megabytes: int) -> Any:
+    """Gives the server's application.
+
+    Args:
+        blocks: The page.
+        host: The address it will listen at. At a loopback address requests under another name are refused, so that no
+            page of another site reaches this one through a name that points here.
+        megabytes: Largest file that is taken.
+
+    Raises:
+        ImportError: gradio is not installed.
+    """
+    gradio = needed("gradio", who="codeprior ui")
+    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    # looked at by gradio and by the hub's client that it brings along
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    if is_loopback(host):
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+    app.add_middleware(_OwnHostOnly)
+    plain = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return gradio.mount_gradio_app(
+        app, blocks, path="/", server_name=host, ssr_mode=False, theme=plain, footer_links=[], pwa=False,
+        mcp_server=False, enable_monitoring=False, max_file_size=f"{megabytes}mb",
+    )  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Says whether only this machine reaches an address.
+
+    Args:
+        host: A name or an address.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _OwnHostOnly:
+    """Tells browsers to load nothing from other hosts."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"content-security-policy", _POLICY.encode())]
+                headers += [(b"referrer-policy", b"no-referrer"), (b"x-content-type-options", b"nosniff")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self.app(scope, receive, told)
