@@ -82,6 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="pixels; the restorers' own where nothing is given")
     parser.add_argument("--batch", type=int, default=16, help="faces at once (16)")
     parser.add_argument("--baseline", action="append", help="what methods are compared with (input, first method)")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN",
+        help="a table by this column of the index, such as age; tone is measured on the cheeks; repeatable",
+    )  # fmt: skip
     parser.add_argument("--columns", metavar="A,B", help=_measuring.COLUMNS)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="downloaded weights: VGG-16, ArcFace")
     parser.add_argument("--official", action="store_true", help="the reference's quirks, to compare with its figures")
@@ -155,6 +159,7 @@ def _measure(
             methods=methods, measures=measures, size=size, batch=options.batch, baselines=baselines,
             official=options.official, teacher=teacher, teacher_sha256=teacher_sha256, pictures=options.pictures,
             cache=evaluation.DegradedCache(options.cache) if options.cache else None,
+            groups=_groups(test, sets[0], options.by),
             report_count=options.report_count, advance=bar.update,
         )  # fmt: skip
         found = evaluation.evaluate(test.folder, sets, plan, out=out)
@@ -166,6 +171,17 @@ def _measure(
     for file, reason in {**sets[0].unreadable, **found.gone}.items():
         say(f"{_NAME}: {test.folder}/{file}: {reason}", error=True)
     return bool(sets[0].unreadable or found.gone)
+
+
+def _groups(test: Test, one: "TestSet", columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    from codeprior.evaluation import index_groups, tone_groups
+    from codeprior.evaluation.groups import TONE
+
+    return {
+        column: tone_groups(test.folder, one.faces) if column == TONE
+        else index_groups(test.index or test.folder / "index.csv", one.faces, column)
+        for column in columns
+    }  # fmt: skip
 
 
 def _tests(options: argparse.Namespace) -> list[Test]:

@@ -4,6 +4,7 @@ from codeprior.evaluation.cache import DegradedCache
 from codeprior.evaluation.compare import Compared, FolderPlan, compare_folders
 from codeprior.evaluation.faces import Chosen, Face, chosen_faces, read_face
 from codeprior.evaluation.folders import Folders, Measured, measure_folders, pair_folders
+from codeprior.evaluation.groups import index_groups, skin_angles, tone_groups
 from codeprior.evaluation.methods import (
     Asked,
     Method,
@@ -20,6 +21,7 @@ from codeprior.evaluation.sets import Condition, Pairs, TestSet, build, drawn_se
 from codeprior.evaluation.severity import SEVERITY_FILES, Severity, measure_severity, plot_severity
 from codeprior.evaluation.summary import (
     Verified,
+    group_table,
     source_table,
     subset,
     summary_tables,
@@ -64,6 +66,8 @@ __all__ = [
     "evaluate",
     "figures",
     "fixed_faces",
+    "group_table",
+    "index_groups",
     "levels",
     "load_methods",
     "measure_folders",
@@ -73,11 +77,13 @@ __all__ = [
     "read_face",
     "run",
     "shown",
+    "skin_angles",
     "source_table",
     "state_checksum",
     "subset",
     "summary_tables",
     "teacher_method",
+    "tone_groups",
     "verification",
     "verification_table",
     "weights_checksum",

@@ -52,6 +52,7 @@ class Plan:
         teacher_sha256: Of its weights file, for the settings.
         cache: Degraded faces on disk.
         pictures: Keep every picture, and `pairs.csv` for verification by hand.
+        groups: What splits the faces to face to group, see `evaluation.groups`; a table each.
         report_count: Best and worst faces of each method in the reports.
         worst_count: Faces in the picture of the worst.
         advance: Called with the number of faces done since the last call.
@@ -67,6 +68,7 @@ class Plan:
     teacher_sha256: str | None = None
     cache: DegradedCache | None = None
     pictures: bool = False
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     report_count: int = 3
     worst_count: int = 10
     advance: Callable[[int], object] = field(default=lambda count: None)
@@ -225,7 +227,11 @@ def _write_table(out: Path, found: Run, sets: Sequence[TestSet], plan: Plan) -> 
     remarks = summary.summary_notes(found.results)
     if verified is None and found.embeddings:
         remarks.append("verification: too few people have two pictures in this set, so nothing was judged")
-    tables = made + [table for table in (verified, by_source) if table is not None]
+    by_groups = [
+        summary.group_table(found.results, groups, what=what, caption=f"By {what}; mean ± standard error.")
+        for what, groups in plan.groups.items()
+    ]
+    tables = made + [table for table in (verified, by_source, *by_groups) if table is not None]
     outputs.write(out / "table.md", markdown(tables, remarks), overwrite=True)
     content = {name: {method: one._asdict() for method, one in rows.items()} for name, rows in judged.items()}
     outputs.write(out / "verification.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n", overwrite=True)

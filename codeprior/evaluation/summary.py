@@ -1,10 +1,11 @@
 """The table that a README shows: methods under growing damage, with standard errors, and who is better than whom.
 
 `write_results` writes one condition in full; this puts all conditions of a test side by side, adds the share of faces
-that came out worse than they went in, and splits faces by the source that the index names.
+that came out worse than they went in, and splits faces into groups, such as the sources that the index names.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from codeprior.metrics.tables import Table, notes
 from codeprior.metrics.verification import FacePair, identity_pairs, verify
 
 _PLACES = {"PSNR": 2, "LMD": 2, "colour": 2}
+_OTHERS = "others"
 
 
 class Verified(NamedTuple):
@@ -96,27 +98,42 @@ def source_table(results: Mapping[str, Results], sources: Mapping[str, str], *, 
         sources: Face to source.
         fewest: Sources of fewer faces are shown together.
     """
-    counts: dict[str, int] = {}
-    for source in sources.values():
-        counts[source] = counts.get(source, 0) + 1
-    if len(counts) < 2 or "" in counts:
+    if "" in sources.values():
         return None
-    small = [source for source, count in counts.items() if count < fewest]
-    label = {source: "others" if source in small and len(small) > 1 else source for source in counts}
-    if len(set(label.values())) < 2:
+    caption = "By source of the pictures, as the index names it; mean ± standard error."
+    return group_table(results, dict(sorted(sources.items(), key=lambda item: item[1])), what="source", caption=caption,
+                       fewest=fewest)  # fmt: skip
+
+
+def group_table(
+    results: Mapping[str, Results], groups: Mapping[str, str], *, what: str, caption: str, fewest: int = 10
+) -> Table | None:
+    """Gives the figures of each group of faces; None where there are fewer than two.
+
+    Args:
+        results: By condition.
+        groups: Face to group; their order is that of the table.
+        what: What the groups are, for the heading.
+        caption: Above the table.
+        fewest: Groups of fewer faces are shown together, as the last.
+    """
+    counts = Counter(groups.values())
+    small = [group for group, count in counts.items() if count < fewest]
+    label = {group: _OTHERS if group in small and len(small) > 1 else group for group in counts}
+    names = list(dict.fromkeys(sorted(label.values(), key=lambda name: name == _OTHERS)))
+    if len(names) < 2:
         return None
     measures = next(iter(results.values())).measures
     rows = []
-    for name in sorted(set(label.values()), key=lambda one: (one == "others", one)):
-        faces = {face for face, source in sources.items() if label[source] == name}
+    for name in names:
+        faces = {face for face, group in groups.items() if label[group] == name}
         for condition, found in results.items():
             part = subset(found, faces)
             for method, columns in part.summaries().items():
                 if method != TEACHER:
                     cells = [_mean(columns.get(measure.name), measure) for measure in measures]
                     rows.append([f"{name} ({len(faces)})", condition, method, *cells])
-    heading = ["source (faces)", "damage", "method", *(_heading(measure) for measure in measures)]
-    caption = "By source of the pictures, as the index names it; mean ± standard error."
+    heading = [f"{what} (faces)", "damage", "method", *(_heading(measure) for measure in measures)]
     return Table(caption, heading, rows)
 
 

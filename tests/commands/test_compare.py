@@ -107,6 +107,28 @@ def test_named_tests_come_from_indexes_and_have_folders_of_their_own(faces, tmp_
     assert 'expected --test "NAME=INDEX.csv?split=S&source=S&class=C"' in capsys.readouterr().err
 
 
+def test_faces_are_split_by_a_column_and_by_tone(tmp_path, capsys):
+    _save(tmp_path)
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    lines = ["id,split,file,age"]
+    for place in range(20):
+        pixels = np.full((48, 48, 3), (233, 193, 166) if place % 2 else (82, 54, 46), dtype=np.uint8)
+        pixels[place] += 3
+        Image.fromarray(pixels).save(faces / f"f{place}.png")
+        lines.append(f"f{place},test,f{place}.png,{'old' if place < 10 else 'young'}")
+    (faces / "index.csv").write_text("\n".join(lines))
+    words = ["--columns", "psnr", "--report-count", "1", "--preset", "clean", "--by", "age", "--by", "tone"]
+    words += ["--test", f"all={faces / 'index.csv'}?split=test", "--out", str(tmp_path / "out")]
+    assert main(["compare", *words, "--method", f"single={tmp_path / 'single.safetensors'}"]) == 0
+    table = (tmp_path / "out" / "all" / "table.md").read_text()
+    assert "By age; mean" in table and "| old (10) | clean | single |" in table and "| young (10) | clean |" in table
+    assert "By tone; mean" in table and table.index("| very light (10) |") < table.index("| dark (10) |")
+    capsys.readouterr()
+    assert main(["compare", *words, "--by", "skin", "--overwrite"]) == 2
+    assert "has no column 'skin'; it has id, split, file, age, and tone is measured" in capsys.readouterr().err
+
+
 def test_a_saved_set_is_used_again(faces, tmp_path, capsys):
     words = f"--faces {faces} --columns psnr --size 24 --seed 5 --limit 2".split()
     assert main(["compare", *words, "--out", str(tmp_path / "first")]) == 0
