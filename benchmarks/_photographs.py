@@ -7,11 +7,12 @@ restored by the embedded prior, pasted back and written.
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,48 @@ def photograph_rows(count: int) -> list[dict]:
     return rows
 
 
+def against_rows(count: int, other: Path, *, rounds: int) -> list[dict]:
+    """Gives a row for this version and for another checkout, which take turns on the same photographs.
+
+    Args:
+        count: Photographs.
+        other: The folder of the other checkout.
+        rounds: Turns of each; a row has the median of each figure.
+    """
+    here = Path(__file__).parents[1]
+    # this file measures both: only the library is another
+    found: dict[str, list[dict]] = {"this": [], "other": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(count):
+            _photograph(index, Path(folder) / f"{index:04}.jpg")
+        for turn in range(rounds):
+            for name in ("this", "other") if turn % 2 == 0 else ("other", "this"):
+                command = [sys.executable, __file__, "stream", folder, str(count)]
+                given = os.environ | {"PYTHONPATH": str(here if name == "this" else other.resolve())}
+                run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=given)
+                found[name].append(json.loads(run.stdout.splitlines()[-1]))
+                print(name, found[name][-1], flush=True)
+    rows = []
+    for name, runs in found.items():
+        wall, processor = (statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s"))
+        share = statistics.median(run["stages_cpu_s"]["detect"] / sum(run["stages_cpu_s"].values()) for run in runs)
+        faces = {run["faces"] for run in runs}
+        row = {"op": "photographs", "n": count, "impl": name, "faces": faces.pop() if len(faces) == 1 else None}
+        row |= {"wall_s": wall, "cpu_s": processor, "photos_per_s": round(count / wall, 3)}
+        rows.append(row | {"photos_per_cpu_s": round(count / processor, 3), "detect_share": round(share, 3)})
+    for row in rows:
+        row["speedup"] = round(rows[1]["wall_s"] / row["wall_s"], 3)
+        row["speedup_cpu"] = round(rows[1]["cpu_s"] / row["cpu_s"], 3)
+        print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+    return rows
+
+
 def measure(impl: str, folder: Path, count: int) -> dict:
     """Restores the first photographs of a folder, and gives seconds, CPU seconds by stage, and the peak of memory."""
     from codeprior.commands._restoring import bound_memory
     from codeprior.photos import read, write
-    from codeprior.photos.faces import detector
-    from codeprior.photos.restoration import Choices, answer, finish, prepare
+    from codeprior.photos.faces import detector, search
+    from codeprior.photos.restoration import Choices, Prepared, answer, finish, prepare
     from codeprior.photos.stream import stream
     from codeprior.recipes.daefr import load
 
@@ -63,12 +100,15 @@ def measure(impl: str, folder: Path, count: int) -> dict:
 
     def begin(path: Path):
         pixels = timed("decode", read, path).pixels
-        found = timed("detect", find, pixels)
+        found = timed("detect", search, find, pixels)
         return timed("align", prepare, pixels, None, size=restorer.size, choices=choices, faces=found)
 
-    def network(images: torch.Tensor):
+    def network(images: torch.Tensor, fidelities: Sequence[float | None]):
         faces.append(len(images))
-        return timed("network", answer, restorer, images)
+        return timed("network", answer, restorer, images, fidelities=fidelities)
+
+    def alone(prepared: Prepared):
+        return network(torch.stack([crop.image for crop in prepared.crops]), prepared.fidelities)
 
     def end(path: Path, prepared, restored) -> None:
         done = timed("paste", finish, prepared, restored, choices=choices)
@@ -76,7 +116,7 @@ def measure(impl: str, folder: Path, count: int) -> dict:
 
     paths = sorted(folder.glob("????.jpg"))[:count]
     # what is loaded and compiled once is not the photographs'
-    end(paths[0], (first := begin(paths[0])), network(torch.stack([crop.image for crop in first.crops])))
+    end(paths[0], (first := begin(paths[0])), alone(first))
     spent.update(dict.fromkeys(STAGES, 0.0))
     faces.clear()
     before, wall, processor = _peak(), time.monotonic(), time.process_time()
@@ -87,7 +127,7 @@ def measure(impl: str, folder: Path, count: int) -> dict:
     else:
         for path in paths:
             prepared = begin(path)
-            end(path, prepared, network(torch.stack([crop.image for crop in prepared.crops])))
+            end(path, prepared, alone(prepared))
     return {
         "faces": sum(faces), "forwards": len(faces), "wall_s": round(time.monotonic() - wall, 2),
         "cpu_s": round(time.process_time() - processor, 2),

@@ -2,21 +2,24 @@
 
     python -m benchmarks.restore --quick --json rows.json
     python -m benchmarks.restore --photos 100 --json rows.json
+    python -m benchmarks.restore --photos 40 --against OTHER_CHECKOUT --rounds 3 --json rows.json
 
 Weights are random but fixed: time does not depend on them. Every row says how many codes agree with the plain form in
 fp32, and the PSNR of its image against the plain one's. `--quick` takes the small network; without it the released
 sizes at 512 pixels, a plain forward of which needs some twenty CPU seconds. On a GPU plain is fp32 and one image at a
-time; each batch has its own rows, and `images_per_s` is what to compare. `--photos` asks the other question alone.
+time; each batch has its own rows, and `images_per_s` is what to compare. `--photos` asks the other question alone; with
+`--against`, the folder of another checkout, both versions take turns on the same photographs, each in its own process.
 """
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from benchmarks import _plain
 from benchmarks._measure import Given, about, interleaved, options, peak_bytes, report
-from benchmarks._photographs import photograph_rows
+from benchmarks._photographs import against_rows, photograph_rows
 from codeprior.images import to_unit
 from codeprior.metrics import psnr
 from codeprior.recipes.daefr import settings
@@ -28,11 +31,20 @@ Forward = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 def main() -> int:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, metavar="N", help="only N photographs, through stream and one at a time")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="with --photos: another checkout, in turns with this"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="with --against: turns of each (default: 3)")
     parser.add_argument("--half", action="store_true", help="also bfloat16 and channels_last, 16 images at a time")
     asked = parser.parse_args()
     given = Given(asked.quick, asked.json, asked.plot)
     if asked.photos:
-        report([row | about() for row in photograph_rows(asked.photos)], given, missing=[])
+        rows = (
+            against_rows(asked.photos, asked.against, rounds=asked.rounds)
+            if asked.against
+            else photograph_rows(asked.photos)
+        )
+        report([row | about() for row in rows], given, missing=[])
         return 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":

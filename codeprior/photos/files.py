@@ -24,7 +24,7 @@ __all__ = ["Photo", "PhotoError", "decode", "looks_like_photo", "read", "read_by
 
 _OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "PNG": {"compress_level": 4},
+    "PNG": {"compress_level": 2},  # of 4, half the time and a tenth more bytes
     "WEBP": {"lossless": True, "method": 2},
     "BMP": {},
     "TIFF": {"compression": "tiff_deflate"},

@@ -1,9 +1,12 @@
 """Many photographs through one network: faces of several share a batch, reading and writing go on meanwhile.
 
 Worker threads decode, detect and align; the calling thread runs the network; workers paste and write. A fixed number of
-photographs is under way at once, so memory does not grow with the number of photographs.
+photographs is under way at once, so memory does not grow with the number of photographs. Each worker computes in one
+thread; the network does so too where the workers then keep the other cores busy.
 """
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -43,7 +46,7 @@ def stream(
     prepare: Callable[[Any], Prepared],
     finish: Callable[[Any, Prepared, Restored], Any],
     batch: int = 8,
-    workers: int = 2,
+    workers: int | None = None,
     ahead: int = 8,
 ) -> Iterator[Outcome]:
     """Gives the outcome of every job, as they are done.
@@ -55,8 +58,9 @@ def stream(
         prepare: Reads a photograph and cuts its faces out; runs in a worker thread.
         finish: Pastes and writes; runs in a worker thread.
         batch: Faces that go through the network at once.
-        workers: Worker threads.
-        ahead: Photographs under way at once.
+        workers: Worker threads; None takes as many as PyTorch has threads, at least 2 and at most 8.
+        ahead: Photographs under way at once. A batch is not waited for when half of them are ready: the other half is
+            prepared meanwhile.
 
     Yields:
         One outcome a job. An error of one photograph is that photograph's: where a batch fails, its photographs are
@@ -66,25 +70,30 @@ def stream(
     preparing: deque[tuple[Any, Future[Prepared]]] = deque()
     waiting: list[_Open] = []
     finishing: dict[Future[Any], Any] = {}
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="codeprior-photos")
+    shares = _Shares()
+    pool = ThreadPoolExecutor(
+        workers or min(8, max(2, shares.cores)),
+        thread_name_prefix="codeprior-photos",
+        initializer=_compute_in_one_thread,
+    )
     try:
         while True:
-            more = _fill(source, preparing, pool, prepare, ahead - len(waiting) - len(finishing))
+            more = _fill(source, preparing, pool, shares.counted(prepare), ahead - len(waiting) - len(finishing))
             if preparing and (more or not finishing or preparing[0][1].done()):
                 job, future = preparing.popleft()
                 try:
                     waiting.append(_Open(job, future.result(), [], []))
                 except Exception as error:
                     yield Outcome(job, None, error)
-            full = sum(len(item.prepared.asked) for item in waiting) >= batch
+            full = sum(len(item.prepared.asked) for item in waiting) >= batch or len(waiting) >= max(1, ahead // 2)
             if waiting and (full or not preparing):
-                for item, error in _run(waiting, restore, batch):
+                for item, error in _run(waiting, shares.chosen(restore), batch):
                     if error is None:
                         answer = Restored(
                             torch.cat(item.images) if item.images else torch.zeros(0, 3, 0, 0),
                             torch.cat(item.uncertainty) if item.uncertainty else None,
                         )
-                        finishing[pool.submit(finish, item.job, item.prepared, answer)] = item.job
+                        finishing[pool.submit(shares.counted(finish), item.job, item.prepared, answer)] = item.job
                     else:
                         yield Outcome(item.job, None, error)
                 waiting = []
@@ -100,6 +109,48 @@ def stream(
                 return
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(shares.cores)
+
+
+def _compute_in_one_thread() -> None:
+    torch.get_num_threads()  # the first question of a thread would take over what another thread says later
+    torch.set_num_threads(1)
+
+
+class _Shares:
+    """Decides in how many threads the network computes, by the CPU time that it and the workers have taken so far."""
+
+    def __init__(self):
+        self.cores = torch.get_num_threads()
+        self._network = self._work = 0.0
+        self._lock = threading.Lock()
+
+    def counted(self, work: Callable) -> Callable:
+        """Gives the same work of a worker, whose CPU time is counted."""
+
+        def run(*given: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return work(*given)
+            finally:
+                with self._lock:
+                    self._work += time.thread_time() - started
+
+        return run
+
+    def chosen(self, restore: Callable) -> Callable:
+        """Gives the same network, in one thread where the workers have enough to do for all other cores."""
+
+        def run(*given: Any) -> Any:
+            threads = 1 if 0 < self._network * (self.cores - 1) <= self._work else self.cores
+            torch.set_num_threads(threads)
+            started = time.thread_time()
+            try:
+                return restore(*given)
+            finally:
+                self._network += (time.thread_time() - started) * threads
+
+        return run
 
 
 def _fill(source: Iterator[Any], preparing: deque, pool: ThreadPoolExecutor, prepare: Callable, room: int) -> bool:

@@ -1,6 +1,7 @@
 """Many photographs through one network: batches are shared, errors stay with their photograph, memory is bounded."""
 
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,6 +87,53 @@ def test_faces_of_several_photographs_share_a_batch():
     calls = _Calls([1] * 16)
     calls.outcomes(batch=8, ahead=16)
     assert calls.batches == [8, 8]
+
+
+def test_half_of_the_photographs_under_way_is_prepared_while_the_network_runs():
+    calls, during = _Calls([1] * 24), []
+    network, begin = calls.restore, calls.prepare
+    more = threading.Semaphore(0)
+
+    def prepare(job: int) -> Prepared:
+        if job >= 4:
+            more.release()
+        return begin(job)
+
+    def restore(images: torch.Tensor, fidelities: Sequence[float | None]) -> Restored:
+        # the batch of eight is not full; without a limit all photographs under way would wait here
+        during.append(more.acquire(timeout=30) if len(during) == 0 else True)
+        return network(images, fidelities)
+
+    calls.prepare, calls.restore = prepare, restore
+    assert len(calls.outcomes(batch=8, ahead=8)) == 24
+    assert during[0] and max(calls.batches) <= 4
+
+
+def test_workers_compute_in_one_thread_and_the_network_in_all_until_they_have_enough_to_do():
+    before, seen = torch.get_num_threads(), {"workers": set(), "network": []}
+    calls = _Calls([1] * 40)
+    network, begin = calls.restore, calls.prepare
+
+    def prepare(job: int) -> Prepared:
+        seen["workers"].add(torch.get_num_threads())
+        started = time.thread_time()
+        while time.thread_time() - started < 0.003:  # far more than such a network takes
+            pass
+        return begin(job)
+
+    def restore(images: torch.Tensor, fidelities: Sequence[float | None]) -> Restored:
+        seen["network"].append(torch.get_num_threads())
+        return network(images, fidelities)
+
+    calls.prepare, calls.restore = prepare, restore
+    try:
+        torch.set_num_threads(3)
+        calls.outcomes(batch=2, ahead=4, workers=2)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen["workers"] == {1}
+    assert seen["network"][0] == 3 and seen["network"][-1] == 1
 
 
 @pytest.mark.parametrize("count", [10, 200])

@@ -50,8 +50,8 @@ class Proposals(nn.Module):
         """Gives row and column, face score and box offsets of every 12-pixel window whose score is above `least`."""
         found = rearrange(_through(self.trunk, image), "1 c h w -> h w c")
         # of two classes the second's share is the sigmoid of their difference; offsets are few
-        weight, bias = self.score.weight[1] - self.score.weight[0], self.score.bias[1] - self.score.bias[0]
-        scores = (found @ rearrange(weight, "c 1 1 -> c") + bias).sigmoid()
+        weights, biases = (part[1:] - part[:1] for part in self.score.parameters())
+        scores = (found @ rearrange(weights, "1 c 1 1 -> c") + biases).sigmoid()
         rows, columns = torch.nonzero(scores > least, as_tuple=True)
         offsets = F.linear(found[rows, columns], rearrange(self.offsets.weight, "o c 1 1 -> o c"), self.offsets.bias)
         return torch.stack([rows, columns], 1), scores[rows, columns], offsets
@@ -136,7 +136,8 @@ def _through(trunk: nn.Sequential, values: Float[Tensor, "b c h w"]) -> Float[Te
     parts = [*trunk, None]
     for layer, slopes, after in zip(parts, parts[1:], parts[2:], strict=False):
         if isinstance(layer, nn.Conv2d) and isinstance(slopes, nn.PReLU) and layer.bias is not None:
-            pool = int(after.kernel_size) if isinstance(after, nn.MaxPool2d) else 0
+            pool = after.kernel_size if isinstance(after, nn.MaxPool2d) else 0
+            assert isinstance(pool, int)  # for the types alone: windows are squares here
             values = prelu_convolution(values, layer.weight, layer.bias, slopes.weight, pool=pool)
     return values
 
