@@ -92,7 +92,7 @@ def test_an_unknown_network_is_named_before_its_weights_are_asked_for():
 def test_an_unknown_embedded_prior_lists_those_that_are_there():
     from codeprior.recipes.daefr import load
 
-    with pytest.raises(FileNotFoundError, match=r"no embedded prior of that name; embedded are: small\."):
+    with pytest.raises(FileNotFoundError, match=r"no embedded weights of that name; embedded are: small\."):
         load("large")
 
 

@@ -33,7 +33,7 @@ def guarded(name: str, run: Callable[[argparse.Namespace], int], options: argpar
         return USAGE
 
 
-def run_module(command: ModuleType, name: str, arguments: Sequence[str] | None) -> int:
+def run_module(command: ModuleType, name: str, arguments: Sequence[str] | None = None) -> int:
     """Runs a command as a module of its own, as `python -m codeprior.recipes.daefr.evaluate` always did.
 
     Args:

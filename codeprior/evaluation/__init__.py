@@ -1,5 +1,6 @@
 """Evaluation: test sets that can be rebuilt anywhere, methods, runs that go on where they stopped, and reports."""
 
+from codeprior.evaluation.ablation import Cells, Figures, ablation_table
 from codeprior.evaluation.cache import DegradedCache
 from codeprior.evaluation.compare import Compared, FolderPlan, compare_folders
 from codeprior.evaluation.faces import Chosen, Face, chosen_faces, read_face
@@ -37,11 +38,13 @@ __all__ = [
     "SEVERITY_FILES",
     "SWEEPS",
     "Asked",
+    "Cells",
     "Chosen",
     "Compared",
     "Condition",
     "DegradedCache",
     "Face",
+    "Figures",
     "FixedFaces",
     "FolderPlan",
     "Folders",
@@ -58,6 +61,7 @@ __all__ = [
     "TestSet",
     "Verified",
     "Worst",
+    "ablation_table",
     "asked_method",
     "build",
     "chosen_faces",

@@ -230,7 +230,7 @@ def _deciding() -> str:
 def _stamp(weights: str, options: Mapping[str, Any], *parts: Any) -> str:
     """Gives a digest of weights, options and the source files of everything that takes part."""
     kinds = {type(one) for part in parts for one in (part.modules() if isinstance(part, nn.Module) else [part])}
-    own = {kind for kind in kinds if kind.__module__.split(".")[0] == "codeprior"}
+    own = {base for kind in kinds for base in kind.__mro__ if base.__module__.split(".")[0] == "codeprior"}
     sources = sorted({checksum(inspect.getfile(kind)) for kind in own})
     told = repr([weights, sorted(options.items()), sources])
     return hashlib.sha256(told.encode()).hexdigest()[:16]

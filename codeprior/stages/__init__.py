@@ -2,9 +2,11 @@
 
 from codeprior.stages.accumulated import precompute, update_in_parts
 from codeprior.stages.codes import CodeStage, PredictsCodes, use_cached_codes
+from codeprior.stages.exam import CodeExam
 from codeprior.stages.fidelity import TapsStage
 from codeprior.stages.pairs import Faces, Measured, Pair, training_view, windows
 from codeprior.stages.passes import BackwardInputs, GeneratorLosses, GeneratorResult, Health
+from codeprior.stages.presets import as_released, invariant
 from codeprior.stages.sequential import reconstruct_again, update_sequentially
 from codeprior.stages.settings import (
     CodeSettings,
@@ -15,6 +17,7 @@ from codeprior.stages.settings import (
     loss_weights,
     rate_at,
 )
+from codeprior.stages.shipping import Shipped, curves, ship
 from codeprior.stages.updates import (
     adam,
     means,
@@ -28,9 +31,44 @@ from codeprior.stages.vqgan import VQGANObjective
 from codeprior.stages.vqgan_stage import VQGANStage, going_on
 
 __all__ = [
-    "BackwardInputs", "CodeSettings", "CodeStage", "Degradation", "Faces", "FidelitySettings", "GeneratorLosses",
-    "GeneratorResult", "Health", "Measured", "Pair", "PredictsCodes", "StageSettings", "TapsStage",
-    "VQGANObjective", "VQGANSettings", "VQGANStage", "adam", "going_on", "loss_weights", "means", "precompute",
-    "prefixed", "rate_at", "reconstruct_again", "set_rate", "sync_gradients_on_last_part", "training_view",
-    "update_by", "update_in_parts", "update_sequentially", "use_cached_codes", "windows", "with_skipped",
+    "BackwardInputs",
+    "CodeExam",
+    "CodeSettings",
+    "CodeStage",
+    "Degradation",
+    "Faces",
+    "FidelitySettings",
+    "GeneratorLosses",
+    "GeneratorResult",
+    "Health",
+    "Measured",
+    "Pair",
+    "PredictsCodes",
+    "Shipped",
+    "StageSettings",
+    "TapsStage",
+    "VQGANObjective",
+    "VQGANSettings",
+    "VQGANStage",
+    "adam",
+    "as_released",
+    "curves",
+    "going_on",
+    "invariant",
+    "loss_weights",
+    "means",
+    "precompute",
+    "prefixed",
+    "rate_at",
+    "reconstruct_again",
+    "set_rate",
+    "ship",
+    "sync_gradients_on_last_part",
+    "training_view",
+    "update_by",
+    "update_in_parts",
+    "update_sequentially",
+    "use_cached_codes",
+    "windows",
+    "with_skipped",
 ]  # fmt: skip

@@ -4,13 +4,16 @@ The restorer stays as it is; taps learn to modulate its decoder by an encoder's 
 the shape of an eye that the degraded face still shows, can then come back.
 """
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from codeprior.encoders import VQGANEncoder
 from codeprior.images import to_unit
+from codeprior.layers import build
 from codeprior.losses import chroma_loss, pyramid_loss
 from codeprior.shapes import Image
 from codeprior.stages.pairs import Faces, Measured
@@ -138,3 +141,16 @@ class _Decoder(nn.Module):
 
     def forward(self, degraded: Image) -> Image:
         return self.model.decode(*self.model.predict(degraded), fidelity=1.0)
+
+
+def reading_encoder(encoder: nn.Module) -> nn.Module:
+    """Gives a copy of an encoder that only taps read: a VQGAN's loses its middle, which the end of no level sees.
+
+    Args:
+        encoder: Of a restorer.
+    """
+    if not isinstance(encoder, VQGANEncoder):
+        return copy.deepcopy(encoder)
+    copied = build(cast(dict[str, Any], encoder.config) | {"middle": False})
+    copied.load_state_dict({key: value for key, value in encoder.state_dict().items() if not key.startswith("middle.")})
+    return copied

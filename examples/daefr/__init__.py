@@ -27,6 +27,7 @@ FAMILY = Family(
 
 former_module(f"{__name__}.recipes", f"{__name__}.settings")
 former_module(f"{__name__}.cached_codes", "codeprior.stages.codes")
+former_module(f"{__name__}.cells", "codeprior.evaluation.ablation")
 former_module(f"{__name__}.data", "codeprior.stages.pairs")
 former_module(f"{__name__}.sweeps", "codeprior.evaluation.sweeps")
 former_module(f"{__name__}.validation", "codeprior.stages.validation")

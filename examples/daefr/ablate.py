@@ -10,33 +10,28 @@ variant and seed that is judged already, in `cells.jsonl`, is not touched again.
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
 
-from codeprior import files, to_unit, weights
+from codeprior import weights
 from codeprior.commands._outputs import check_outputs
-from codeprior.losses import PerceptualLoss, code_accuracy, code_loss
-from codeprior.metrics import psnr
+from codeprior.evaluation import Cells, Figures, ablation_table
+from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
-from codeprior.stages import use_cached_codes
+from codeprior.stages import CodeExam, use_cached_codes
+from codeprior.stages.earlier import load_part, perceptual_weights
 from codeprior.training import Saving, Source, Stage, Stream, open_images, train
 
 from . import settings
 from .association_stage import AssociationStage
-from .cells import Cells
 from .codebook_stage import CodebookStage
 from .restoration_stage import RestorationStage
 from .settings import Network
-
-HIGHER = {"accuracy": True, "code": False, "psnr": True}
-"""The figures of a table, and whether more is better: share of right codes, their cross-entropy, dB."""
 
 
 class Variant(NamedTuple):
@@ -54,6 +49,9 @@ VARIANTS: Mapping[str, Variant] = {
     "linear": Variant("association, linear fusion", "dual", True, "linear"),
     "full": Variant("association, cross-attention (DAEFR)", "dual", True, "attention"),
 }
+
+
+_TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,75 +84,21 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     bench = _Bench(arguments, sizes, side, faces)
     hq = bench.codebook("hq_codebook", arguments.hq)
     lq = bench.codebook("lq_codebook", arguments.lq)
-    exam: Exam | None = None
+    exam: CodeExam | None = None
     for seed in arguments.seeds:
         for name, variant in VARIANTS.items():
             if (name, seed) in journal.found:
                 continue
             first, second = bench.association(hq, lq, seed) if variant.associated else (hq, lq)
             stage = bench.restoration(variant, hq, first, second, seed, name)
-            exam = exam or Exam(stage, held_out)
+            exam = exam or CodeExam(stage, held_out)
             journal.add(name, seed, exam.judge(stage))
-    results = {name: [journal.found[name, seed] for seed in arguments.seeds] for name in VARIANTS}
-    files.write(arguments.out / "results.json", json.dumps(results, indent=1) + "\n", overwrite=True)
-    files.write(arguments.out / "table.md", table(results) + "\n", overwrite=True)
-    return results
+    return journal.write_table(_TITLES, arguments.seeds, full="full")
 
 
-class Exam:
-    """Faces that no restorer has seen, each degraded once, the same way for all, with the teacher's codes.
-
-    Args:
-        stage: Whose teacher and damage are everybody's.
-        held_out: Faces.
-    """
-
-    @torch.no_grad()
-    def __init__(self, stage: RestorationStage, held_out: Source):
-        # a batch that divides the count, so that the mean over batches is the mean over faces
-        batch = max(size for size in range(1, 17) if len(held_out) % size == 0)
-        stream = Stream(held_out, batch=batch, seed=2024, flip=False)
-        self.pairs = [stage.faces(stream.at(step)) for step in range(len(held_out) // batch)]
-        self.targets = [stage.teacher.encode(pair.clean) for pair in self.pairs]
-
-    @torch.no_grad()
-    def judge(self, stage: RestorationStage) -> dict[str, float]:
-        """Gives the figures of a trained stage, the names of `HIGHER`."""
-        stage.model.eval()
-        rows = []
-        for pair, target in zip(self.pairs, self.targets, strict=True):
-            logits = stage.model(pair.degraded).logits
-            restored = to_unit(stage.prior.decode_indices(logits.argmax(-1)))
-            rows.append(
-                {"accuracy": float(code_accuracy(logits, target.indices)),
-                 "code": float(code_loss(logits, target.indices)),
-                 "psnr": float(psnr(restored, to_unit(pair.clean)).mean())}
-            )  # fmt: skip
-        return {name: mean(row[name] for row in rows) for name in HIGHER}
-
-
-def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Gives a Markdown table: the mean over seeds ± its standard error, and the paired difference to the full model.
-
-    Args:
-        results: Figures of every variant, a mapping a seed, in the same order of seeds.
-    """
-    names = list(HIGHER)
-    lines = [
-        "| variant | " + " | ".join(f"{name} | {name} − full" for name in names) + " |",
-        "|---" * (1 + 2 * len(names)) + "|",
-    ]
-    for key, rows in results.items():
-        cells = []
-        for name in names:
-            values = [row[name] for row in rows]
-            apart = [value - other[name] for value, other in zip(values, results["full"], strict=True)]
-            cells += [_with_error(values), "" if key == "full" else _with_error(apart)]
-        lines.append(f"| {VARIANTS[key].title} | " + " | ".join(cells) + " |")
-    seeds = len(results["full"])
-    return "\n".join(
-        [*lines, "", f"Mean ± standard error over {seeds} seeds" + (" (none with one)" * (seeds == 1)) + "."]
-    )
+def table(results: Figures) -> str:
+    """Gives the table of the variants; see `codeprior.evaluation.ablation_table`."""
+    return ablation_table(results, _TITLES, full="full")
 
 
 class _Bench:
@@ -191,7 +135,7 @@ class _Bench:
             steps = self.arguments.association_steps or base.steps
             recipe = replace(base, steps=steps, seed=seed, **self.shared, **self.windows)
             torch.manual_seed(seed)
-            first, second = (_vqgan(path) for path in (hq, lq))
+            first, second = (load_part(path, VQGAN) for path in (hq, lq))
             stage = AssociationStage(recipe, hq=first, lq=second, perceptual=self._perceptual(recipe))
             self._train(stage, recipe, seed, folder)
             for path, network in zip(paths, (stage.hq, stage.lq), strict=True):
@@ -206,7 +150,9 @@ class _Bench:
         steps = self.arguments.restoration_steps or base.steps
         recipe = replace(base, steps=steps, seed=seed, branches=variant.branches, fusion=variant.fusion, **self.shared)
         torch.manual_seed(seed)
-        stage = RestorationStage(recipe, teacher=_vqgan(teacher), hq=_vqgan(hq), lq=_vqgan(lq))
+        stage = RestorationStage(
+            recipe, teacher=load_part(teacher, VQGAN), hq=load_part(hq, VQGAN), lq=load_part(lq, VQGAN)
+        )
         use_cached_codes(stage, self.arguments.out / "codes.safetensors", self.faces)
         self._train(stage, recipe, seed, self.arguments.out / f"{name}-{seed}")
         return stage
@@ -220,23 +166,9 @@ class _Bench:
         )  # fmt: skip
 
     def _perceptual(self, recipe) -> PerceptualLoss:
-        from .train import perceptual_weights
-
         return PerceptualLoss(
             recipe.perceptual, weights=perceptual_weights(recipe.perceptual, self.arguments.perceptual_weights)
         )
-
-
-def _vqgan(path: Path) -> VQGAN:
-    found = weights.load(path)
-    if not isinstance(found, VQGAN):
-        raise ValueError(f"{path} holds a {type(found).__name__}; expected a VQGAN")
-    return found
-
-
-def _with_error(values: Sequence[float]) -> str:
-    error = f" ± {stdev(values) / math.sqrt(len(values)):.4f}" if len(values) > 1 else ""
-    return f"{mean(values):.4f}{error}"
 
 
 def _conditions(arguments: argparse.Namespace) -> dict[str, object]:

@@ -1,22 +1,13 @@
 """Tables of trained restorers: `codeprior compare`, which serves every family, under its former name."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 
 from codeprior._renamed import moved
 from codeprior.commands import compare
 from codeprior.commands._measuring import run_module
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status: 0 all measured, 1 nothing could be, 3 some faces were left out.
-
-    Args:
-        arguments: The words after the name of the program; those of the process without it.
-    """
-    return run_module(compare, "evaluate", arguments)
-
-
+main = partial(run_module, compare, "evaluate")
 __getattr__ = moved(__name__, "codeprior.commands._measuring", ("asked_columns", "asked_methods", "guarded"))
 
 if __name__ == "__main__":

@@ -4,15 +4,11 @@ The taps read an encoder's features: the HQ encoder as stage 3 left it, which ha
 or a copy of it that learns with the taps. See `codeprior.stages.TapsStage`.
 """
 
-import copy
-from typing import Any, cast
-
 import torch
 from torch import nn
 
-from codeprior.encoders import VQGANEncoder
-from codeprior.layers import build
 from codeprior.stages import TapsStage
+from codeprior.stages.fidelity import reading_encoder
 from codeprior.training import Engine
 
 from .model import DAEFR, SingleEncoder, fidelity_taps
@@ -44,7 +40,9 @@ class FidelityStage(TapsStage):
         if model.taps is not None:
             taps.load_state_dict(model.taps.state_dict())
         if recipe.tap_encoder == "own":
-            own = reading(model.tap_encoder or (model.hq_encoder if isinstance(model, DAEFR) else model.encoder))
+            own = reading_encoder(
+                model.tap_encoder or (model.hq_encoder if isinstance(model, DAEFR) else model.encoder)
+            )
         super().__init__(
             recipe, model=model.with_taps(taps, own),
             taps=taps if own is None else nn.ModuleDict({"taps": taps, "encoder": own}),
@@ -55,12 +53,3 @@ class FidelityStage(TapsStage):
         """Gives the restorer of the same parts with other taps, and with their encoder where they have their own."""
         parts = (taps["taps"], taps["encoder"]) if isinstance(taps, nn.ModuleDict) else (taps,)
         return self.model.with_taps(*parts)
-
-
-def reading(encoder: nn.Module) -> nn.Module:
-    """Gives a copy of an encoder that is only read by taps: a VQGAN's loses its middle, which no level's end sees."""
-    if not isinstance(encoder, VQGANEncoder):
-        return copy.deepcopy(encoder)
-    copied = build(cast(dict[str, Any], encoder.config) | {"middle": False})
-    copied.load_state_dict({key: value for key, value in encoder.state_dict().items() if not key.startswith("middle.")})
-    return copied

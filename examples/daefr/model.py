@@ -1,8 +1,7 @@
 """DAEFR, written as a user of the library would write it: two encoders see the degraded face, one prior restores it."""
 
-from typing import Literal, NamedTuple, Self, cast
+from typing import Self, cast
 
-import torch
 from torch import nn
 
 from codeprior.codebooks import Codebook, MovingAverageCodebook, Quantizer, ResidualCodebook
@@ -12,96 +11,14 @@ from codeprior.fusion import CrossAttentionFusion, FidelityTaps, LinearFusion
 from codeprior.layers import Recorder, configured
 from codeprior.predictors import CodePredictor
 from codeprior.prior import VQGAN, CodePrior
-from codeprior.shapes import Image, Latent, Logits, ManyIndices, ManyLogits
+from codeprior.restorers import CodeRestorer, Decoding, Prediction
+from codeprior.shapes import Image, ManyIndices
 
 from .settings import Network, RestorationRecipe
 
-Decoding = Literal["argmax", "expectation"]
-"""What the decoder is given: the likeliest codes, or the mean of the codes under the predicted shares."""
-
-
-class Prediction(NamedTuple):
-    """What a restorer thinks of a degraded face.
-
-    Attributes:
-        logits: `b h w k`, a score for every code; of residual codebooks `b m h w k`.
-        fused: `b d h w`, the latent they were read from.
-    """
-
-    logits: Logits | ManyLogits
-    fused: Latent
-
-
-class _Restoring(nn.Module):
-    """What both models share: from logits, and from the encoder's features where there are taps, to a face."""
-
-    prior: CodePrior
-    predictor: CodePredictor
-    taps: FidelityTaps | None
-    tap_encoder: nn.Module | None
-    decoding: Decoding
-    scale = 1
-    """Side of the answer over the side of what is restored."""
-
-    @property
-    def size(self) -> int:
-        """Side of the faces that the model takes and gives, pixels."""
-        return self.predictor.grid[0] * self.prior.stride
-
-    @property
-    def stride(self) -> int:
-        """Pixels a grid step of the codes."""
-        return self.prior.stride
-
-    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
-        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
-        raise NotImplementedError
-
-    def predict(self, degraded: Image) -> tuple[Prediction, Recorder | None]:
-        """Gives the prediction for degraded faces `b 3 H W`, signed, and the features that the taps read, if any."""
-        if self.taps is None:
-            return self(degraded), None
-        recorder = self.taps.recorder()
-        if self.tap_encoder is None:
-            return self(degraded, record=recorder), recorder
-        self.tap_encoder(degraded, taps=recorder.taps)
-        return self(degraded), recorder
-
-    @torch.no_grad()
-    def restore(self, degraded: Image, *, fidelity: float = 1.0) -> Image:
-        """Gives restored faces `b 3 H W`, signed, not clamped, for degraded ones of the same kind.
-
-        Args:
-            degraded: `b 3 size size`, signed.
-            fidelity: In [0, 1]: 0 is the prior's word, 1 follows the picture as far as the taps have learned to; a
-                model without taps has no use for it.
-
-        Raises:
-            ValueError: `fidelity` is out of range.
-        """
-        if not 0 <= fidelity <= 1:
-            raise ValueError(f"restore: expected a fidelity in [0, 1], got {fidelity}.")
-        prediction, recorder = self.predict(degraded)
-        return self.decode(prediction, recorder, fidelity=fidelity)
-
-    def decode(self, prediction: Prediction, recorder: Recorder | None = None, *, fidelity: float = 1.0) -> Image:
-        """Gives the faces that a prediction stands for, with gradients to the taps.
-
-        Args:
-            prediction: Of degraded faces.
-            recorder: That has been through the encoder; needed where there are taps.
-            fidelity: The taps' weight, in [0, 1].
-        """
-        if self.decoding == "expectation":
-            values = self.prior.expected(prediction.logits)
-        else:
-            values = self.prior.lookup(prediction.logits.argmax(-1))
-        taps = None if self.taps is None or recorder is None else self.taps(recorder, weight=fidelity)
-        return self.prior.decode(values, taps)
-
 
 @configured
-class DAEFR(_Restoring):
+class DAEFR(CodeRestorer):
     """The Dual Associated Encoder: HQ and LQ encoder both see the degraded face; the LQ latent asks the HQ latent.
 
     Args:
@@ -162,7 +79,7 @@ class DAEFR(_Restoring):
 
 
 @configured
-class SingleEncoder(_Restoring):
+class SingleEncoder(CodeRestorer):
     """The baseline: one encoder, no fusion, otherwise the same.
 
     Args:

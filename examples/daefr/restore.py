@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from codeprior import weights
-from codeprior.restorers import Restorer
+from codeprior.restorers import Restorer, load_restorer
 
 from .model import DAEFR, SingleEncoder
 
@@ -29,21 +29,15 @@ def load(name: str | Path = "small", *, device: str | torch.device = "cpu", batc
 
     Args:
         name: `small`, the embedded prior (128 pixels, CC BY 4.0), or the path of
-            a weights file that `codeprior.save` or `codeprior convert` wrote.
+            a weights file that `codeprior.save` or `codeprior convert` wrote, or of a released checkpoint.
         device: Where it runs.
         batch: Faces that go through it at once.
 
     Raises:
         FileNotFoundError: There is no such file; nothing is ever downloaded here.
-        ValueError: The file holds no restoration model of this recipe.
+        ValueError: The file holds no restoration model of this family.
     """
-    path = EMBEDDED.get(str(name), Path(name))
-    if not path.exists():
-        raise FileNotFoundError(
-            f"load: there is no file {path}, and no embedded prior of that name; embedded are: {', '.join(EMBEDDED)}. "
-            "Weights are not downloaded here."
-        )
-    return Restorer(load_model(path, device=device), device=device, batch=batch)
+    return load_restorer(name, family="daefr", device=device, batch=batch)
 
 
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DAEFR | SingleEncoder:
@@ -55,7 +49,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DAEFR
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file holds no restoration model of this recipe.
+        ValueError: The file holds no restoration model of this family.
     """
     model = weights.load(path, device=device)
     if not isinstance(model, (DAEFR, SingleEncoder)):

@@ -7,9 +7,10 @@ so that they cannot drift. Source: Tsai et al. 2024 (DAEFR, ICLR), experiment se
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from codeprior.stages import CodeSettings, Degradation, FidelitySettings, VQGANSettings, loss_weights
+from codeprior.stages import CodeSettings, Degradation, FidelitySettings, VQGANSettings, invariant, loss_weights
+from codeprior.stages import as_released as paper
 
 MIXED: Mapping[str, float] = MappingProxyType(
     {"daefr": 0.55, "lcqs-mild": 0.12, "lcqs-moderate": 0.12, "lcqs-severe": 0.12, "clean": 0.09}
@@ -82,9 +83,6 @@ class FidelityRecipe(FidelitySettings):
     network: Network = field(default_factory=Network)
     degradation: Degradation | None = field(default_factory=lambda: MIXED)
     tap_encoder: Literal["shared", "own"] = "shared"  # own: a copy of the HQ encoder that learns with the taps
-
-
-Recipe = TypeVar("Recipe", CodebookRecipe, AssociationRecipe, RestorationRecipe, FidelityRecipe)
 
 
 def hq_codebook() -> CodebookRecipe:
@@ -209,26 +207,8 @@ def fidelity_small() -> FidelityRecipe:
     )  # fmt: skip
 
 
-def paper(recipe: Recipe) -> Recipe:
-    """Gives the recipe as the released code computes it: whatever can be a rank's own is, and each optimiser's forward
-    is run anew. The same batch on another number of ranks is then another computation.
-    """
-    if isinstance(recipe, (RestorationRecipe, FidelityRecipe)):
-        return recipe
-    local = replace(recipe, adaptive="local", discriminator_norm="batch", generator_pass="sequential")
-    return replace(local, negatives="local") if isinstance(local, AssociationRecipe) else local
-
-
-def invariant(recipe: Recipe) -> Recipe:
-    """Gives the recipe for which only the batch counts, not how it is shared: 1 × 32 = 8 × 4 to rounding.
-
-    The adaptive weight is one over all ranks, so are the negatives, and the discriminator normalises each sample.
-    """
-    if isinstance(recipe, (RestorationRecipe, FidelityRecipe)):
-        return recipe
-    everywhere = replace(recipe, adaptive="global", discriminator_norm="group", generator_pass="shared")
-    return replace(everywhere, negatives="global") if isinstance(everywhere, AssociationRecipe) else everywhere
-
+SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
+"""The stages of the embedded prior, in their order."""
 
 PRESETS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({"paper": paper, "invariant": invariant})
 """What `--preset` takes; without one a recipe is run as it is written."""

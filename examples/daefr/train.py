@@ -29,9 +29,7 @@ from .codebook_stage import CodebookStage
 from .fidelity_stage import FidelityStage
 from .model import DAEFR, SingleEncoder
 from .restoration_stage import RestorationStage
-from .settings import PRESETS, RECIPES, AssociationRecipe, CodebookRecipe, FidelityRecipe, RestorationRecipe
-
-_SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
+from .settings import PRESETS, RECIPES, SMALL, AssociationRecipe, CodebookRecipe, FidelityRecipe, RestorationRecipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +41,7 @@ def command() -> TrainingCommand:
     """Gives DAEFR's training command."""
     return TrainingCommand(
         module="codeprior.recipes.daefr.train", text=(__doc__ or "").split("\n")[0], recipes=RECIPES, build=build,
-        options=_options, full_size=_full_size, presets=PRESETS, chains={"small": _SMALL}, prepared=_prepared,
+        options=_options, full_size=_full_size, presets=PRESETS, chains={"small": SMALL}, prepared=_prepared,
     )  # fmt: skip
 
 
@@ -85,13 +83,9 @@ def build(
     if isinstance(recipe, AssociationRecipe):
         lq = arguments.lq or runs / f"lq_codebook{kind}"
         return AssociationStage(
-            recipe,
-            hq=_vqgan(hq),
-            lq=_vqgan(lq),
-            perceptual=perceptual,
-            discriminators=_discriminators({"hq": hq, "lq": lq}),
-            engine=engine,
-        )
+            recipe, hq=_vqgan(hq), lq=_vqgan(lq), perceptual=perceptual,
+            discriminators=_discriminators({"hq": hq, "lq": lq}), engine=engine,
+        )  # fmt: skip
     start = None
     if arguments.start is not None or recipe.begins == "hq":
         start = load_part(arguments.start or hq / "vqgan.safetensors", VQGAN)

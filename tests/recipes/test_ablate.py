@@ -18,6 +18,7 @@ from codeprior.recipes.daefr.settings import (
     invariant,
     paper,
 )
+from codeprior.stages import CodeExam
 from codeprior.training import ImageFolder
 from tests.torture import stages
 from tests.training.toy import write_faces
@@ -114,7 +115,7 @@ def _same(network, path):
 def test_the_exam_asks_every_held_out_face_once(tmp_path, count):
     stage = stages.stage("restoration")
     faces = ImageFolder(write_faces(tmp_path / "faces", count=count, size=32), size=32)
-    exam = ablate.Exam(stage, faces)
+    exam = CodeExam(stage, faces)
     whole = torch.cat([pair.clean for pair in exam.pairs])
     truth = stage.faces.clean(torch.stack([faces.image(number) for number in range(count)]))
     assert sorted(map(_sum, whole)) == sorted(map(_sum, truth))

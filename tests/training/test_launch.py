@@ -15,6 +15,7 @@ from codeprior.recipes.daefr import train as recipe_train
 from codeprior.recipes.daefr.launch import ray_train
 from codeprior.recipes.daefr.settings import RestorationRecipe
 from codeprior.training import Checkpoints
+from codeprior.training import ray_train as any_train
 from tests.torture import stages
 from tests.torture.rank_failures import _both
 
@@ -132,10 +133,14 @@ def test_ray_starts_the_stage_on_every_worker(monkeypatch):
     assert made["torch_config"].backend == "cpu:gloo,cuda:nccl"
     assert made["run_config"].failure_config.max_failures == -1
     seen = []
-    monkeypatch.setattr(ray_train, "train", lambda given: seen.append(given) or 75)
+    monkeypatch.setattr(recipe_train, "main", lambda given: seen.append(given) or 75)
     with pytest.raises(RuntimeError, match="ended with status 75"):
         made["train_loop_per_worker"](made["train_loop_config"])
     assert seen == [words]
+    # any family's training command, by its module
+    assert any_train.main(["--cpu", "codeprior.recipes.vqfr.train", "--", *words]) == 0
+    assert made["train_loop_config"] == {"module": "codeprior.recipes.vqfr.train", "words": words}
+    assert made["torch_config"].backend == "gloo"
 
 
 def launched(folder, *words, restarts):
