@@ -20,6 +20,8 @@ _EXTRAS = {
     "pillow_heif": ("pillow-heif", "heic"),
     "pillow_jxl": ("pillow-jxl-plugin", "jxl"),
     "simplejpeg": ("simplejpeg", "photos"),
+    "sklearn": ("scikit-learn", "eval"),
+    "spandrel": ("spandrel", "spandrel"),
     "tensorboard": ("tensorboard", "train"),
     "timm": ("timm", ""),
 }

@@ -1,6 +1,8 @@
 """Any feature pyramid of timm as an encoder: another backbone costs one name."""
 
-from typing import Any
+import functools
+import math
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -21,13 +23,16 @@ class TimmEncoder(nn.Module):
         stride: Pixels a grid step; one of the backbone's reductions.
         pretrained: Whether timm fetches its ImageNet weights, which needs a network the first time.
         image_size: Side of the images in pixels, for transformers whose position table needs it.
+        norm: What normalises features: the backbone's own layers, or `"group"`, GroupNorm in their place, which knows
+            neither batch nor ranks. It is for backbones that take a `norm_layer`, such as the ResNets, from scratch.
 
     Attributes:
         dim: Code dimension.
         stride: Pixels a grid step.
 
     Raises:
-        ValueError: timm does not know the backbone, or the backbone has no feature at that stride.
+        ValueError: timm does not know the backbone, the backbone has no feature at that stride, or its ImageNet weights
+            are asked for with other norms than its own.
 
     Source: timm (`features_only=True`); inputs are normalised as the backbone was trained.
     """
@@ -44,17 +49,34 @@ class TimmEncoder(nn.Module):
         stride: int = 32,
         pretrained: bool = False,
         image_size: int | None = None,
+        norm: Literal["own", "group"] = "own",
     ):
         super().__init__()
+        if norm not in ("own", "group"):
+            raise ValueError(f"TimmEncoder: norm is 'own' or 'group', got {norm!r}.")
+        if pretrained and norm != "own":
+            raise ValueError(
+                "TimmEncoder: ImageNet weights were trained with the backbone's own norms; set norm='own', or "
+                "pretrained=False."
+            )
         timm = needed("timm", who="TimmEncoder")
         self.dim = dim
         self.stride = stride
         if not timm.is_model(backbone.split(".")[0]):
             near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "timm.list_models() lists them"
             raise ValueError(f"TimmEncoder: timm {timm.__version__} has no model {backbone!r}; near it: {near}.")
-        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+        strides = _strides(backbone, image_size)
+        if stride not in strides:
+            raise ValueError(
+                f"TimmEncoder: {backbone} gives features at strides {sorted(set(strides))}, not {stride}; choose one."
+            )
+        options = _options(image_size) | ({"norm_layer": _group_norm} if norm == "group" else {})
+        # of several features at one stride the last is the richest; later ones are not computed
+        level = len(strides) - 1 - strides[::-1].index(stride)
         try:
-            self.backbone = timm.create_model(backbone, pretrained=pretrained, features_only=True, **size)
+            self.backbone = timm.create_model(
+                backbone, pretrained=pretrained, features_only=True, out_indices=(level,), **options
+            )
         except Exception as error:
             if not pretrained:
                 raise
@@ -63,16 +85,6 @@ class TimmEncoder(nn.Module):
                 f"TimmEncoder: timm could not fetch the weights of {backbone} ({type(error).__name__}); set "
                 "pretrained=False and load a file afterwards, or fetch them once where there is a network."
             ) from error
-        strides = self.backbone.feature_info.reduction()
-        if stride not in strides:
-            raise ValueError(
-                f"TimmEncoder: {backbone} gives features at strides {sorted(set(strides))}, not {stride}; choose one."
-            )
-        # of several features at one stride the last is the richest; later ones are not computed
-        level = len(strides) - 1 - strides[::-1].index(stride)
-        self.backbone = timm.create_model(
-            backbone, pretrained=pretrained, features_only=True, out_indices=(level,), **size
-        )
         self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
         data = getattr(self.backbone, "pretrained_cfg", None) or self.backbone.default_cfg
         self.register_buffer("mean", torch.tensor(data["mean"]).reshape(1, 3, 1, 1), persistent=False)
@@ -100,3 +112,20 @@ class TimmEncoder(nn.Module):
             )
         feature = self.backbone(((image + 1) / 2 - self.mean) / self.deviation)[0]
         return self.to_code(feature.movedim(-1, 1) if self.channels_last else feature)
+
+
+@functools.lru_cache(maxsize=32)
+def _strides(backbone: str, image_size: int | None) -> tuple[int, ...]:
+    """Gives the strides of all features, for which the whole backbone is built once."""
+    timm = needed("timm", who="TimmEncoder")
+    with torch.random.fork_rng(devices=[]):
+        return tuple(timm.create_model(backbone, features_only=True, **_options(image_size)).feature_info.reduction())
+
+
+def _options(image_size: int | None) -> dict[str, Any]:
+    return {} if image_size is None else {"img_size": image_size}
+
+
+def _group_norm(channels: int, *, device: Any = None, dtype: Any = None) -> nn.GroupNorm:
+    # newer versions of timm say where a layer is built
+    return nn.GroupNorm(math.gcd(32, channels), channels, device=device, dtype=dtype)

@@ -96,6 +96,26 @@ class DamageEstimator(nn.Module):
         low, high = middle - F.softplus(below) * self.widening[:, 0], middle + F.softplus(above) * self.widening[:, 1]
         return torch.stack([low, middle, high], dim=-1)
 
+    def coordinates(self, faces: Image) -> Float[Tensor, "b 5"]:
+        """Gives the middle estimates in the coordinates of `to_coordinates`, with a gradient to the pixels.
+
+        For networks that are trained against the estimate, such as LCQS. Of faces up to 512 px that is what `examine`
+        finds before it is brought within the ranges that damage can have; larger ones are not looked at from afar here.
+
+        Args:
+            faces: Unit, at the resolution that they were damaged at; sides from 32 to 4096 pixels. Values outside
+                [0, 1], which a generator may give, are taken as they are.
+
+        Raises:
+            TypeError: The faces are not floating-point.
+            ValueError: Another shape or size.
+        """
+        _check_shape(faces)
+        if not len(faces):
+            return self.mean.new_zeros(0, 5)
+        rows = torch.stack([face_statistics(face.cpu()) for face in faces])
+        return self(rows.to(self.mean))[..., 1]
+
     def estimate(self, faces: Image) -> Damage:
         """Gives the damage of faces at the photograph's own resolution.
 
@@ -122,7 +142,8 @@ class DamageEstimator(nn.Module):
             TypeError: The faces are not floating-point.
             ValueError: Another shape, size or range.
         """
-        _check(faces)
+        _check_shape(faces)
+        _check_range(faces)
         # one face at a time: memory stays that of one, and a batch gives what its faces give alone
         found = [self._one(face) for face in faces.detach().cpu()]
         if not found:
@@ -239,7 +260,7 @@ def _read(path: Path) -> DamageEstimator:
     return estimator.eval()
 
 
-def _check(faces: Tensor) -> None:
+def _check_shape(faces: Tensor) -> None:
     who = "DamageEstimator"
     if not faces.is_floating_point():
         raise TypeError(
@@ -255,6 +276,10 @@ def _check(faces: Tensor) -> None:
             f"{who}: expected sides of {TILE} to {LARGEST} pixels, got {width}×{height}; "
             "cut the face out of a larger photograph, and leave smaller ones unjudged: they hold too few pixels."
         )
+
+
+def _check_range(faces: Tensor) -> None:
+    who = "DamageEstimator"
     if faces.numel():
         low, high = (float(value) for value in faces.aminmax())
         if not (math.isfinite(low) and math.isfinite(high)) or low < -1e-3 or high > 1 + 1e-3:

@@ -47,7 +47,6 @@ COUNT = SPECTRAL + LEVELS + _RHYTHM_BANDS + 16 + len(_QUALITIES) + 14 + 3
 """How many numbers there are."""
 
 
-@torch.no_grad()
 def face_statistics(face: Float[Tensor, "3 H W"]) -> Float[Tensor, " n"]:
     """Gives the numbers from which damage is estimated.
 
@@ -56,7 +55,8 @@ def face_statistics(face: Float[Tensor, "3 H W"]) -> Float[Tensor, " n"]:
 
     Returns:
         `COUNT` numbers, mostly logarithms to base 2 of powers in squared 8-bit levels. Entries of levels that the face
-        is too small for are 0, and their flag is 0.
+        is too small for are 0, and their flag is 0. They have a gradient to the pixels where the face asks for one;
+        those that count pixels or coefficients have none.
     """
     grey, colour = luma(face.float() * 255), chroma(face.float() * 255)
     parts, flags = [], []

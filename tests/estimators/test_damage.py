@@ -175,6 +175,35 @@ def test_coordinates_lead_there_and_back():
         torch.testing.assert_close(back, there.float(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("side", [64, 200])
+def test_coordinates_are_those_of_the_estimate_and_have_a_gradient(estimator, faces, side):
+    seen = faces[:2, :, :side, :side].clone().requires_grad_(True)
+    found = estimator.coordinates(seen)
+    assert torch.allclose(from_coordinates(found.detach()).limit, estimator.estimate(seen).limit)
+    for column in range(5):
+        (gradient,) = torch.autograd.grad(found[:, column].sum(), seen, retain_graph=True)
+        assert bool(gradient.isfinite().all())
+        assert bool((gradient.abs().amax((1, 2, 3)) > 0).all())
+    assert estimator.coordinates(seen[:0]).shape == (0, 5)
+
+
+def test_a_step_along_the_gradient_of_the_noise_makes_a_face_look_noisier(estimator, faces):
+    seen = damaged(faces[:1], GaussianNoise(sigma=(10, 10)))[..., :64, :64].clone().requires_grad_(True)
+    noise = estimator.coordinates(seen)[0, 2]
+    (gradient,) = torch.autograd.grad(noise, seen)
+    moved = seen.detach() + 1e-3 * gradient.sign()
+    assert float(estimator.coordinates(moved)[0, 2].detach()) > float(noise.detach())
+
+
+def test_coordinates_take_what_a_generator_gives_and_no_other_shape(estimator, faces):
+    # a generator's answers leave [0, 1], which an estimate refuses
+    assert bool(estimator.coordinates(faces[:1, :, :64, :64] * 1.5 - 0.2).isfinite().all())
+    with pytest.raises(ValueError, match="expected faces `b 3 H W`"):
+        estimator.coordinates(faces[0])
+    with pytest.raises(TypeError, match="expected floating-point faces"):
+        estimator.coordinates((faces[:1] * 255).byte())
+
+
 def test_the_weights_are_small_and_say_what_they_are():
     with resources.as_file(OWN) as path:
         assert path.stat().st_size <= 2 * 1024**2
