@@ -68,20 +68,22 @@ def asked_columns(name: str, options: argparse.Namespace, *, official: bool = Fa
 
 
 def asked_methods(words: Sequence[str], *, size: int | None, batch: int, colour: bool = False) -> "Methods":
-    """Loads the restorers that a command is asked for, of any installed family.
+    """Loads the restorers that a command is asked for, of any installed family or known to spandrel.
 
     Args:
-        words: `NAME=[FAMILY:]WEIGHTS[?option=value]`.
+        words: `NAME=[FAMILY:]WEIGHTS[?option=value]`; the family `spandrel` stands for its networks.
         size: Side of the faces, or None for the restorers' own.
         batch: Faces at once.
         colour: Also with the input's coarse colours.
     """
     from codeprior import evaluation
     from codeprior.families import family_names
-    from codeprior.restorers import load_restorer
+    from codeprior.restorers import PEERS, load_peer, load_restorer
 
     def load(asked: "Asked") -> Any:
+        if asked.recipe == PEERS:
+            return load_peer(asked.weights, batch=batch)
         return load_restorer(asked.weights, family=asked.recipe or None, batch=batch)
 
-    asked = [evaluation.asked_method(word, recipes=family_names()) for word in words]
+    asked = [evaluation.asked_method(word, recipes=(*family_names(), PEERS)) for word in words]
     return evaluation.load_methods(asked, load, size=size, colour=colour)

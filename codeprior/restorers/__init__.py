@@ -1,7 +1,18 @@
 """A model made usable: faces in any of Python's picture types, in batches, or whole photographs."""
 
 from codeprior.restorers.loading import load_restorer
+from codeprior.restorers.peers import PEERS, SpandrelModel, load_peer
 from codeprior.restorers.predicted import CodeRestorer, Decoding, Prediction
 from codeprior.restorers.restorer import Restorer, entropy
 
-__all__ = ["CodeRestorer", "Decoding", "Prediction", "Restorer", "entropy", "load_restorer"]
+__all__ = [
+    "PEERS",
+    "CodeRestorer",
+    "Decoding",
+    "Prediction",
+    "Restorer",
+    "SpandrelModel",
+    "entropy",
+    "load_peer",
+    "load_restorer",
+]
