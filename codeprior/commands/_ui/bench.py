@@ -305,19 +305,20 @@ def damage_map(pixels: UInt8[np.ndarray, "H W 3"], faces: Sequence[Mapping[str, 
             f"detail lost {lost:.0%}\nblur {found['blur']:.1f} px\nreduced {found['reduction']:.1f} x\n"
             f"noise {found['noise']:.1f}\nJPEG {found['quality']:.0f}"
         )
-        _frame(grey, face["box"], text, (red, green, blue))
+        _frame(grey, face["box"], text, (red, green, blue), below=True)
     return np.asarray(grey)
 
 
-def _frame(picture: Image.Image, box: Any, text: str, colour: tuple[int, int, int]) -> None:
+def _frame(picture: Image.Image, box: Any, text: str, colour: tuple[int, int, int], *, below: bool = False) -> None:
     pen, wide = ImageDraw.Draw(picture), max(2, round(max(picture.size) / 400))
     font = ImageFont.load_default(max(12, round(max(picture.size) / 45)))
     left, top, right, bottom = (round(float(value)) for value in box)
     pen.rectangle((left, top, right, bottom), outline=colour, width=wide)
-    bounds = pen.multiline_textbbox((left, top), text, font=font)
-    dark = sum(colour) < 3 * 128
-    pen.rectangle((left, top, bounds[2] + wide, bounds[3] + wide), fill=colour)
-    pen.multiline_text((left + wide / 2, top), text, fill="white" if dark else "black", font=font)
+    start = bottom if below else top
+    bounds = pen.multiline_textbbox((left, start), text, font=font)
+    pen.rectangle((left, start, bounds[2] + wide, bounds[3] + wide), fill=colour)
+    ink = "white" if sum(colour) < 3 * 128 else "black"
+    pen.multiline_text((left + wide / 2, start), text, fill=ink, font=font)
 
 
 def _sentence(face: Mapping[str, Any]) -> str:

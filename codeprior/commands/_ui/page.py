@@ -61,11 +61,11 @@ def page(bench: Bench) -> Any:
                 with gradio.Accordion("What is not certain", open=False, elem_id="maps"), gradio.Row():
                     guessed = gradio.Image(
                         label="Where the model guessed: dark is sure, pale is guessed", interactive=False,
-                        format="webp", elem_id="uncertainty",
+                        format="webp", elem_id="uncertainty", buttons=["download", "fullscreen"],
                     )  # fmt: skip
                     damage = gradio.Image(
                         label="What the faces went through: the paler the frame, the more detail was lost",
-                        interactive=False, format="webp", elem_id="damage",
+                        interactive=False, format="webp", elem_id="damage", buttons=["download", "fullscreen"],
                     )  # fmt: skip
         chosen = [weights, automatic, fidelity, strength, always]
         results = [slider, said, download, guessed, damage]
