@@ -4,6 +4,7 @@
 #   VENV=dir       use that environment    PYTHON=python  the interpreter environments are made from (3.11 or newer)
 
 PYTHON ?= python3
+comma := ,
 TEST := $(or $(VENV),.venv-test)
 DEMO := $(or $(VENV),.venv-demo)
 SHARED ?= $(or $(CODEPRIOR_SHARED),../shared)
@@ -20,7 +21,7 @@ install = { test -n "$(CONSTRAINTS)" && $(1)/bin/python $(PIP) -c "$(CONSTRAINTS
 	  echo "installing the newest versions$(if $(CONSTRAINTS), instead: those of $(CONSTRAINTS) cannot be installed here)"; \
 	  $(1)/bin/python $(PIP) -e '$(2)'; }
 
-.PHONY: help wheel test matrix test-slow test-gpu campaign demo train-small parity torture notebooks figures docs lint format environment clean
+.PHONY: help wheel test matrix test-slow test-gpu test-browser campaign demo train-small parity torture notebooks figures docs lint format environment clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
@@ -43,6 +44,11 @@ campaign: $(TEST)/.codeprior-all
 
 test-gpu: $(TEST)/.codeprior-all
 	$(PYTEST) -m gpu
+
+# the page in a real browser; CODEPRIOR_BROWSER=path where Chromium is not called chromium or google-chrome. gradio needs
+# an older Pillow than the other tests know, so it has an environment of its own
+test-browser: $(or $(VENV),.venv-browser)/.codeprior-browser
+	OMP_NUM_THREADS=1 $(<D)/bin/python -m pytest -q -m browser tests/browser
 
 demo: $(DEMO)/.codeprior-photos
 	$(DEMO)/bin/codeprior demo --out demo
@@ -103,5 +109,11 @@ $(DEMO)/.codeprior-photos: pyproject.toml
 	  $(call install,$(DEMO),.[photos]); }
 	@touch $@
 
+$(or $(VENV),.venv-browser)/.codeprior-browser: pyproject.toml
+	@test -e $(@D)/.codeprior-all || $(PYTHON) -m venv $(@D)
+	@$(call install,$(@D),.[photos$(comma)ui])
+	$(@D)/bin/python $(PIP) hypothesis pytest pytest-xdist playwright
+	@touch $@
+
 clean:
-	rm -rf .venv-test .venv-demo build dist site demo .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv-test .venv-demo .venv-browser build dist site demo .pytest_cache .ruff_cache .hypothesis *.egg-info

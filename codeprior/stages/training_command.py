@@ -6,6 +6,7 @@ on.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ import torch
 
 from codeprior import distributed, weights
 from codeprior.files import printable
+from codeprior.stages.configuration import configured
 from codeprior.stages.settings import StageSettings
 from codeprior.stages.validation import Validation
 from codeprior.training import (
@@ -28,6 +30,7 @@ from codeprior.training import (
     TensorBoardLogger,
     TorchEngine,
     TrackioLogger,
+    WandbLogger,
     hold_where_it_fits,
     open_images,
     started,
@@ -108,7 +111,10 @@ class TrainingCommand:
             out: The folder.
             engine: What distributes.
         """
-        recipe = changed(name, self.recipes[name](), arguments)
+        recipe = self.recipes[name]()
+        if arguments.config or arguments.set:
+            recipe = configured(name, recipe, file=arguments.config, words=arguments.set)
+        recipe = changed(name, recipe, arguments)
         if arguments.preset:
             recipe = self.presets[arguments.preset](recipe)
         torch.manual_seed(recipe.seed)
@@ -129,7 +135,7 @@ class TrainingCommand:
             validate=Validation(stage, arguments.validation) if arguments.validation else None,
             validate_every=arguments.validate_every, loggers=_loggers(arguments, out, name),
             # how long a run is, and in how many parts a batch is worked on, may change
-            settings=Settings(stage.recipe, name, without=("steps", "accumulate")),
+            settings=Settings(stage.recipe, name, without=("steps", "accumulate"), options=_options(arguments)),
             facts={"pictures": where},
         )  # fmt: skip
         if distributed.rank() == 0:
@@ -196,16 +202,33 @@ def saving(arguments: argparse.Namespace, *, full_size: bool) -> Saving:
     )  # fmt: skip
 
 
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Gives the words of the command that are no settings of the recipe, as JSON values."""
+    return json.loads(
+        json.dumps({name: value for name, value in vars(arguments).items() if name != "recipe"}, default=str)
+    )
+
+
 def _loggers(arguments: argparse.Namespace, out: Path, name: str) -> list[Logger]:
     if distributed.rank():
         return []
     chosen: list[Logger] = [TensorBoardLogger(out / "tensorboard")] if arguments.tensorboard else []
-    return [*chosen, TrackioLogger(arguments.trackio, name=name)] if arguments.trackio else chosen
+    chosen += [TrackioLogger(arguments.trackio, name=name)] if arguments.trackio else []
+    chosen += [WandbLogger(arguments.wandb, name=name, folder=out)] if arguments.wandb else []
+    return chosen
 
 
 def _shared_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensorboard", action="store_true", help="also write event files, into OUT/tensorboard")
-    parser.add_argument("--trackio", metavar="PROJECT", help="also log to a trackio project (pip install trackio)")
+    parser.add_argument("--trackio", metavar="PROJECT", help="also log to a trackio project, kept on this machine")
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="also log to a Weights & Biases project; WANDB_MODE=offline keeps it here"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML: settings by name, instead of the recipe's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="one setting instead of the recipe's, with dots into what it holds: network.channels=64",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's, over all ranks")
     parser.add_argument("--accumulate", type=int, metavar="N", help="parts of a rank's batch, to save memory")

@@ -7,7 +7,7 @@ from codeprior.training.code_cache import CodeCache, Made, weights_sha256, write
 from codeprior.training.data import Batch, Source, Stream, UnreadableImages
 from codeprior.training.engine import Engine, TorchEngine, full, started
 from codeprior.training.index import Checked, Entry, check_images, read_index, write_index
-from codeprior.training.loggers import Logger, TensorBoardLogger, TrackioLogger
+from codeprior.training.loggers import Logger, TensorBoardLogger, TrackioLogger, WandbLogger
 from codeprior.training.loop import Finished, Stopped, train
 from codeprior.training.manifest import DamagedCheckpoint
 from codeprior.training.memory import hold_where_it_fits, room_for_pictures
@@ -23,8 +23,8 @@ __all__ = [
     "AccelerateEngine", "Batch", "Checked", "Checkpoints", "CodeCache", "DamagedCheckpoint", "Engine", "Entry",
     "FabricEngine", "Finished", "FolderInUse", "ImageFolder", "ImageShards", "Joined", "Logger", "Made", "Member",
     "NotFinite", "PixelFile", "Saving", "Settings", "Source", "Stage", "Stopped", "Stream", "TensorBoardLogger",
-    "TorchEngine", "TrackioLogger", "UnreadableImages", "WeightAverage", "check_images", "checkpoint_activations",
-    "full", "hold_where_it_fits", "index_shards", "open_images", "read_index", "room_for_pictures", "started",
-    "step_if_finite", "train", "weights_sha256", "write_codes", "write_index", "write_pixels", "write_report",
-    "write_shards",
+    "TorchEngine", "TrackioLogger", "UnreadableImages", "WandbLogger", "WeightAverage", "check_images",
+    "checkpoint_activations", "full", "hold_where_it_fits", "index_shards", "open_images", "read_index",
+    "room_for_pictures", "started", "step_if_finite", "train", "weights_sha256", "write_codes", "write_index",
+    "write_pixels", "write_report", "write_shards",
 ]  # fmt: skip

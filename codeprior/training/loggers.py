@@ -1,5 +1,6 @@
 """Further places where a run's figures and pictures go; the log of JSON lines is always written."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,7 +66,7 @@ class TrackioLogger:
         config: JSON values that describe the run.
 
     Raises:
-        ImportError: trackio is not installed; `pip install trackio`.
+        ImportError: trackio is not installed; `pip install codeprior[loggers]`.
     """
 
     def __init__(self, project: str, *, name: str, config: Mapping[str, Any] | None = None):
@@ -84,3 +85,36 @@ class TrackioLogger:
     def close(self) -> None:
         """Ends the run."""
         self._trackio.finish()
+
+
+class WandbLogger:
+    """A project of Weights & Biases; with `WANDB_MODE=offline` nothing leaves this machine until `wandb sync`.
+
+    Args:
+        project: Its name.
+        name: The run's name.
+        folder: The run's folder; a run of the same folder goes on.
+        config: JSON values that describe the run.
+
+    Raises:
+        ImportError: wandb is not installed; `pip install codeprior[loggers]`.
+    """
+
+    def __init__(self, project: str, *, name: str, folder: str | Path, config: Mapping[str, Any] | None = None):
+        self._wandb: Any = needed("wandb", who="WandbLogger")
+        number = hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:16]
+        self._run = self._wandb.init(
+            project=project, name=name, id=number, dir=str(folder), config=dict(config or {}), resume="allow"
+        )
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the means since the last call."""
+        self._run.log(dict(values), step=step)
+
+    def picture(self, step: int, path: Path) -> None:
+        """Takes a preview that was just written."""
+        self._run.log({"preview": self._wandb.Image(str(path))}, step=step)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._run.finish()

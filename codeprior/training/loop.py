@@ -143,6 +143,8 @@ def train(
     name = name or folder.name
     saved, saved_at = step if step else -1, 0.0
     stop = False
+    if first and isinstance(settings, Settings):
+        settings.write(folder)
     if first and facts:
         log.write(step, event="started", **facts)
 

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,16 +38,30 @@ class Settings:
         recipe: A dataclass; its fields may be dataclasses, mappings and JSON values.
         name: What the recipe is called.
         without: Fields that may change, such as the number of steps.
+        options: What else the run was told, for the record; it may change.
     """
 
     recipe: Any
     name: str
     without: Collection[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
         """Gives the settings as JSON values by field, and the recipe's name under `recipe`."""
         names = [one.name for one in fields(self.recipe) if one.name not in self.without]
         return {"recipe": self.name} | {name: _json(getattr(self.recipe, name)) for name in names}
+
+    def write(self, folder: Path) -> None:
+        """Writes everything that the run is made with into `configuration.json`, from which it can be made again.
+
+        Args:
+            folder: Of the run.
+        """
+        whole = {one.name: _json(getattr(self.recipe, one.name)) for one in fields(self.recipe)}
+        text = json.dumps(
+            {"recipe": self.name, "settings": whole, "options": dict(self.options)}, indent=2, default=str
+        )
+        files.write(folder / "configuration.json", text + "\n", overwrite=True)
 
     def completed(self, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Gives recorded settings with the defaults of the fields that they lack, and the dotted names of those.
@@ -154,17 +168,17 @@ def _json(value: Any) -> Any:
 
 def _completed(recorded: Mapping[str, Any], recipe: Any, *, without: Collection[str] = ()) -> tuple[dict, tuple]:
     found, gained = dict(recorded), []
-    for field in fields(recipe):
-        name, value = field.name, getattr(recipe, field.name)
+    for one in fields(recipe):
+        name, value = one.name, getattr(recipe, one.name)
         if name in without:
             continue
         if name in found:
             # a mapping, such as the loss weights, was recorded whole; only a dataclass can have gained fields
             if is_dataclass(value) and isinstance(found[name], Mapping):
                 found[name], inner = _completed(found[name], value)
-                gained += [f"{name}.{one}" for one in inner]
-        elif field.default is not MISSING or field.default_factory is not MISSING:
-            default = field.default if field.default_factory is MISSING else field.default_factory()
+                gained += [f"{name}.{part}" for part in inner]
+        elif one.default is not MISSING or one.default_factory is not MISSING:
+            default = one.default if one.default_factory is MISSING else one.default_factory()
             found[name] = _json(default)
             gained.append(name)
     return found, tuple(gained)

@@ -166,6 +166,14 @@ def test_the_command_runs_a_stage_and_the_next_one_finds_it(tmp_path: Path, monk
     capsys.readouterr()
     assert command.main([*call[:-1], "6", "--rate", "0.5", "--device", "cpu", "--preview-every", "0"]) == 2
     assert "learning_rate" in capsys.readouterr().err
+    # a word of the command changes the settings, and the folder's own record is what the run was really made with
+    pytest.importorskip("jsonargparse")
+    record = tmp_path / "codes_small" / "configuration.json"
+    assert json.loads(record.read_text())["settings"]["learning_rate"] != 0.5
+    assert (
+        command.main([*call[:-1], "6", "--config", str(record), "--set", "weights.code=0.25", "--device", "cpu"]) == 2
+    )
+    assert "weights.code" in capsys.readouterr().err
 
 
 def test_the_command_measures_the_third_stage_on_faces_that_it_does_not_train_on(tmp_path: Path, monkeypatch):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from codeprior.training import Saving, TensorBoardLogger, TrackioLogger, train, write_report
+from codeprior.training import Saving, TensorBoardLogger, TrackioLogger, WandbLogger, train, write_report
 from tests.training.toy import Toy, stream, write_faces
 
 RUN = {"steps": 12, "saving": Saving(every=6), "log_every": 3, "preview_every": 4, "progress": False}
@@ -143,3 +143,36 @@ def test_trackio_itself_takes_a_run(tmp_path, monkeypatch):
     logger = TrackioLogger("faces", name="one")
     train(Toy(), stream(write_faces(tmp_path / "faces")), folder=tmp_path / "run", loggers=[logger], **RUN)
     assert list((tmp_path / "trackio").rglob("*"))
+
+
+class RecordedWandb(Recorded):
+    """As wandb: what is logged goes to the run that `init` gives."""
+
+    def init(self, **words):
+        super().init(**words)
+        return self
+
+
+def test_wandb_gets_figures_and_pictures_and_goes_on_with_the_run_of_the_folder(tmp_path, monkeypatch):
+    module = RecordedWandb()
+    monkeypatch.setitem(__import__("sys").modules, "wandb", module)
+    folders = [tmp_path / "run", tmp_path / "run", tmp_path / "other"]
+    loggers = [WandbLogger("faces", name="one", folder=folder, config={"batch": 4}) for folder in folders]
+    numbers = [call[1]["id"] for call in module.calls]
+    assert numbers[0] == numbers[1] != numbers[2]
+    assert {key: module.calls[0][1][key] for key in ("project", "name", "config", "resume")} == {
+        "project": "faces", "name": "one", "config": {"batch": 4}, "resume": "allow"
+    }  # fmt: skip
+    train(Toy(), stream(write_faces(tmp_path / "faces")), folder=tmp_path / "run", loggers=loggers[:1], **RUN)
+    assert [call[1] for call in module.calls if call[0] == "log" and "l1" in call[2]] == [3, 6, 9, 12]
+    assert [call[1] for call in module.calls if call[0] == "log" and call[2] == ["preview"]] == [4, 8, 12]
+    assert module.calls[-1] == ("finish",)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed; it is optional")
+def test_wandb_itself_takes_a_run_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandbLogger("faces", name="one", folder=tmp_path)
+    train(Toy(), stream(write_faces(tmp_path / "faces")), folder=tmp_path / "run", loggers=[logger], **RUN)
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
