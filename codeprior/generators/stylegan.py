@@ -7,7 +7,7 @@ Source: Karras et al. 2020 (StyleGAN2). Noise with as many channels as the featu
 from GPEN (Yang et al. 2021).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from einops import repeat
@@ -69,6 +69,8 @@ class SynthesisNetwork(nn.Module):
         multiplier: Widens features from a resolution of 64 on, see `codeprior.layers.stylegan_channels`.
         narrow: Share of the channels that are kept.
         noise: What its convolutions do with noise.
+        bilinear: Whether grids are doubled by interpolation before a convolution, as in GFP-GAN's clean version,
+            instead of by transposed convolutions and blurs.
 
     Attributes:
         slots: Styles that one image takes, `2 log2(size) - 2`; each belongs to a convolution, and the last to a
@@ -87,35 +89,53 @@ class SynthesisNetwork(nn.Module):
         multiplier: int = 2,
         narrow: float = 1.0,
         noise: Injection = "added",
+        bilinear: bool = False,
     ):
         super().__init__()
         sides = resolutions_of("SynthesisNetwork", size)
         widths = {side: stylegan_channels(side, multiplier=multiplier, narrow=narrow) for side in sides}
         self.size, self.dim, self.slots = size, dim, 2 * len(sides)
+        self._sides = sides
         self.noise_shapes = tuple((widths[side], side) for side in sides for _ in range(1 if side == 4 else 2))
         self.constant = nn.Parameter(torch.randn(1, widths[4], 4, 4))
         convs = [StyledConvolution(widths[4], widths[4], dim=dim, noise=noise)]
         pictures = [ToRGB(convs[0].width, dim=dim, up=False)]
         for side in sides[1:]:
-            convs.append(StyledConvolution(convs[-1].width, widths[side], dim=dim, up=True, noise=noise))
+            convs.append(
+                StyledConvolution(convs[-1].width, widths[side], dim=dim, up=True, bilinear=bilinear, noise=noise)
+            )
             convs.append(StyledConvolution(convs[-1].width, widths[side], dim=dim, noise=noise))
-            pictures.append(ToRGB(convs[-1].width, dim=dim))
+            pictures.append(ToRGB(convs[-1].width, dim=dim, bilinear=bilinear))
         self.convs, self.pictures = nn.ModuleList(convs), nn.ModuleList(pictures)
 
-    def forward(self, styles: Float[Tensor, "b d"] | Float[Tensor, "b n d"], *, noise: Noise | None = None) -> Image:
+    def forward(
+        self,
+        styles: Float[Tensor, "b d"] | Float[Tensor, "b n d"],
+        *,
+        noise: Noise | None = None,
+        taps: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
+    ) -> Image:
         """Gives the images of these styles.
 
         Args:
             styles: One for all convolutions, `b d`, or `slots` of them, `b n d`.
             noise: A map for each convolution, see `noise_shapes`; added noise may have one channel. Without it nothing
                 is added; concatenated noise must be given.
+            taps: At the sides of some grids, from 8 on: called with the feature after the first convolution of that
+                side; the network goes on with what it returns.
 
         Returns:
             `b 3 size size`, signed, not clamped.
 
         Raises:
-            ValueError: Styles or noise have other counts.
+            ValueError: Styles or noise have other counts, or there is no grid of a tap's side.
         """
+        taps = taps or {}
+        if unknown := set(taps) - set(self._sides[1:]):
+            raise ValueError(
+                f"SynthesisNetwork: at {self.size} px taps stand at the sides {', '.join(map(str, self._sides[1:]))}, "
+                f"got {', '.join(map(str, sorted(unknown)))}."
+            )
         if styles.ndim == 2:
             styles = repeat(styles, "b d -> b n d", n=self.slots)
         if styles.ndim != 3 or styles.shape[1:] != (self.slots, self.dim):
@@ -135,6 +155,8 @@ class SynthesisNetwork(nn.Module):
         for level in range(1, len(self.pictures)):
             up = 2 * level - 1
             feature = self.convs[up](feature, styles[:, up], maps[up])
+            if (tap := taps.get(self._sides[level])) is not None:
+                feature = tap(feature)
             feature = self.convs[up + 1](feature, styles[:, up + 1], maps[up + 1])
             image = self.pictures[level](feature, styles[:, up + 2], image)
         return image

@@ -20,8 +20,8 @@ from codeprior.layers.equalised import Blur, EqualisedLinear, pad_down, scaled_l
 Injection = Literal["concatenated", "added", "none"]
 """What a convolution does with its noise: puts it beside its features, adds it to them, or has none."""
 
-Resampling = Literal["none", "up", "down"]
-"""What a convolution does with its grid: leaves it, doubles it, or halves it."""
+Resampling = Literal["none", "up", "down", "bilinear"]
+"""What a convolution does with its grid: leaves it, doubles it, halves it, or doubles it by interpolation."""
 
 
 class ModulatedConvolution(nn.Module):
@@ -36,9 +36,10 @@ class ModulatedConvolution(nn.Module):
         kernel: Side of the kernel, odd.
         dim: Width of a style.
         demodulated: Whether outputs are brought back to unit norm.
-        resampling: What is done with the grid. Up: a transposed convolution, then a blur; down: a blur, then stride 2.
+        resampling: What is done with the grid. Up: a transposed convolution, then a blur; down: a blur, then stride 2;
+            bilinear: the feature is doubled by interpolation, then convolved.
 
-    Source: Karras et al. 2020 (StyleGAN2), section 2.2.
+    Source: Karras et al. 2020 (StyleGAN2), section 2.2; bilinear is of GFP-GAN's clean version (Wang et al. 2021).
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class ModulatedConvolution(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, channels, kernel, kernel))
         self.modulation = EqualisedLinear(dim, channels, bias=1.0)
         self.demodulated, self.resampling = demodulated, resampling
-        blurs = {"none": None, "up": Blur((1, 1), gain=4.0), "down": Blur(pad_down(kernel))}
+        blurs = {"none": None, "bilinear": None, "up": Blur((1, 1), gain=4.0), "down": Blur(pad_down(kernel))}
         self.blur = blurs[resampling]
 
     def forward(self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 h2 w2"]:
@@ -64,13 +65,15 @@ class ModulatedConvolution(nn.Module):
         batch, kernel = len(style), weight.shape[-1]
         if self.blur is not None and self.resampling == "down":
             feature = self.blur(feature)
+        if self.resampling == "bilinear":
+            feature = doubled(feature)
         feature = rearrange(feature, "b c h w -> 1 (b c) h w")
         if self.resampling == "up":
             together = rearrange(weight, "b o i y x -> (b i) o y x")
             answer = F.conv_transpose2d(feature, together, stride=2, groups=batch)
         else:
             together = rearrange(weight, "b o i y x -> (b o) i y x")
-            still = self.resampling == "none"
+            still = self.resampling != "down"
             answer = F.conv2d(
                 feature, together, stride=1 if still else 2, padding=kernel // 2 if still else 0, groups=batch
             )
@@ -98,6 +101,7 @@ class StyledConvolution(nn.Module):
         out_channels: Channels of the convolution; concatenated noise doubles what goes out.
         dim: Width of a style.
         up: Whether the grid is doubled.
+        bilinear: Whether that is done by interpolation.
         noise: What is done with noise. Its weight, one number, starts at zero.
 
     Attributes:
@@ -107,14 +111,22 @@ class StyledConvolution(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out_channels: int, *, dim: int = 512, up: bool = False, noise: Injection = "added"
+        self,
+        channels: int,
+        out_channels: int,
+        *,
+        dim: int = 512,
+        up: bool = False,
+        bilinear: bool = False,
+        noise: Injection = "added",
     ):
         super().__init__()
         if noise not in ("concatenated", "added", "none"):
             raise ValueError(f"StyledConvolution: noise is 'concatenated', 'added' or 'none', got {noise!r}.")
         self.noise = noise
         self.width = out_channels * (2 if noise == "concatenated" else 1)
-        self.conv = ModulatedConvolution(channels, out_channels, dim=dim, resampling="up" if up else "none")
+        doubling: Resampling = "bilinear" if bilinear else "up"
+        self.conv = ModulatedConvolution(channels, out_channels, dim=dim, resampling=doubling if up else "none")
         self.noise_weight = None if noise == "none" else nn.Parameter(torch.zeros(1))
         self.bias = nn.Parameter(torch.zeros(self.width))
 
@@ -154,13 +166,15 @@ class ToRGB(nn.Module):
         channels: Channels that come in.
         dim: Width of a style.
         up: Whether there is a picture of half the size.
+        bilinear: Whether that is doubled by interpolation.
     """
 
-    def __init__(self, channels: int, *, dim: int = 512, up: bool = True):
+    def __init__(self, channels: int, *, dim: int = 512, up: bool = True, bilinear: bool = False):
         super().__init__()
         self.conv = ModulatedConvolution(channels, 3, kernel=1, dim=dim, demodulated=False)
         self.bias = nn.Parameter(torch.zeros(3))
-        self.up = Blur((2, 1), up=2, gain=4.0) if up else None
+        self.up = Blur((2, 1), up=2, gain=4.0) if up and not bilinear else None
+        self.bilinear = up and bilinear
 
     def forward(
         self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"], image: Tensor | None = None
@@ -173,4 +187,11 @@ class ToRGB(nn.Module):
             image: Of half the resolution.
         """
         answer = self.conv(feature, style) + self.bias.view(1, 3, 1, 1)
+        if image is not None and self.bilinear:
+            return answer + doubled(image)
         return answer if image is None or self.up is None else answer + self.up(image)
+
+
+def doubled(feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    """Gives a feature on twice the grid, by bilinear interpolation."""
+    return F.interpolate(feature, scale_factor=2, mode="bilinear", align_corners=False)

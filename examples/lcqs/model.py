@@ -12,7 +12,7 @@ from codeprior.encoders import TimmEncoder
 from codeprior.estimators import DamageEstimator, load_estimator
 from codeprior.generators import SynthesisNetwork
 from codeprior.images import to_unit
-from codeprior.layers import configured
+from codeprior.layers import StyledConvolution, configured
 from codeprior.shapes import Image
 
 from .settings import Network
@@ -206,7 +206,7 @@ def fresh(network: Network, *, prior: nn.Module | None = None) -> LCQS:
             f"LCQS: the settings are for {network.size} px and styles of width {network.dim}, the prior is for "
             f"{generator.size} px and {generator.dim}; change one of them."
         )
-    if any(conv.noise == "concatenated" for conv in generator.convs):  # pyright: ignore[reportGeneralTypeIssues]
+    if any(cast(StyledConvolution, conv).noise == "concatenated" for conv in generator.convs):
         raise ValueError(
             "LCQS: the prior concatenates noise, so that it makes no face without; train one with noise='added'."
         )

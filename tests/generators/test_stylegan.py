@@ -89,3 +89,38 @@ def test_a_generator_is_built_again_from_its_record():
     model = _generator()
     again = build(model.config)
     assert [tuple(value.shape) for value in again.parameters()] == [tuple(value.shape) for value in model.parameters()]
+
+
+def test_a_tap_changes_the_feature_after_the_first_convolution_of_its_side():
+    model = _generator().synthesis
+    styles = torch.randn(2, 6, 8, generator=_rng()).double()
+    seen = {}
+
+    def keep(feature):
+        seen[feature.shape[-1]] = feature
+        return feature
+
+    assert torch.equal(model(styles, taps={8: keep, 16: keep}), model(styles))
+    assert {side: tuple(feature.shape) for side, feature in seen.items()} == {8: (2, 8, 8, 8), 16: (2, 8, 16, 16)}
+    halved = model(styles, taps={16: lambda feature: feature / 2})
+    assert not torch.allclose(halved, model(styles))
+    model.convs[4].register_forward_pre_hook(lambda _, given: seen.update(second=given[0]))
+    model(styles, taps={16: lambda feature: feature + 1})
+    torch.testing.assert_close(seen["second"], seen[16] + 1)
+    with pytest.raises(ValueError, match="taps stand at the sides 8, 16, got 4, 32"):
+        model(styles, taps={4: keep, 32: keep})
+
+
+def test_grids_are_doubled_by_interpolation_where_asked():
+    torch.manual_seed(0)
+    model = SynthesisNetwork(16, dim=8, narrow=1 / 64, bilinear=True).double()
+    styles = torch.randn(2, 6, 8, generator=_rng()).double()
+    seen = {}
+    model.convs[0].register_forward_hook(lambda _, __, answer: seen.update(before=answer))
+    model.convs[1].conv.register_forward_hook(lambda _, __, answer: seen.update(after=answer))
+    image = model(styles)
+    assert image.shape == (2, 3, 16, 16)
+    large = torch.nn.functional.interpolate(seen["before"], scale_factor=2, mode="bilinear")
+    weight = model.convs[1].conv.weights(styles[:, 1])
+    alone = [torch.nn.functional.conv2d(one[None], own, padding=1) for one, own in zip(large, weight, strict=True)]
+    torch.testing.assert_close(seen["after"], torch.cat(alone))

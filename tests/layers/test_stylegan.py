@@ -161,7 +161,7 @@ def test_each_sample_is_convolved_with_its_own_weights():
         torch.testing.assert_close(layer(feature, style)[sample : sample + 1], alone, **EXACT)
 
 
-@pytest.mark.parametrize("resampling", ["none", "up", "down"])
+@pytest.mark.parametrize("resampling", ["none", "up", "down", "bilinear"])
 def test_modulated_convolutions_can_be_differentiated_twice(resampling):
     torch.manual_seed(0)
     layer = ModulatedConvolution(2, 2, dim=3, resampling=resampling).double()
