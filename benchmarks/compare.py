@@ -44,9 +44,9 @@ def main() -> int:
             found = providers[name]()
             indices = found.indices if given.forward else found
             wrong, peak = int((indices.flatten() != truth).sum()), peak_bytes(providers[name])
-            told = "?" if peak is None else f"{peak / 1e6:.1f} MB"
+            memory = "?" if peak is None else f"{peak / 1e6:.1f} MB"
             ratios = f"{middle / fastest:7.3f} {middle / best.ms:7.2f} {'':{len(best.bound) + 2}s}"
-            print(f"{name:12s} {low:9.3f} {middle:9.3f} {high:9.3f}    {ratios} {wrong:6d} {told:>8s}")
+            print(f"{name:12s} {low:9.3f} {middle:9.3f} {high:9.3f}    {ratios} {wrong:6d} {memory:>8s}")
     return 0
 
 

@@ -75,11 +75,11 @@ def chain_rows(name: str, images: torch.Tensor, count: int) -> list[dict]:
         "codeprior": lambda number: op.apply(images[number % 3], drawn[number]),
         "codeprior-strict": lambda number: op.apply(images[number % 3], drawn[number], mode="strict"),
     }
-    times = interleaved_images(ways, count, told=name)
+    times = interleaved_images(ways, count, label=name)
     if name == "daefr" and peers():
         # the peers are several times slower and draw their own values, so fewer images tell as much
         others: Ways = {peer: lambda number, run=run: run(images[number % 3]) for peer, run in peers().items()}
-        times |= interleaved_images(others, max(4, count // 8), told=f"{name}, peers")
+        times |= interleaved_images(others, max(4, count // 8), label=f"{name}, peers")
     rows = []
     for impl, spent in times.items():
         same = None
@@ -96,22 +96,22 @@ def legacy_noise(params: Params, height: int, width: int) -> np.ndarray:
     return np.asarray(np.random.randn(height, width, 3), np.float32)
 
 
-def counted(count: int, told: str) -> Iterator[int]:
+def counted(count: int, label: str) -> Iterator[int]:
     """Numbers below `count`; every ten seconds it is said how far they have come."""
     last = time.monotonic()
     for number in range(count):
         yield number
         if time.monotonic() - last > 10:
             last = time.monotonic()
-            print(f"  {told}: {number + 1} of {count}", file=sys.stderr, flush=True)
+            print(f"  {label}: {number + 1} of {count}", file=sys.stderr, flush=True)
 
 
-def interleaved_images(ways: Ways, count: int, *, told: str) -> dict[str, np.ndarray]:
+def interleaved_images(ways: Ways, count: int, *, label: str) -> dict[str, np.ndarray]:
     """Milliseconds of CPU time of each way for each image."""
     names, spent = list(ways), {name: np.zeros(count) for name in ways}
     for name in names:
         ways[name](0)
-    for number in counted(count, told):
+    for number in counted(count, label):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             start = time.process_time()
@@ -148,7 +148,7 @@ def second_order_rows(images: torch.Tensor, count: int) -> list[dict]:
     small = images[:, :, 56:456, 56:456].contiguous()
     drawn = op.sample((count, 400, 400), torch.Generator().manual_seed(0))
     ways: Ways = {"codeprior": lambda number: op.apply(small[number % 3], drawn[number])}
-    times = interleaved_images(ways, count, told="realesrgan")
+    times = interleaved_images(ways, count, label="realesrgan")
     return [row("realesrgan", impl, spent, None, None) for impl, spent in times.items()]
 
 
@@ -160,7 +160,7 @@ def jpeg_rows(images: torch.Tensor) -> list[dict]:
         "libjpeg": lambda number: op.apply(images[number % 3], drawn, impl="cpu"),
         "codeprior-torch": lambda number: op.apply(images[number % 3], drawn, impl="torch"),
     }
-    times = interleaved_images(ways, 30, told="jpeg")
+    times = interleaved_images(ways, 30, label="jpeg")
     same = float(np.mean([torch.equal(ways["libjpeg"](n), ways["codeprior-torch"](n)) for n in range(3)]))
     return [row("jpeg", impl, spent, times["libjpeg"], same) for impl, spent in times.items()]
 

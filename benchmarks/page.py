@@ -40,7 +40,7 @@ python -m benchmarks.nearest_code --json rows.json     # likewise code_stats, co
 ```
 
 `--quick` ends within 50 s on two cores. Tests measure nothing: a figure is only as good as the machine was quiet, which
-the load beside the rows tells.
+the load is given beside the rows.
 """
 
 

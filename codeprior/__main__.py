@@ -20,15 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # a terminal that cannot show a letter gets its number; a name that is no text must not end the run
+            # letters that a terminal cannot show are escaped; a file name that is not valid text must not end the run
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     names = command_names()
-    # the words that name no command need every command's line of help
+    # where the first word is no command, all of them are imported, for the list in --help
     parser = parser_of([words[0]] if words and words[0] in names else names)
     try:
         parsed, rest = parser.parse_known_args(words)
-        # argparse takes a list of names in one piece; those behind an option belong to it as well
+        # argparse reads a list of names in one piece; names that come after an option belong to the list too
         if rest and (not hasattr(parsed, "paths") or any(word.startswith("-") for word in rest)):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         if rest:

@@ -1,4 +1,4 @@
-"""Devices by name, checked before PyTorch fails in terms of its own."""
+"""Devices by name, checked first, so that the error is clearer than PyTorch's own."""
 
 import torch
 

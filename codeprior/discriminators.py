@@ -1,4 +1,4 @@
-"""Networks that tell real images from made ones, patch by patch or as a whole."""
+"""Networks that distinguish real images from generated ones, patch by patch or as a whole."""
 
 import itertools
 import math
@@ -33,9 +33,9 @@ class PatchGAN(nn.Module):
     Args:
         channels: Channels after the first convolution; they double with each further one, up to 8 times as many.
         layers: Convolutions of stride 2.
-        norm: What stands after all but the first and last convolution. `"batch"`: BatchNorm, as released. `"sync"`:
-            BatchNorm over all ranks (GPU only when distributed). `"group"`: GroupNorm, which knows neither batch nor
-            ranks. `"none"`: nothing, and those convolutions have a bias.
+        norm: The normalisation after all but the first and last convolution. `"batch"`: BatchNorm, as released.
+            `"sync"`: BatchNorm over all ranks (GPU only when distributed). `"group"`: GroupNorm, which depends neither
+            on the batch nor on the ranks. `"none"`: nothing, and those convolutions have a bias.
             `"spectral"`: as `"none"`, with the largest singular value of every convolution held at one.
 
     Raises:
@@ -86,7 +86,7 @@ class PatchGAN(nn.Module):
 
 
 class Judged(NamedTuple):
-    """What a discriminator says of images, and what it saw on the way.
+    """Scores of images, and the discriminator's features.
 
     Attributes:
         scores: One for each image, above 0 for what looks real.

@@ -1,6 +1,6 @@
-"""Packages that not every installation has: one way to import them, and one sentence that says which extra brings them.
+"""Packages that not every installation has: one way to import them, with an error that names the extra to install.
 
-Rooms call `needed` inside the function that uses the package, so that importing a room never asks for it.
+Rooms call `needed` inside the function that uses the package, so that importing a room does not need it.
 """
 
 from importlib import import_module

@@ -1,8 +1,8 @@
 """What a model family is, and finding those that are there.
 
 A family is a package of `codeprior.recipes` whose `__init__` gives a `FAMILY`: how its weights become a model that
-restores, whose checkpoints it reads, what a user may choose, which files are published and under which licence. Nothing
-here lists them; a package that is added is found, one that is taken away is gone.
+restores, whose checkpoints it reads, what a user may choose, which files are published and under which licence.
+Families are not listed anywhere: every such package that is installed is found.
 """
 
 import ast
@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 State = Mapping[str, "Tensor"]
-"""Tensors by the names of whoever wrote them."""
+"""Tensors by the names that they have in a checkpoint file."""
 _HOME = "codeprior.recipes"
 
 
@@ -31,7 +31,7 @@ class Published(NamedTuple):
     """A weights file that somebody publishes.
 
     Attributes:
-        name: What `codeprior download` is told; small letters, digits and hyphens.
+        name: Its name for `codeprior download`: small letters, digits and hyphens.
         url: Where it is.
         sha256: What its SHA-256 must be, 64 hexadecimal digits.
         licence: Of the weights, as their publisher says it.
@@ -54,11 +54,11 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class Option:
-    """Something that a user may choose each time a model restores.
+    """A value that a user may set each time a model restores.
 
     Attributes:
         type: `float`, `int`, `bool` or `str`.
-        default: What it is where nobody chooses.
+        default: Its value where the user sets none.
         low: Least value, of numbers.
         high: Greatest value, of numbers.
         text: What its values mean, for help and documentation.
@@ -106,7 +106,7 @@ class Option:
 
 
 class Converted(NamedTuple):
-    """What somebody's checkpoint became.
+    """The modules that a checkpoint was converted to.
 
     Attributes:
         modules: Our modules, filled, by part; the one that restores is named `restorer`, a whole prior `vqgan`.
@@ -121,14 +121,14 @@ class Converted(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """One origin's way to name tensors.
+    """How checkpoints of one origin name their tensors.
 
     Attributes:
         name: Of the origin.
         detect: Says by the keys whether a state dict is of this layout.
-        convert: Builds our modules at the sizes that the shapes say, and accounts for every key. Called with the state
-            dict, and with `variant=` where the user says which of `variants` it is.
-        variants: Models whose tensors are alike, so that only the user can say which a file holds.
+        convert: Builds our modules at the sizes that the shapes give, and keeps or drops every key with a reason.
+            Called with the state dict, and with `variant=` where the user says which of `variants` it is.
+        variants: Models whose tensors have the same names, so that only the user can say which one a file holds.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A model family: what commands, exports and integrations need to know to serve all of them alike.
+    """A model family: what commands, exports and integrations need to know so that they work for every family.
 
     Attributes:
         name: Of its package.
@@ -149,9 +149,9 @@ class Family:
         layouts: Whose checkpoints it reads.
         stages: Its stages of training: name to the address of the stage, `package.module:Class`, called with its
             settings first. An address, so that restoring does not import the training.
-        tasks: What its models do beside restoring, on aligned faces: name to the address of a function, called with the
-            model, the face `H W 3` in 8-bit levels, and a mask `H W` or None, which gives the face anew.
-        options: What `restore` takes beside the face.
+        tasks: What its models do besides restoring, on aligned faces: name to the address of a function. It is called
+            with the model, the face `H W 3` in 8-bit levels, and a mask `H W` or None, and gives the new face.
+        options: What `restore` takes besides the face.
         published: Weights that others publish.
         embedded: Weights that the package holds, by name.
         licence: Of the embedded weights.

@@ -1,7 +1,8 @@
-"""Bytes on disk: the one way to open an output, to remove what is ours, to hash, and to print a name.
+"""Bytes on disk: the only place where outputs are opened and our own files removed; hashes, and names for printing.
 
-An output is whole or absent, never an existing file unless that is asked for, and never reached through a link. What is
-not finished has a name that nobody can foretell. Every call that only POSIX knows has another way beside it.
+After a crash an output is whole or absent. An existing file is replaced only if that is asked for, and nothing is
+written through a link. Unfinished files have names that nobody can predict. Where a call exists on POSIX systems only,
+there is another way for the others.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ ONLY_READ = (".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl")
 """Suffixes of pictures that are read and never written."""
 _PARTIAL = ".codeprior-part-"
 _OURS = re.compile(r"\.codeprior-part-([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{16}")
-_ABANDONED = 24 * 3600  # seconds after which a file of another machine is nobody's
+_ABANDONED = 24 * 3600  # seconds after which an unfinished file of another machine is removed
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³")}
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _EXTRA = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -77,7 +78,7 @@ def write(path: str | Path, content: bytes | str, *, overwrite: bool = False) ->
 
 @contextlib.contextmanager
 def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """Gives a file to write into that takes its name when the block ends without an error, and leaves nothing if not.
+    """Gives a file to write into; it gets its name when the block ends without an error, and is removed otherwise.
 
     Args:
         path: The name, as in `write`.
@@ -98,7 +99,7 @@ def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             if mode is not None:
-                os.chmod(temporary, mode)  # what the umask took away from a file that had it
+                os.chmod(temporary, mode)  # permissions that the old file had and the umask would take away
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -171,7 +172,7 @@ def sha256(file: str | Path | BinaryIO) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, each known to the one above."""
+    """Makes a folder and those above it, and waits until each is on the disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):  # another process was first
@@ -215,7 +216,7 @@ def remove_folder(folder: Path, names: Iterable[str]) -> bool:
 
 
 def temporary_name() -> str:
-    """Gives the name of something unfinished: it says whose it is, and cannot be foretold."""
+    """Gives the name of an unfinished file: it holds the process that writes it, and cannot be predicted."""
     return f"{_PARTIAL}{_place()}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
@@ -223,8 +224,8 @@ def sweep(folder: str | Path) -> int:
     """Removes the unfinished files that killed processes left in a folder, and gives their number.
 
     Args:
-        folder: Where outputs are written. Files of living processes stay; so do, for a day, those of other machines and
-            containers, of which nobody here can say whether they live. What cannot be removed stays.
+        folder: Where outputs are written. Files of processes that still run stay. Those of other machines and
+            containers, whose processes cannot be seen from here, stay for a day. What cannot be removed stays.
     """
     removed = 0
     with contextlib.suppress(OSError):
@@ -240,7 +241,7 @@ def sweep(folder: str | Path) -> int:
 
 
 def printable(name: object) -> str:
-    r"""Gives text that writes on one line of any terminal and does nothing else there.
+    r"""Gives text that prints on one line of any terminal and has no other effect there.
 
     Args:
         name: A file name, a name from inside a file, or a message that has one.
@@ -282,7 +283,7 @@ def _kind(status: os.stat_result) -> str:
 
 @cache
 def _place() -> str:
-    """Stands for the processes that see one another's numbers: a start of a machine, and a container in it."""
+    """Identifies the processes that can see one another's numbers: a start of the machine, and a container in it."""
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())

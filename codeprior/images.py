@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_OVERSHOOT = 0.5  # beyond what any interpolation overshoots, short of what a signed image reaches
+_OVERSHOOT = 0.5  # more than any interpolation overshoots, and less than a signed image reaches
 
 
 def to_signed(unit: Float[Tensor, "... H W"]) -> Float[Tensor, "... H W"]:
@@ -32,8 +32,8 @@ def to_signed(unit: Float[Tensor, "... H W"]) -> Float[Tensor, "... H W"]:
             levels. What a resize overshoots passes.
 
     Note:
-        An encoder cannot tell a unit image from a bright signed one: that it is given signed images is the caller's
-        care, and crossing once, with this function, is the way.
+        An encoder cannot distinguish a unit image from a bright signed one. The caller must give it signed images;
+        convert them once, with this function.
     """
     _check_tensor("to_signed", unit)
     if not unit.is_floating_point():
@@ -78,7 +78,7 @@ def from_levels(levels: UInt8[np.ndarray, "*b H W 3"] | UInt8[Tensor, "*b 3 H W"
         levels: An array `H W 3` or `b H W 3`, or a tensor `3 H W` or `b 3 H W`; uint8.
 
     Returns:
-        A tensor with its channels before its pixels, unit, float32; memory of its own.
+        A tensor with its channels before its pixels, unit, float32, in new memory.
 
     Raises:
         TypeError: It does not hold 8-bit levels.
@@ -134,7 +134,7 @@ def as_png(unit: Float[Tensor, "b 3 H W"], *, most: int = 8) -> bytes:
 
 
 def check_image(who: str, image: Tensor, module: nn.Module) -> None:
-    """Raises where a module cannot take an image, before PyTorch says so in terms of its own layers.
+    """Raises an error where a module cannot take an image, before PyTorch does so in terms of its layers.
 
     Args:
         who: The module's name, for the text of an error.

@@ -1,4 +1,4 @@
-"""The codebook prior: a VQGAN learns it, restorers are built on its frozen half."""
+"""The codebook prior: a VQGAN learns it; restorers are built on its codebook and decoder, which are frozen."""
 
 import warnings
 from typing import Literal, NamedTuple
@@ -87,13 +87,13 @@ class VQGAN(nn.Module):
         return self.decoder(self.codebook.lookup(indices), taps)
 
     def forward(self, image: Image, *, coded: bool = True) -> Reconstruction:
-        """Gives the image back, with everything on the way that losses need.
+        """Gives the reconstruction of an image, with the latent and the codes, which losses need.
 
         Args:
             image: `b 3 H W`, signed.
-            coded: Whether the latent is exchanged for codes. Without, the decoder gets the latent itself, the codes
-                are equal to it, and there are no indices (`b 0 h w`): how training may begin, before there is a
-                distribution that codes could describe.
+            coded: Whether the latent is exchanged for codes. If not, the decoder gets the latent itself, the codes are
+                equal to it, and there are no indices (`b 0 h w`). Training may begin so, until the latents have a
+                distribution that codes can describe.
         """
         latent = self._latent(image)
         quantized = self.codebook(latent) if coded else _uncoded(latent)
@@ -178,9 +178,10 @@ class CodePrior(nn.Module):
         return self.codebook.lookup(indices)
 
     def expected(self, logits: Logits | ManyLogits) -> Latent:
-        """Gives the mean code at each place under the predicted shares: what is wrong least where codes are unsure.
+        """Gives the mean of the codes at each place, weighted by their predicted probabilities.
 
-        It keeps more of the person and less texture than the likeliest code does.
+        Where the prediction is uncertain this has the smallest expected squared error. It keeps more of the person and
+        less texture than the likeliest code does.
 
         Args:
             logits: `b h w k`; of residual tables `b m h w k`, whose means are summed.

@@ -1,4 +1,4 @@
-"""The tensor alphabet: one alias for each kind of tensor that crosses a wall between rooms.
+"""The tensor alphabet: one alias for each kind of tensor that passes from one room to another.
 
 Letters: `b` batch, `H W` pixels, `h w` grid of codes, `d` code dimension, `k` codes in the table, `n` vectors.
 The aliases cost nothing at run time; the tests check them.

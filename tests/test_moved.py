@@ -40,6 +40,7 @@ def test_an_old_name_gives_the_new_one_with_a_warning(old):
         ("recipes.daefr.recipes.CodebookRecipe", "recipes.daefr.settings.CodebookRecipe"),
         ("recipes.daefr.sweeps.SWEEPS", "evaluation.sweeps.SWEEPS"),
         ("recipes.daefr.severity.plot", "evaluation.plot_severity"),
+        ("losses.weight_of_pulls", "losses.weight_of_gradients"),
     ],
 )
 def test_a_module_that_has_moved_is_imported_under_its_old_name_with_a_warning(old, new):

@@ -78,7 +78,7 @@ def read_checkpoint(path: str | Path, *, section: str | None = None, sha256: str
         ValueError: The checksum is another, the container is a foreign one, or a promise is broken.
 
     Note:
-        Only a checksum from somewhere else can tell a file that was changed on purpose from the original.
+        Only a checksum from another source shows that a file was changed on purpose.
     """
     path = Path(path)
     if not path.exists():

@@ -21,12 +21,12 @@ class Quantized(NamedTuple):
     values: Latent
     """The codes for a decoder; their gradient goes straight through to the latent."""
     codes: Latent
-    """The chosen rows of the table; their gradient goes to the table, where it learns by gradient."""
+    """The chosen rows of the table; where the table learns by gradient, they carry a gradient to it."""
     indices: Indices
     """The numbers of the chosen rows."""
 
     def __repr__(self) -> str:
-        """Gives the shapes; printing a latent helps nobody."""
+        """Gives the shapes instead of thousands of numbers."""
         return f"Quantized(values {brief(self.values)}, codes {brief(self.codes)}, indices {brief(self.indices)})"
 
 
@@ -110,9 +110,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def revive(self, vectors: Vectors, dead: Bool[Tensor, " k"], *, seed: int = 0) -> None:
-        """Sets dead codes to vectors of a batch, from which the gradient then moves them on.
+        """Sets dead codes to vectors of a batch; from there the gradient moves them as it moves other codes.
 
-        An optimiser's moments of such a code have faded by then, because nothing chose it.
+        The optimiser's moments of such a code are near zero by then, because no vector has chosen it for long.
 
         Args:
             vectors: `(n, d)`, as the encoder gives them; the same on every rank.

@@ -105,7 +105,7 @@ class GroupedCodebook(nn.Module):
 
 @configured
 class ResidualCodebook(nn.Module):
-    """Codebooks one after the other: each exchanges what those before it have left over; the codes are summed.
+    """Codebooks one after the other: each quantises the residual that those before it leave; the codes are summed.
 
     Args:
         codebook: The first table; any configured codebook. The others are built from its arguments.
@@ -166,7 +166,7 @@ class ResidualCodebook(nn.Module):
         return Stages(inputs, outputs)
 
     def lookup(self, indices: ManyIndices) -> Latent:
-        """Gives the sums of codes of these indices, `b m h w` to `b d h w`; fewer stages than there are will do."""
+        """Gives the sums of codes of these indices, `b m h w` to `b d h w`; `m` may be less than `stages`."""
         tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
         return torch.stack([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)]).sum(0)
 
@@ -177,14 +177,17 @@ class ResidualCodebook(nn.Module):
         return torch.stack([table.weight for table in tables])
 
     def start(self, vectors: Vectors, *, seed: int = 0) -> None:
-        """Starts each stage's table from what the tables before it leave of the vectors `(n, d)`; a shared one once."""
+        """Starts each stage's table from the residuals of the vectors `(n, d)` after the tables before it.
+
+        A shared table is started once, from the vectors themselves.
+        """
         rest = vectors
         for table in _able(self.codebooks, "start"):
             table.start(rest, seed=seed)
             rest = rest - lookup(rest, table.weight).codes.detach()
 
     def revive(self, vectors: Vectors, dead: Bool[Tensor, "m k"], *, seed: int = 0) -> None:
-        """Sets each stage's dead codes to what the tables before it leave of vectors of a batch `(n, d)`.
+        """Sets each stage's dead codes to residuals of vectors of a batch `(n, d)` after the tables before it.
 
         A code of a shared table is dead where it is in every stage, and becomes a whole vector.
         """
@@ -201,7 +204,7 @@ class ResidualCodebook(nn.Module):
         return depth
 
     def _in_one_launch(self, latent: Tensor) -> bool:
-        """The kernel reads float32 tables that only gradients move; on the CPU it must be asked for by name."""
+        """Says whether one kernel does all stages: for float32 tables that learn by gradient, on the CPU if named."""
         plain = latent.ndim == 4 and latent.dtype == torch.float32 and latent.shape[1] == self.dim <= 512
         if not plain or any(type(codebook) is not Codebook for codebook in self.codebooks):
             return False

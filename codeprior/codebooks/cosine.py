@@ -14,7 +14,7 @@ from codeprior.shapes import Indices, Latent
 
 @configured
 class CosineCodebook(nn.Module):
-    """A codebook whose codes, and the vectors that they stand for, are brought to unit length before they meet.
+    """A codebook that scales vectors and codes to unit length before it compares them.
 
     On the unit sphere |x − c|² = 2 − 2 x·c, so that the nearest code is the one of the largest cosine.
 
@@ -71,7 +71,7 @@ class CosineCodebook(nn.Module):
 
     @torch.no_grad()
     def revive(self, vectors: Vectors, dead: Bool[Tensor, " k"], *, seed: int = 0) -> None:
-        """Turns dead codes to the directions of vectors of a batch, from which the gradient then moves them on.
+        """Turns dead codes to the directions of vectors of a batch; from there the gradient moves them like others.
 
         A code keeps its length, so that a step of the optimiser turns it as far as before.
 

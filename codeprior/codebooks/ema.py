@@ -1,4 +1,4 @@
-"""A codebook whose codes are moving averages of the vectors that chose them, with revival of codes that nobody chooses.
+"""A codebook whose codes are moving averages of the vectors that chose them, with revival of codes that none chooses.
 
 Source: van den Oord et al. 2017, appendix A.1; revival after Dhariwal et al. 2020 (Jukebox), section 3.1. Deliberate
 differences: the threshold is a share of the mean use, so that it does not depend on the batch size; a revived code
@@ -26,7 +26,7 @@ class MovingAverageCodebook(nn.Module):
 
     count ← decay · count + (1 − decay) · n,  sum ← decay · sum + (1 − decay) · Σ x,  code = sum / count
 
-    with the counts smoothed by `smoothing` where the table is divided out. The table is a buffer: no optimiser moves
+    with the counts smoothed by `smoothing` in the division. The table is a buffer: no optimiser moves
     it, `codes` carries no gradient, and only the commitment term of `codebook_loss` has an effect.
 
     Args:
@@ -85,7 +85,7 @@ class MovingAverageCodebook(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, latent: Latent) -> Quantized:
-        """Exchanges each vector for its nearest code, then, in training, lets the codes follow.
+        """Exchanges each vector for its nearest code; in training the codes are updated afterwards.
 
         Args:
             latent: `b d h w`, with `d = dim`.
@@ -130,11 +130,11 @@ class MovingAverageCodebook(nn.Module):
         """
         centres = kmeans(vectors, self.size, seed=seed)
         counts = code_stats(vectors.float(), lookup(vectors.float(), centres).indices, size=self.size).counts
-        # a mean count of one; the next batches bring it to theirs, and only ratios are asked for until then
+        # a mean count of one; later batches bring it to their own mean, and until then only ratios of counts are used
         self.counts.copy_(counts * (self.size / counts.sum()))
         self.weight.copy_(centres)
         self.sums.copy_(centres * self.counts[:, None])
-        self.step.clamp_(min=1)  # the first batch replaces nothing any more
+        self.step.clamp_(min=1)  # so that the first batch does not replace these codes
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}, decay={self.decay}, revive_below={self.revive_below}"
@@ -147,7 +147,7 @@ class MovingAverageCodebook(nn.Module):
         parts = [found.counts[:, None], found.sums, *([self._candidates(latent)] if reviving else [])]
         parts = [part.to(kind) for part in parts]
         packed = distributed.sum_over_ranks(torch.cat(parts, 1))
-        # a sum is finite only if all of it is
+        # a sum is finite only if every term is
         fine = packed.sum().isfinite()
         packed.masked_fill_(~fine, 0)
         share = torch.where(fine, 1 - self.decay, 0.0).to(kind)
@@ -172,7 +172,7 @@ class MovingAverageCodebook(nn.Module):
         self.sums.copy_(torch.where(dead, candidates * mean, self.sums))
 
     def _candidates(self, latent: Tensor) -> Tensor:
-        """One vector of the batch for every code; each code's comes from one rank, and the others give zeros."""
+        """Gives one vector of the batch for every code, from one rank; the other ranks give zeros, so sums agree."""
         rows = rearrange(latent, "b d h w -> b (h w) d")
         length, count = rows.shape[1], rows.shape[0] * rows.shape[1]
         codes = torch.arange(self.size, device=rows.device)
@@ -185,8 +185,8 @@ class MovingAverageCodebook(nn.Module):
 
 
 def _refuse_recomputation() -> None:
-    # a forward pass that runs while a backward pass does is one that is run again: codes have moved since, so that it
-    # would choose others, give gradients of another function, and let them move a second time
+    # a forward pass inside a backward pass is a recomputation. The codes have moved since the first one: it would
+    # choose other codes, give the gradients of another function, and update the codes a second time
     if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
         raise RuntimeError(
             "MovingAverageCodebook: its forward pass is being run again during the backward pass, where its codes have "

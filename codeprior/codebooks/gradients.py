@@ -1,4 +1,4 @@
-"""How a gradient passes the exchange of vectors for codes, which has none itself: straight through, or by rotation."""
+"""How a gradient passes quantisation, which has no gradient itself: straight through, or by rotation."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ def straight_through(latent: Tensor, codes: Tensor) -> Tensor:
         codes: What it was exchanged for, same shape.
 
     Returns:
-        Same shape, memory of its own. Source: van den Oord et al. 2017, section 3.2; not the usual
+        Same shape, in new memory. Source: van den Oord et al. 2017, section 3.2; not the usual
         latent + (codes − latent), which rounds.
     """
     return _StraightThrough.apply(latent, codes.detach())
@@ -35,7 +35,8 @@ class _StraightThrough(torch.autograd.Function):
 def rotate(latent: Tensor, codes: Tensor, *, dim: int = 1) -> Tensor:
     """Gives the codes, with the gradient rotated and scaled from each code back to its vector.
 
-    With R the rotation that takes x / |x| to c / |c|, and both R and |c| / |x| held constant, it is |c| / |x| R x.
+    The result is |c| / |x| R x, where R is the rotation that takes x / |x| to c / |c|; R and |c| / |x| count as
+    constants in the backward pass.
 
     Args:
         latent: What was quantised.

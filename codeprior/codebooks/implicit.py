@@ -1,7 +1,7 @@
 """Codebooks without a table: the codes are a grid, and the nearest one is found by rounding each number of a vector.
 
-Nothing here can collapse, for nothing is learned; an encoder can still leave codes unused, which the entropy of
-`code_entropy_loss` works against.
+These tables cannot collapse, because nothing in them is learned. An encoder can still leave codes unused;
+`code_entropy_loss` works against that.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ class FiniteScalarCodebook(nn.Module):
     """Finite scalar quantisation: each number of a vector is bounded, and rounded to one of a few levels.
 
     Args:
-        levels: How many levels each number has, 2 or more; their count is `dim`, and their product is `size`.
+        levels: How many levels each number of a vector has, 2 or more. There are `dim` numbers, and the product of
+            their levels is `size`.
 
     Raises:
         ValueError: There are no levels, or a number has fewer than 2.
@@ -47,7 +48,7 @@ class FiniteScalarCodebook(nn.Module):
         self.dim, self.size = len(levels), int(count.prod())
 
     def bounded(self, latent: Latent) -> Latent:
-        """Gives the latent as it is rounded: between the outermost levels, in units of half the range, float32.
+        """Gives the latent before it is rounded: bounded to the outermost levels, in units of half the range, float32.
 
         A number of an even count of levels is moved by half a level, so that one level lies at 0.
         """

@@ -1,4 +1,4 @@
-"""What a codebook is, to the rooms around it; `Codebook` is one of them, the table that learns by gradient."""
+"""What the rooms around it need of a codebook; `Codebook`, the table that learns by gradient, is one of them."""
 
 from typing import Any, Protocol, runtime_checkable
 

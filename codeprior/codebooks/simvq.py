@@ -11,9 +11,9 @@ from codeprior.shapes import Indices, Latent
 
 @configured
 class SimVQCodebook(nn.Module):
-    """A codebook of which a linear map learns, and the codes that it maps do not.
+    """A codebook of fixed random codes and a linear map; only the map learns.
 
-    In a plain table only the chosen rows get a gradient, and the others are left behind; here they move together.
+    In a plain table only the chosen rows get a gradient, and the others stay where they are; here all move together.
 
     Args:
         size: Count of codes.

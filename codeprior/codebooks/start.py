@@ -1,8 +1,8 @@
-"""How a codebook begins: k-means on latents that were collected before the first lookup, in place of random rows.
+"""How a codebook begins: with k-means on latents that were collected before the first lookup, not with random rows.
 
-An encoder that trains without codes first gives the codes a distribution to start from; most of a random table would
-never be chosen. Source: Łańcucki et al. 2020 (*Robust training of vector quantized bottleneck models*), section III,
-and Zeghidour et al. 2021 (SoundStream), section III-C, for residual tables.
+Most rows of a random table would never be chosen. An encoder that is first trained without codes has latents whose
+distribution the codes can start from. Source: Łańcucki et al. 2020 (*Robust training of vector quantized bottleneck
+models*), section III, and Zeghidour et al. 2021 (SoundStream), section III-C, for residual tables.
 """
 
 import torch
@@ -20,7 +20,7 @@ Vectors = Float[Tensor, "n d"]
 def kmeans(vectors: Vectors, size: int, *, iterations: int = 12, seed: int = 0) -> Float[Tensor, "k d"]:
     """Gives the centres that Lloyd's iterations find; the same for the same vectors and seed.
 
-    A centre that no vector chooses is put on a vector drawn at random, and goes on from there.
+    A centre that no vector chooses is moved to a vector drawn at random.
 
     Args:
         vectors: What is clustered, float32.
@@ -41,7 +41,7 @@ def kmeans(vectors: Vectors, size: int, *, iterations: int = 12, seed: int = 0) 
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(count: int) -> Tensor:
-        # without repeats as long as there are enough
+        # no vector is drawn twice as long as there are enough
         order = torch.randperm(len(vectors), generator=generator)
         return vectors[order.repeat(-(-count // len(vectors)))[:count].to(vectors.device)]
 
@@ -73,11 +73,12 @@ def unused(counts: Float[Tensor, "*m k"], *, below: float) -> Bool[Tensor, "*m k
 def exchanged(
     table: Float[Tensor, "k d"], vectors: Vectors, dead: Bool[Tensor, " k"], *, seed: int
 ) -> Float[Tensor, "k d"]:
-    """Gives a table in which dead codes are vectors drawn from those that came; nothing waits for the device.
+    """Gives a table in which dead codes are replaced by vectors that are drawn; it does not wait for the device.
 
     Args:
         table: The codes.
-        vectors: What is drawn from, without repeats while there are enough. One that is not finite revives nothing.
+        vectors: What is drawn from; none is drawn twice while there are enough. One that is not finite replaces no
+            code.
         dead: Which codes are exchanged.
         seed: Of the draws; the same vectors and seed give the same table, on every rank.
     """
@@ -112,7 +113,7 @@ class LatentReservoir(nn.Module):
 
     @torch.no_grad()
     def add(self, latent: Latent) -> None:
-        """Adds the vectors of a latent `b d h w`; of one with more than there is room for, the last ones."""
+        """Adds the vectors of a latent `b d h w`; where it has more than `room`, only the last ones are kept."""
         rows = rearrange(latent, "b d h w -> (b h w) d").to(self.vectors.dtype)[-self.room :]
         places = (self.seen + torch.arange(len(rows), device=rows.device)) % self.room
         self.vectors.index_copy_(0, places, rows)

@@ -25,7 +25,7 @@ def perplexity(counts: Tensor) -> Tensor:
     exp(−Σ p log p), with p the share of each code.
 
     Args:
-        counts: `(k,)`, as `usage` gives them; sums of several batches or ranks are welcome.
+        counts: `(k,)`, as `usage` gives them, or their sum over batches and ranks.
 
     Returns:
         Scalar float32 in [1, k]; 1 where nothing was counted.
@@ -43,7 +43,7 @@ class UsageMeter(nn.Module):
         memory: How many batches the counts remember: each update keeps `1 − 1/memory` of them.
 
     Attributes:
-        counts: `(tables, size)` buffer, float32; the mean count of each code in a batch, times what is remembered.
+        counts: `(tables, size)` buffer, float32; each code's counts in past batches, summed with weights that fade.
     """
 
     counts: Tensor
@@ -63,14 +63,14 @@ class UsageMeter(nn.Module):
     def forgive(self, dead: Tensor) -> None:
         """Sets the counts of codes that were just revived, `(tables, size)`, to the mean of their table.
 
-        So they have the time that the memory takes to fade before they count as dead again.
+        A revived code then counts as dead again only after this count has faded.
         """
         self.counts.copy_(torch.where(dead, self.counts.mean(1, keepdim=True), self.counts))
 
     def figures(self) -> dict[str, Tensor]:
-        """Gives `perplexity` and `codes_used`, the share of codes chosen lately; of several tables, the least of each.
+        """Gives `perplexity` and `codes_used`, the share of codes in use; with several tables, the smallest of each.
 
-        A code is in use while it was chosen at least once in the last `memory` batches or so.
+        A code is in use if it was chosen at least once in about the last `memory` batches.
         """
         # one choice fades to 1/e within the memory
         used = (self.counts > 0.36).double().mean(1)

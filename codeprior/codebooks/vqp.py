@@ -38,10 +38,11 @@ class VQPCodebook(nn.Module):
         dim: Width of a vector; read from the quantizer where None.
 
     Raises:
-        TypeError: The size or the width is not given and the quantizer does not tell it.
+        TypeError: The size or the width is not given, and the quantizer has no attribute for it.
 
     Note:
-        It is not configured: a weights file cannot hold an arbitrary class. Save the quantizer's state yourself.
+        `codeprior.save` does not take it: a weights file cannot hold an arbitrary class. Save the quantizer's state
+        yourself.
     """
 
     def __init__(self, quantizer: nn.Module, *, size: int | None = None, dim: int | None = None):
@@ -88,14 +89,14 @@ class VQPCodebook(nn.Module):
 
 
 def accelerate(module: Module) -> Module:
-    """Gives the quantizers inside a module our lookup and statistics, in place of n x k distances and one-hot products.
+    """Lets the quantizers inside a module use our lookup and statistics, not n x k distances and one-hot products.
 
-    `VectorQuantize` and `SimVQ` are taken, and what is made of them: `ResidualVQ`, `GroupedResidualVQ`,
-    `ResidualSimVQ`, `RandomProjectionQuantizer`, `HierarchicalVQ`. The others compute no distances, and are left as
-    they are.
+    It changes `VectorQuantize` and `SimVQ`, and with them `ResidualVQ`, `GroupedResidualVQ`, `ResidualSimVQ`,
+    `RandomProjectionQuantizer` and `HierarchicalVQ`, which consist of them. Other quantizers compute no distances and
+    stay as they are.
 
-    State dictionary, arguments and outputs stay as they are, moving averages and replacement of dead codes included; an
-    index can differ only where the original's float32 distances are wrong about a near tie.
+    State dictionary, arguments and outputs stay the same, and so do moving averages and the replacement of dead codes.
+    An index can differ only where two codes are nearly equally far and the original's float32 rounding chose wrongly.
 
     Args:
         module: A `VectorQuantize`, `SimVQ` or `ResidualVQ`, or any module that holds some.
@@ -109,7 +110,7 @@ def accelerate(module: Module) -> Module:
 
     Note:
         `forward(x, indices=…)`, which asks for a cross-entropy over all distances, no longer works. Calls with a mask,
-        top-k or a code transformation take the original's way.
+        top-k or a code transformation run the original's code.
     """
     from vector_quantize_pytorch import VectorQuantize
     from vector_quantize_pytorch.vector_quantize_pytorch import Codebook as Original

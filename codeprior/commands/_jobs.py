@@ -63,8 +63,8 @@ def jobs(
     """
     files, ignored = _files(inputs, out)
     if not files:
-        told = f"; {ignored} files there are none" if ignored else ""
-        raise UsageError(f"found no picture in {', '.join(inputs)}{told}.")
+        others = f"; {ignored} files there are none" if ignored else ""
+        raise UsageError(f"found no picture in {', '.join(inputs)}{others}.")
     if out.suffix.lower() in WRITABLE and not out.is_dir():
         if len(files) != 1 or Path(inputs[0]).is_dir():
             raise UsageError(f"{out} names one picture, but the input is not one file; give a folder.")

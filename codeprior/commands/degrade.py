@@ -74,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     report.close()
     if report.failure is not None:
         say(f"codeprior degrade: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
-    told = [f"{len(work) - failed} degraded with {arguments.preset}", f"{failed} failed"]
-    told += [f"{ignored} files ignored that are no pictures"] if ignored else []
-    say(f"codeprior degrade: {', '.join(told)}", error=True)
+    counts = [f"{len(work) - failed} degraded with {arguments.preset}", f"{failed} failed"]
+    counts += [f"{ignored} files ignored that are no pictures"] if ignored else []
+    say(f"codeprior degrade: {', '.join(counts)}", error=True)
     return _FAILED if failed or report.failure is not None else 0
 
 

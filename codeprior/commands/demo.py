@@ -48,15 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
     """
     started = time.monotonic()
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         say(f"[{time.monotonic() - started:5.1f} s] {text}", error=True)
 
     try:
-        tell("loading the model")
+        report("loading the model")
         from codeprior.restorers import load_restorer
 
         restorer = load_restorer(arguments.weights, device=arguments.device)
-        done = _demonstrate(restorer, arguments, tell)
+        done = _demonstrate(restorer, arguments, report)
     except (FileNotFoundError, ImportError, ValueError) as error:
         say(f"codeprior demo: {error}", error=True)
         return 2
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     done.figures["seconds"] = round(time.monotonic() - started, 1)
     text = json.dumps(done.figures, indent=2) + "\n"
     files.write(arguments.out / "figures.json", text, overwrite=True)
-    tell(f"wrote {arguments.out / 'demo.png'} and {arguments.out / 'figures.json'}")
+    report(f"wrote {arguments.out / 'demo.png'} and {arguments.out / 'figures.json'}")
     say_lines(text)
     return 0
 

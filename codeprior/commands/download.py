@@ -73,7 +73,7 @@ def _fetched(arguments: argparse.Namespace) -> Path:
         address, sha256 = arguments.what, arguments.sha256
     with tqdm(unit="B", unit_scale=True, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
 
-        def told(there: int, total: int | None) -> None:
+        def report(there: int, total: int | None) -> None:
             bar.total = total
             bar.update(there - bar.n)
 
@@ -83,5 +83,5 @@ def _fetched(arguments: argparse.Namespace) -> Path:
             sha256=sha256,
             offline=arguments.offline,
             timeout=arguments.timeout,
-            progress=told,
+            progress=report,
         )

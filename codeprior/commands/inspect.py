@@ -83,9 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             say(f"error: {error}", error=True)
             failed += 1
-    told = [f"{len(work) - failed} inspected", f"{failed} failed"]
-    told += [f"{ignored} files ignored that are no pictures"] if ignored else []
-    say(f"codeprior inspect: {', '.join(told)}", error=True)
+    counts = [f"{len(work) - failed} inspected", f"{failed} failed"]
+    counts += [f"{ignored} files ignored that are no pictures"] if ignored else []
+    say(f"codeprior inspect: {', '.join(counts)}", error=True)
     return _FAILED if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""`codeprior verify PAIRS.csv FOLDER…`: are pairs still told apart, on each folder's pictures, before and after."""
+"""`codeprior verify PAIRS.csv FOLDER…`: does a face recogniser still distinguish people in each folder."""
 
 import argparse
 import csv
@@ -23,7 +23,7 @@ HELP = "Verify faces before and after restoration: accuracy, ROC and plot, on pa
 _LEFT_OUT, _USAGE = 3, 2
 _RESULTS = ("distances.csv", "verification.json", "verification.md", "roc.png")
 _RATE = 0.01
-"""False accepts at which true accepts are told."""
+"""Rates of false accepts at which true accepts are reported."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What a decoder is, to the rooms around it."""
+"""What the rooms around it need of a decoder."""
 
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable

@@ -25,7 +25,7 @@ from codeprior.shapes import Image, Latent
 
 @configured
 class VQGANDecoder(nn.Module):
-    """Walks values of code space up a pyramid of residual blocks to an image.
+    """A pyramid of residual blocks that leads from values of code space to an image.
 
     Args:
         dim: Code dimension that comes in.
@@ -44,13 +44,13 @@ class VQGANDecoder(nn.Module):
             convolution does.
         bilinear: Whether the grid is doubled bilinearly, after convolutions that also change the width, rather than by
             repeating places before a convolution.
-        guided: Whether every attention is asked by a guide; then `forward` must be given the guides.
+        guided: Whether guides give the queries of every attention; then `forward` must be given the guides.
 
     Attributes:
         dim: Code dimension.
         stride: Pixels a grid step.
         tap_channels: Channels of the feature at each stride that taps are given.
-        guided: Where guides ask: strides, and `MIDDLE`.
+        guided: Where guides give the queries: strides, and `MIDDLE`.
         last_layer: The convolution that gives the image; adversarial weights are balanced on it.
 
     Raises:
@@ -119,11 +119,11 @@ class VQGANDecoder(nn.Module):
 
         Args:
             values: `b d h w`; any grid.
-            taps: For a place, what to do with the feature there: `{Tap(32, block=0): f, 16: g}` gives `f` the feature
-                of stride 32 after the level's first residual block, `g` that at the end of the level of stride 16, and
+            taps: Functions by place. `{Tap(32, block=0): f, 16: g}` calls `f` with the feature of stride 32 after the
+                level's first residual block, and `g` with the one at the end of the level of stride 16; the decoder
                 goes on with what they return.
-            guides: Of a guided decoder, what asks in the attention of each level, by its stride, and of the middle, by
-                `MIDDLE`; each of the shape of the feature there.
+            guides: For a guided decoder: the features that give the queries, by the stride of the level, and by
+                `MIDDLE` for the middle; each has the shape of the feature there.
 
         Returns:
             `b 3 H W` with `H = h · stride`; signed, not clamped.

@@ -1,4 +1,4 @@
-"""What an encoder is, to the rooms after it."""
+"""What the rooms after it need of an encoder."""
 
 from typing import Protocol, runtime_checkable
 

@@ -80,7 +80,7 @@ class TimmEncoder(nn.Module):
         except Exception as error:
             if not pretrained:
                 raise
-            # whichever of its libraries failed to fetch them: they share no class of error
+            # the libraries that timm fetches with have no class of error in common
             raise RuntimeError(
                 f"TimmEncoder: timm could not fetch the weights of {backbone} ({type(error).__name__}); set "
                 "pretrained=False and load a file afterwards, or fetch them once where there is a network."

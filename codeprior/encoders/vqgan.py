@@ -27,11 +27,11 @@ from codeprior.shapes import Image, Latent
 
 @configured
 class VQGANEncoder(nn.Module):
-    """Walks an image down a pyramid of residual blocks into code space.
+    """A pyramid of residual blocks that leads from an image to code space.
 
-    One level a multiplier; each but the last ends by halving the grid, so the stride is `2 ** (levels − 1)`: with the
-    defaults 32, a 512×512 image gives a 16×16 grid. With `unshuffle` above 1 the first convolution sees squares of
-    pixels as channels, and the stride is that many times as large.
+    There is one level for each multiplier. Each level but the last ends by halving the grid, so the stride is
+    `2 ** (levels − 1)`: 32 with the defaults, where a 512×512 image gives a 16×16 grid. With `unshuffle` above 1 the
+    first convolution sees squares of pixels as channels, and the stride is multiplied by `unshuffle`.
 
     Args:
         dim: Code dimension that the last 1×1 convolution gives.
@@ -43,7 +43,7 @@ class VQGANEncoder(nn.Module):
         latent_channels: Channels before the last 1×1 convolution; `dim` unless given.
         groups: Groups of every normalisation.
         unshuffle: Side of the squares of pixels that become channels before the first convolution, in pixels. At 2 the
-            costly full resolution is never convolved; at 1 nothing is moved.
+            costly full resolution is never convolved; 1 leaves the image as it is.
         middle: Whether two residual blocks with attention between them follow the deepest level.
         activated: Whether SiLU stands between the last normalisation and the convolution after it.
         code_convolution: Whether the last 1×1 convolution is there; without, the 3×3 one before it ends in code space.
@@ -59,7 +59,7 @@ class VQGANEncoder(nn.Module):
         ValueError: Channels do not divide into groups or heads, or `attention` names a level that is not there.
 
     Source: Esser et al. 2021; the defaults are those of DAEFR at 512 px. The 1×1 convolution (`quant_conv`) belongs to
-        the encoder here, so that encoders end in code space. Pixel unshuffling: Shi et al. 2016, turned round.
+        the encoder here, so that encoders end in code space. Pixel unshuffling: the inverse of Shi et al. 2016.
         CodeFormer (Zhou et al. 2022) has neither activation nor 1×1 convolution at the end; VQFR (Gu et al. 2022) in
         its first version is bilinear and has no middle, in its second no 1×1 convolution.
     """
@@ -109,9 +109,9 @@ class VQGANEncoder(nn.Module):
 
         Args:
             image: `b 3 H W`, signed; `H` and `W` multiples of `stride`.
-            taps: For a place, what to do with the feature there: `{Tap(8, block=0): f}` gives `f` the feature of
-                stride 8 after the level's first residual block, `{8: f}` the one at the level's end, and goes on with
-                what it returns. To read a feature, return it as it came; see `Recorder`.
+            taps: Functions by place. `{Tap(8, block=0): f}` calls `f` with the feature of stride 8 after the level's
+                first residual block, `{8: f}` with the one at the level's end; the encoder goes on with what `f`
+                returns. To read a feature only, return it unchanged; see `Recorder`.
 
         Returns:
             `b d h w` with `h = H / stride`.

@@ -166,9 +166,9 @@ def _grid(grey: Tensor) -> list[Tensor]:
 def _steps(coefficients: Tensor) -> Tensor:
     """Gives, for each quality, how closely coefficients lie around whole multiples of its steps, [-1, 1]."""
     diagonal = torch.arange(8)[:, None] + torch.arange(8)
-    told = (diagonal > 0) & (diagonal < 7)  # higher ones are nearly always zero
-    base = torch.tensor(_LUMA_STEPS, dtype=torch.float32)[told]
-    coefficients = coefficients[:, told]
+    steps_known = (diagonal > 0) & (diagonal < 7)  # higher ones are nearly always zero
+    base = torch.tensor(_LUMA_STEPS, dtype=torch.float32)[steps_known]
+    coefficients = coefficients[:, steps_known]
     result = []
     for quality in _QUALITIES:
         scale = 5000 / quality if quality < 50 else 200 - 2 * quality

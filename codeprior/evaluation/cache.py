@@ -75,5 +75,5 @@ def cache_keys(faces: Sequence[Face], stamps: dict[str, str], *, condition: str,
         condition: The degradation, in full.
         size: Side at which the faces are degraded, pixels.
     """
-    told = {face.name: json.dumps([_FORMAT, condition, size, face.sha256, stamps[face.name]]) for face in faces}
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in told.items()}
+    texts = {face.name: json.dumps([_FORMAT, condition, size, face.sha256, stamps[face.name]]) for face in faces}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}

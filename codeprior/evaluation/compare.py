@@ -148,7 +148,7 @@ def _settings(
 
 
 def _add_sets(plan: FolderPlan, network: FIDInception, folders: Folders, measured: Measured) -> None:
-    """Adds FID and KID; a set that is too small is told, and has no figure."""
+    """Adds FID and KID; a set that is too small is named, and has no figure."""
     results = measured.results
     if plan.reference:
         reference = read_statistics(plan.reference)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codeprior.metrics.journal import Entry, Journal
 from codeprior.metrics.measures import Measure, score
-from codeprior.metrics.pictures import ahead, as_image, ends, find_pictures, original, renamed
+from codeprior.metrics.pictures import as_image, ends, find_pictures, original, read_ahead, renamed
 from codeprior.metrics.provenance import checksum
 from codeprior.metrics.results import Results
 from codeprior.photos import files
@@ -115,7 +115,7 @@ def measure_folders(
             journal.add(method, name, stamp=stamp, entry=entry)
             take(method, name, entry)
 
-    for work in ahead(folders.names, lambda name: _read(folders, name, journal)):
+    for work in read_ahead(folders.names, lambda name: _read(folders, name, journal)):
         for method, reason in work.gone.items():
             results.missing.setdefault(method, {})[work.name] = reason
         for method, entry in work.known.items():

@@ -232,8 +232,8 @@ def _stamp(weights: str, options: Mapping[str, Any], *parts: Any) -> str:
     kinds = {type(one) for part in parts for one in (part.modules() if isinstance(part, nn.Module) else [part])}
     own = {base for kind in kinds for base in kind.__mro__ if base.__module__.split(".")[0] == "codeprior"}
     sources = sorted({checksum(inspect.getfile(kind)) for kind in own})
-    told = repr([weights, sorted(options.items()), sources])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    text = repr([weights, sorted(options.items()), sources])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _value(text: str) -> Any:

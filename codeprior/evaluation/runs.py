@@ -227,7 +227,7 @@ class _Memory:
             self._journal.add(method.name, picture, stamp=stamp, entry=entry)
 
     def add_clean(self, part: _Batch) -> None:
-        """Keeps the embeddings of the clean faces, which pairs of pictures are judged with."""
+        """Keeps the embeddings of the clean faces, by which pairs of pictures are compared."""
         for face, embedding in zip(part.faces, part.embeddings(), strict=False):
             if self._journal is None or self._journal.find(CLEAN, *self._place_clean(face)) is None:
                 self._remember(CLEAN, *self._place_clean(face), Entry({}, arrays={EMBEDDING: embedding}))
@@ -249,8 +249,8 @@ class _Memory:
         if method.takes == "clean":  # the same under every condition
             return f"{CLEAN}/{face.name}", f"{face.sha256[:16]}{method.stamp}"
         chain, stamps = self._stamps[condition]
-        told = hashlib.sha256(f"{chain} {stamps[face.name]}".encode()).hexdigest()[:16]
-        return f"{condition}/{face.name}", f"{told}{method.stamp}"
+        conditions_digest = hashlib.sha256(f"{chain} {stamps[face.name]}".encode()).hexdigest()[:16]
+        return f"{condition}/{face.name}", f"{conditions_digest}{method.stamp}"
 
 
 def _measure(

@@ -102,11 +102,11 @@ class TestSet:
 
     def stamps(self) -> dict[str, str]:
         """Gives what identifies each degraded face: its name, and a digest of the file's checksum and the draw."""
-        told = [json.dumps([face.sha256, self.drawn.describe(row)], sort_keys=True)
+        texts = [json.dumps([face.sha256, self.drawn.describe(row)], sort_keys=True)
                 for row, face in enumerate(self.faces)]  # fmt: skip
         return {
             face.name: hashlib.sha256(text.encode()).hexdigest()[:16]
-            for face, text in zip(self.faces, told, strict=True)
+            for face, text in zip(self.faces, texts, strict=True)
         }
 
     def degrade(self, names: Sequence[str], large: Image) -> Image:

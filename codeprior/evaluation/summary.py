@@ -24,7 +24,7 @@ _OTHERS = "others"
 
 
 class Verified(NamedTuple):
-    """Whether people are told apart by the restored faces of one method.
+    """How well the restored faces of one method identify people.
 
     Attributes:
         accuracy: Mean over folds, [0, 1].
@@ -154,7 +154,7 @@ def verification(
     embeddings: Mapping[str, Mapping[str, torch.Tensor]], clean: Mapping[str, torch.Tensor],
     identities: Mapping[str, str], *, seed: int = 0,
 ) -> dict[str, Verified]:  # fmt: skip
-    """Gives how well people are told apart: the first picture of each pair is clean, the second a method's.
+    """Gives how well restored faces identify people: the first picture of each pair is clean, the second restored.
 
     Args:
         embeddings: Method and face to identity embedding.

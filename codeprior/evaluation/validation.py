@@ -161,8 +161,8 @@ def fixed_faces(
     """
     pairs = list(test_set.batches(folder, size=size, batch=batch))
     if gone := {name: reason for pair in pairs for name, reason in pair.gone.items()}:
-        told = "; ".join(f"{name} {reason}" for name, reason in gone.items())
-        raise ValueError(f"fixed_faces: expected every face of the set in {folder}, got {len(gone)} fewer: {told}.")
+        reasons = "; ".join(f"{name} {reason}" for name, reason in gone.items())
+        raise ValueError(f"fixed_faces: expected every face of the set in {folder}, got {len(gone)} fewer: {reasons}.")
     clean, degraded = (torch.cat([getattr(pair, name) for pair in pairs]) for name in ("clean", "degraded"))
     return FixedFaces(clean, degraded, columns=columns, batch=batch)
 

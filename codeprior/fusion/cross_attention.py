@@ -1,4 +1,4 @@
-"""Fusion of two latents by attention: the guide asks, the stream answers and is kept."""
+"""Fusion of two latents by attention: the guide gives the queries, the stream the keys, the values and the residual."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ from codeprior.shapes import Latent
 
 @configured
 class CrossAttentionFusion(nn.Module):
-    """Lets every place of a guide read from a whole stream, and adds the answer to the stream.
+    """Lets every place of a guide attend to all places of a stream, and adds the result to the stream.
 
     `stream + project(attention(q = norm(guide), k = v = norm(stream)))`.
 
@@ -33,8 +33,8 @@ class CrossAttentionFusion(nn.Module):
         """Gives the fused latent.
 
         Args:
-            stream: `b d h w`, what is kept and read from.
-            guide: `b d h w`, what asks.
+            stream: `b d h w`; gives keys, values and the residual.
+            guide: `b d h w`; gives the queries.
 
         Returns:
             `b d h w`.

@@ -1,7 +1,7 @@
-"""Fidelity taps: features of the degraded picture change a prior's decoder, as far as a weight in [0, 1] lets them.
+"""Fidelity taps: features of the degraded picture change a prior's decoder, by a weight in [0, 1].
 
-A prior draws what is likely; the degraded picture knows what was there. The taps learn to scale and to shift the
-decoder's features by the encoder's. At weight 0 the prior speaks alone, at 1 the picture is followed as trained.
+A prior draws what is likely; the degraded picture shows what was there. The taps learn to scale and to shift the
+decoder's features by the encoder's. At weight 0 the prior alone decides; at 1 the picture counts as in training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from codeprior.layers import Recorder, ResidualBlock, Tap, Tapped, configured, g
 class FeatureModulation(nn.Module):
     """Scales and shifts a feature by what a guide says: `x + weight · (scale · norm(x) + shift)`.
 
-    Scale and shift come from both through a small convolutional net whose last layer begins at zero, so a new block
-    changes nothing.
+    A small convolutional network computes scale and shift from feature and guide; its last layer begins at zero, so a
+    new block changes nothing.
 
     Args:
         channels: Of the feature.
@@ -59,8 +59,8 @@ class FeatureModulation(nn.Module):
 class ControllableTransform(nn.Module):
     """Scales and shifts a feature by what a guide says: `x + weight · (x · scale + shift)`.
 
-    A residual block joins the two; scale and shift are each read from its answer by two convolutions with a leaky
-    rectifier (slope 0.2) between them.
+    A residual block joins feature and guide. From its result two convolutions with a leaky rectifier (slope 0.2)
+    between them compute the scale, and two others the shift.
 
     Args:
         channels: Of the feature.
@@ -68,7 +68,7 @@ class ControllableTransform(nn.Module):
         groups: Groups of the normalisations in the residual block.
 
     Raises:
-        ValueError: `channels`, or both kinds together, do not divide into `groups`.
+        ValueError: `channels`, or `channels` and `guide_channels` together, do not divide into `groups`.
 
     Source: Zhou et al. 2022 (CodeFormer), section 3.4, the controllable feature transformation. It starts from random
         weights, so a fresh one changes the feature; `FeatureModulation` does not.
@@ -157,7 +157,7 @@ class FidelityTaps(nn.Module):
         )
 
     def recorder(self) -> Recorder:
-        """Gives what keeps the encoder's features, at the end of each level; pass its `taps` to the encoder."""
+        """Gives a recorder of the encoder's features at the end of each level; pass its `taps` to the encoder."""
         return Recorder([Tap(stride) for stride in self.strides])
 
     def forward(self, recorder: Recorder, *, weight: float | Tensor = 1.0) -> Mapping[Tap, Tapped]:

@@ -24,8 +24,8 @@ def adain(stream: Latent, guide: Latent) -> Latent:
         ValueError: The two have another batch or another dimension, or a grid has a single place, whose spread is not
             defined.
 
-    Source: Huang and Belongie 2017; the variance of Zhou et al. 2022 (CodeFormer), which lends the codes the colour of
-        the degraded picture so.
+    Source: Huang and Belongie 2017; the variance is that of Zhou et al. 2022 (CodeFormer), which gives the codes the
+        colours of the degraded picture in this way.
     """
     if stream.shape[:2] != guide.shape[:2]:
         raise ValueError(

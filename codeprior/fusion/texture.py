@@ -1,8 +1,8 @@
 """Texture warping: the prior's sharp textures are moved to where the degraded picture has its edges.
 
-A codebook draws plausible texture a little beside the true place. The warp looks at the texture and at the degraded
-picture, and reads the texture again with a deformable convolution. `TextureBranch` does so at every stride, coarse to
-fine, and joins the results to one feature. Source: Gu et al. 2022 (VQFR), section 3.3.
+A codebook draws plausible texture, but a little beside its true place. From the texture and the degraded picture the
+warp computes offsets, with which a deformable convolution moves the texture. `TextureBranch` does so at every stride,
+coarse to fine, and joins the results to one feature. Source: Gu et al. 2022 (VQFR), section 3.3.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Warped(NamedTuple):
     """What a texture warp gives.
 
     Attributes:
-        texture: `b c h w`, the texture where the picture has it.
+        texture: `b c h w`, the texture, moved to its place in the picture.
         trace: `b c h w`, the feature that the offsets were read from, for the warp of the next finer stride.
     """
 
@@ -40,14 +40,14 @@ class Warped(NamedTuple):
 
 
 class TextureWarp(nn.Module):
-    """Reads a texture feature where a condition says.
+    """Moves a texture feature by offsets that follow from it and a condition.
 
     Args:
         channels: Of the texture.
         condition_channels: Of the condition.
         before: Channels of the coarser stride's trace; 0 where there is none.
         rate: Side of the condition's grid over that of the texture.
-        convolved: Whether a convolution follows the shrinking of the condition, where `rate` is above 1.
+        convolved: Whether a convolution follows after the condition is reduced by `rate`, where that is above 1.
         deformable_groups: Groups of channels that are moved together.
         groups: Groups of the normalisations.
 
@@ -95,7 +95,7 @@ class TextureWarp(nn.Module):
 
         Args:
             texture: What is moved.
-            condition: What says where to, on a grid `rate` times as fine.
+            condition: What the offsets follow from, on a grid `rate` times as fine.
             trace: Of the coarser stride, on this grid; see `doubled_trace`.
 
         Raises:
@@ -132,13 +132,14 @@ def doubled_trace(trace: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]
 class TextureBranch(nn.Module):
     """Warps a decoder's textures at every stride by the degraded picture, and joins them from coarse to fine.
 
-    The coarsest feature is the warped texture itself; at every finer stride the feature is doubled, joined with the
-    warped texture of that stride, and passed through a residual block.
+    The coarsest feature is the warped texture itself. At every finer stride the feature is enlarged to twice its sides,
+    joined with the warped texture of that stride, and given to a residual block.
 
     Args:
         channels: Of the texture at the strides 1, 2, 4 and so on, in pixels a grid step.
         condition_channels: Channels that a first convolution reads from the picture.
-        bilinear: The first version of VQFR: grids double bilinearly, and the condition is convolved after it shrinks.
+        bilinear: As in the first version of VQFR: features are enlarged bilinearly, and the condition is convolved
+            after it is reduced.
         deformable_groups: Groups of channels that are moved together.
         groups: Groups of the normalisations.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 # no -ffast-math: linking with it changes the rounding of the whole process
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fno-trapping-math", "-fno-math-errno")
-# best first: what the compiler is told, and what a processor must have, in the words of /proc/cpuinfo
+# best first: flags of the compiler, and what a processor must have, in the words of /proc/cpuinfo
 _AVX2 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
 KINDS = {
     "x86_64": {
@@ -28,7 +28,7 @@ def find(source: Path, flags: tuple[str, ...]) -> Path | None:
 
     Args:
         source: A C++ file; its libraries lie beside it.
-        flags: What the compiler is told beyond `FLAGS`.
+        flags: For the compiler, besides `FLAGS`.
     """
     for kind, (_, needs) in KINDS.get(platform.machine(), {}).items():
         path = source.parent / name(source, flags, kind)
@@ -42,7 +42,7 @@ def build(source: Path, flags: tuple[str, ...], folder: Path, *, machine: str, c
 
     Args:
         source: A C++ file.
-        flags: What the compiler is told beyond `FLAGS`.
+        flags: For the compiler, besides `FLAGS`.
         folder: Where the libraries are written.
         machine: Of `KINDS`.
         compiler: The command that compiles for such a machine.

@@ -55,7 +55,7 @@ def compiled(source: Path | str, *flags: str) -> ctypes.CDLL | str:
 
     Args:
         source: A C++ file.
-        flags: What the compiler is told beyond optimisation for this processor.
+        flags: For the compiler, besides those that optimise for this processor.
     """
     key = _key(source, flags)
     if key not in _loaded:

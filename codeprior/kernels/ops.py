@@ -17,7 +17,7 @@ class Op(NamedTuple):
     source: str | None = None
     """The C++ file of the implementation `compiled`, which reads CPU tensors; from this folder."""
     flags: tuple[str, ...] = ()
-    """What the C++ compiler is told beyond optimisation for the processor."""
+    """Flags for the C++ compiler, besides those that optimise for the processor."""
 
     @property
     def implementations(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ class AttentionBlock(nn.Module):
     """Residual multi-head attention over all places of a grid.
 
     `stream + project(attention(query(norm_guide(guide)), key(norm(stream)), value(norm(stream))))`; the residual is the
-    stream before its normalisation. Without a guide the stream asks itself, through its own normalisation.
+    stream before its normalisation. Without a guide the queries come from the normalised stream as well.
 
     Args:
         channels: Channels of stream and guide.
@@ -42,11 +42,12 @@ class AttentionBlock(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, stream: Float[Tensor, "b c h w"], guide: Tensor | None = None) -> Float[Tensor, "b c h w"]:
-        """Gives the stream, and what attention read from it.
+        """Gives the stream plus the result of attention.
 
         Args:
-            stream: What is kept, and read from.
-            guide: What asks, `b c h2 w2`; the grids must be equal, since each answer is added where it was asked for.
+            stream: Gives keys, values and the residual.
+            guide: Gives the queries, `b c h2 w2`; the grids must be equal, because each result is added at the place of
+                its query.
 
         Raises:
             ValueError: A guide came to a block without `guided`, did not come to one with it, or has another shape.

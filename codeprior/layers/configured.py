@@ -1,8 +1,8 @@
 """Modules that remember their constructor arguments, so that a weights file can say how to build them.
 
 `@configured` records the arguments of `__init__` under `module.config`: JSON values as they are, modules by their own
-record. `build(config)` is the way back. Names are looked up in a table of classes that were decorated, never imported
-because a file says so.
+record. `build(config)` builds the module again. Names are looked up in a table of decorated classes; a file never
+decides what is imported.
 """
 
 import functools

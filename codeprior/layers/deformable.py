@@ -33,8 +33,8 @@ def deformable_convolution(
         offsets: `b 2·9·g h w` of `g` groups of channels, in places of the grid: for group `i` and tap `j` of the kernel
             in row-major order, channel `2 (9 i + j)` is the shift along rows and the next one that along columns.
         mask: `b 9·g h w`, what each tap's value is multiplied by.
-        impl: Who computes it. None takes torchvision where it is installed, and sampling while a graph is exported,
-            because no exported format knows torchvision's operator.
+        impl: The implementation. With None it is torchvision where that is installed; while a graph is exported it is
+            sampling, because no export format knows torchvision's operator.
 
     Returns:
         `b o h w`.
@@ -66,7 +66,7 @@ def deformable_convolution(
 
 
 class DeformableConvolution(nn.Module):
-    """A deformable 3×3 convolution whose offsets and masks are read from a second feature.
+    """A deformable 3×3 convolution whose offsets and masks are computed from a second feature.
 
     Args:
         channels: Channels that come in and go out.
@@ -99,10 +99,10 @@ class DeformableConvolution(nn.Module):
     def forward(
         self, feature: Float[Tensor, "b c h w"], guide: Float[Tensor, "b c h w"], *, impl: DeformableImpl | None = None
     ) -> Float[Tensor, "b c h w"]:
-        """Gives the feature as it is read where the guide says.
+        """Gives the convolution of a feature, read at places that follow from the guide.
 
         Args:
-            feature: What is read.
+            feature: What is convolved.
             guide: What the offsets and masks are computed from, on the same grid.
             impl: See `deformable_convolution`.
         """

@@ -82,14 +82,14 @@ def upfirdn(
     down: int = 1,
     pad: tuple[int, int] = (0, 0),
 ) -> Float[Tensor, "b c h2 w2"]:
-    """Gives a feature with zeros put in, padded, filtered along both sides, and thinned out.
+    """Gives a feature after inserting zeros, padding, filtering along both sides, and dropping places.
 
     Args:
         feature: On any grid.
-        taps: Of a filter that is the same along rows and columns; a true convolution is done with it.
-        up: `up - 1` zeros follow every place.
-        down: Of this many places one is kept, the first among them.
-        pad: Zeros before and after, along both sides; negative numbers cut places off.
+        taps: The coefficients of a filter that is the same along rows and columns; it is a true convolution.
+        up: `up - 1` zeros are inserted after every place.
+        down: One place of this many is kept, the first.
+        pad: Zeros before and after, along both sides; negative numbers remove places.
 
     Returns:
         `b c h2 w2` with `h2 = (h · up + sum(pad) - t) // down + 1`.
@@ -110,8 +110,8 @@ class Blur(nn.Module):
 
     Args:
         pad: Zeros before and after, see `upfirdn`.
-        up: How many times as many places come out along a side.
-        down: How many times as few.
+        up: Factor by which the sides of the grid grow.
+        down: Factor by which they shrink.
         gain: What a constant feature is multiplied by; a filter that doubles the grid needs 4 to keep it.
         taps: Of the filter, of any sum.
     """
@@ -228,7 +228,7 @@ class DownBlock(nn.Module):
 
 
 def batch_deviation(feature: Float[Tensor, "b c h w"], *, group: int | None = None) -> Float[Tensor, "b 1 h w"]:
-    """Gives how far a group of samples lies apart: the mean, over features, of their standard deviation.
+    """Gives how much the samples of a group differ: the mean, over features, of their standard deviation.
 
     Args:
         feature: Of the samples.

@@ -1,4 +1,4 @@
-"""What protocols of this library ask of every module, beside what its room asks; `nn.Module` has all of it."""
+"""The methods of `nn.Module` that every protocol of this library asks for, besides those of its own room."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""The one normalisation of the convolutional nets, GroupNorm over 32 groups, and the convolution that follows it."""
+"""The normalisation of all convolutional networks here, GroupNorm over 32 groups, and the convolution after it."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ def group_norm(channels: int, *, groups: int = 32) -> nn.GroupNorm:
 
     Args:
         channels: Channels of the feature.
-        groups: How many groups they fall into.
+        groups: How many groups they are divided into.
 
     Raises:
         ValueError: `channels` does not divide into `groups`.
@@ -62,5 +62,5 @@ def normed_convolution(
     if torch.is_grad_enabled() or any(part._forward_hooks or part._forward_pre_hooks for part in (norm, layer)):
         answer = layer(F.silu(norm(feature)))
         return answer if residual is None else residual + answer
-    told = Norm(norm.weight, norm.bias, norm.num_groups, norm.eps)
-    return convolution(feature, layer.weight, layer.bias, norm=told, residual=residual)
+    fused_norm = Norm(norm.weight, norm.bias, norm.num_groups, norm.eps)
+    return convolution(feature, layer.weight, layer.bias, norm=fused_norm, residual=residual)

@@ -26,7 +26,7 @@ class Downsample(nn.Module):
         """Gives the feature on half the grid; an odd side loses its last half step."""
         if torch.is_grad_enabled():
             return self.conv(F.pad(feature, (0, 1, 0, 1)))
-        # two places all around and the first answers left out: the same sums, without a padded copy of the feature
+        # padding two places on all sides and dropping the first results gives the same sums, without a padded copy
         height, width = feature.shape[-2:]
         answer = F.conv2d(feature, self.conv.weight, self.conv.bias, stride=2, padding=2)
         return answer[..., 1 : height // 2 + 1, 1 : width // 2 + 1]
@@ -59,10 +59,11 @@ class BilinearDownsample(nn.Module):
     Args:
         channels: Channels that come in.
         out_channels: Channels that go out; as many as come in unless given.
-        rate: How many places become one along each side; a rest that does not fill one is stretched over.
+        rate: How many places become one along each side; where the sides are no multiples of it, the samples are
+            spread over the whole side.
 
-    Source: Gu et al. 2022 (VQFR), the first version. Nothing is smoothed before it shrinks: at a rate of 2 the four
-        places of a square are averaged, at higher rates places between the samples are not seen.
+    Source: Gu et al. 2022 (VQFR), the first version. The feature is not smoothed first: at a rate of 2 the four places
+        of a square are averaged, at higher rates places between the samples have no effect.
     """
 
     def __init__(self, channels: int, out_channels: int | None = None, *, rate: int = 2):
@@ -78,7 +79,7 @@ class BilinearDownsample(nn.Module):
 
 
 class BilinearUpsample(nn.Module):
-    """A 3×3 convolution, whose answer is then doubled bilinearly.
+    """A 3×3 convolution, then bilinear enlargement to twice the grid.
 
     Args:
         channels: Channels that come in.

@@ -1,7 +1,7 @@
-"""Taps: places of an encoder or a decoder where somebody else's callable is given the feature.
+"""Taps: places of an encoder or a decoder where a function of the caller gets the feature and may change it.
 
-A place is a stride and a residual block of the level of that stride. Models that read an encoder on the way, or change
-a decoder's features, need no subclass then.
+A place is a stride and a residual block of the level of that stride. With taps a model can read an encoder's features,
+or change a decoder's, without a subclass.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from codeprior.layers.attention import AttentionBlock
 from codeprior.layers.residual import ResidualBlock
 
 MIDDLE = 0
-"""Stands for a stride where the two blocks between the deepest level and code space are meant."""
+"""The stride of a tap in the two blocks between the deepest level and code space."""
 
 
 class Tap(NamedTuple):
@@ -37,7 +37,7 @@ Taps = Mapping[Tap, Tapped] | Mapping[int, Tapped]
 
 
 class Recorder:
-    """Keeps the features at some places; for reading an encoder on the way.
+    """Keeps the features at some places, for example of an encoder.
 
     Args:
         places: Where.

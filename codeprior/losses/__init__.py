@@ -1,13 +1,14 @@
 """Losses: functions of tensors; a class only where there are weights to hold."""
 
+from codeprior._renamed import moved
 from codeprior.losses.adaptive import (
     LossAtImage,
     adaptive_weight,
     cut_adaptive_weight,
-    last_layer_pulls,
+    last_layer_gradients,
     loss_at_image,
     watch_input,
-    weight_of_pulls,
+    weight_of_gradients,
 )
 from codeprior.losses.adversarial import (
     feature_matching_loss,
@@ -49,7 +50,7 @@ __all__ = [
     "generator_adversarial_loss",
     "gram",
     "hinge_discriminator_loss",
-    "last_layer_pulls",
+    "last_layer_gradients",
     "logistic_discriminator_loss",
     "logistic_generator_loss",
     "loss_at_image",
@@ -59,5 +60,10 @@ __all__ = [
     "r1_penalty",
     "style_loss",
     "watch_input",
-    "weight_of_pulls",
+    "weight_of_gradients",
 ]
+
+__getattr__ = moved(
+    __name__, __name__, ("last_layer_pulls", "weight_of_pulls"),
+    renamed={"last_layer_pulls": "last_layer_gradients", "weight_of_pulls": "weight_of_gradients"},
+)  # fmt: skip

@@ -1,10 +1,10 @@
-"""How strongly the adversarial loss should count: as strongly as the reconstruction loss, measured at the last layer.
+"""The weight of the adversarial loss at which its gradient at the last layer is as large as that of the reconstruction.
 
-Two ways to the same number. `adaptive_weight` asks autograd for both gradients at the last weight; the losses are then
-walked a second time in the backward pass. `cut_adaptive_weight` cuts the walk at the reconstructed image: one walk for
-each loss gives the gradient at the image, the last weight's gradient follows from that and from what entered
-the convolution, and the backward pass starts at the image. The cut form also survives
-`DistributedDataParallel(static_graph=True)`, under which the first silently leaves gradients unaveraged.
+There are two ways to compute it. `adaptive_weight` asks autograd for both gradients at the last weight; the backward
+pass then goes through the losses a second time. `cut_adaptive_weight` goes through each loss once, back to the
+reconstructed image. The gradient at the last weight follows from the gradient at the image and from the input of the
+last convolution, and the backward pass starts at the image. This second way also works with
+`DistributedDataParallel(static_graph=True)`, where the first one leaves gradients unaveraged without an error.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ EPSILON = 1e-4
 
 
 class LossAtImage(NamedTuple):
-    """A loss of an image, and how it pulls on each pixel."""
+    """A loss of an image, and its gradient at each pixel."""
 
     value: Float[Tensor, ""]
     """The loss, detached."""
@@ -47,8 +47,8 @@ def adaptive_weight(
         reconstruction: Loss of the reconstruction, with its graph; the graph is kept.
         adversarial: The generator's adversarial loss, with its graph; the graph is kept.
         last_layer: The module whose `weight` is `W`: the decoder's last convolution.
-        mode: `"local"`: this process's gradients, as released. `"global"`: gradients averaged over ranks first, so that
-            one process with the whole batch finds the same weight.
+        mode: `"local"` takes this process's gradients, as the released code does. `"global"` averages gradients over
+            the ranks first, so that the weight is the one that a single process with the whole batch finds.
         limit: Largest weight.
         epsilon: Added to the divisor.
 
@@ -56,7 +56,7 @@ def adaptive_weight(
         The weight, a scalar in [0, limit].
 
     Raises:
-        ValueError: `mode` is neither word.
+        ValueError: `mode` is neither `"local"` nor `"global"`.
         TypeError: `last_layer` has no weight.
 
     Source:
@@ -66,7 +66,7 @@ def adaptive_weight(
     if not isinstance(weight, Tensor):
         raise TypeError(f"adaptive_weight: expected a layer with one weight, got {type(last_layer).__name__}.")
     gradients = [torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (reconstruction, adversarial)]
-    return weight_of_pulls(torch.stack(gradients), mode=mode, limit=limit, epsilon=epsilon)
+    return weight_of_gradients(torch.stack(gradients), mode=mode, limit=limit, epsilon=epsilon)
 
 
 def cut_adaptive_weight(
@@ -84,9 +84,9 @@ def cut_adaptive_weight(
     Args:
         reconstruction: Gradient of the reconstruction loss at the image, `b 3 H W` (`loss_at_image`).
         adversarial: Gradient of the adversarial loss at the image, `b 3 H W`.
-        entering: What entered the last convolution when it made the image (`watch_input`).
-        last_layer: That convolution; the image must be its bare output.
-        mode: `"local"` or `"global"`, as in `adaptive_weight`; only two gradients of the last weight cross the network.
+        entering: The input of the last convolution when it made the image (`watch_input`).
+        last_layer: That convolution; the image must be its output, unchanged.
+        mode: `"local"` or `"global"`, as in `adaptive_weight`; ranks exchange only two gradients of the last weight.
         limit: Largest weight.
         epsilon: Added to the divisor.
 
@@ -107,17 +107,17 @@ def cut_adaptive_weight(
         >>> weight = cut_adaptive_weight(wanted.gradient, fooling.gradient, entering=entering[-1], last_layer=last)
         >>> image.backward(wanted.gradient + 0.8 * weight * fooling.gradient)
     """
-    pulls = last_layer_pulls(reconstruction, adversarial, entering=entering, last_layer=last_layer)
-    return weight_of_pulls(pulls, mode=mode, limit=limit, epsilon=epsilon)
+    gradients = last_layer_gradients(reconstruction, adversarial, entering=entering, last_layer=last_layer)
+    return weight_of_gradients(gradients, mode=mode, limit=limit, epsilon=epsilon)
 
 
-def last_layer_pulls(
+def last_layer_gradients(
     reconstruction: Image, adversarial: Image, *, entering: Float[Tensor, "b c H W"], last_layer: nn.Conv2d
 ) -> Float[Tensor, "2 o c m n"]:
     """Gives both losses' gradients at the last weight, from their gradients at the reconstructed image.
 
-    Where a batch is worked on in parts, the mean of the parts' pulls is that of the batch; `weight_of_pulls` then gives
-    the batch's weight.
+    Where a batch is worked on in parts, the mean of the parts' gradients is that of the batch; `weight_of_gradients`
+    then gives the batch's weight.
 
     Args:
         reconstruction: As in `cut_adaptive_weight`.
@@ -136,17 +136,17 @@ def last_layer_pulls(
     return torch.stack([_weight_gradient(last_layer, entering, one) for one in (reconstruction, adversarial)])
 
 
-def weight_of_pulls(
-    pulls: Float[Tensor, "2 o c m n"],
+def weight_of_gradients(
+    gradients: Float[Tensor, "2 o c m n"],
     *,
     mode: Literal["local", "global"] = "local",
     limit: float = LIMIT,
     epsilon: float = EPSILON,
 ) -> Float[Tensor, ""]:
-    """Gives the adaptive weight from the gradients that `last_layer_pulls` gives.
+    """Gives the adaptive weight from the gradients that `last_layer_gradients` gives.
 
     Args:
-        pulls: Gradient of the reconstruction loss and of the adversarial loss at the last weight.
+        gradients: Gradient of the reconstruction loss and of the adversarial loss at the last weight.
         mode: `"local"` or `"global"`, as in `adaptive_weight`.
         limit: Largest weight.
         epsilon: Added to the divisor.
@@ -156,14 +156,14 @@ def weight_of_pulls(
     """
     if mode not in ("local", "global"):
         raise ValueError(f"adaptive_weight: mode is 'local' or 'global', got {mode!r}.")
-    pulls = pulls.detach()
+    gradients = gradients.detach()
     if mode == "global":
-        pulls = mean_over_ranks(pulls)
-    return (pulls[0].norm() / (pulls[1].norm() + epsilon)).clamp(0, limit)
+        gradients = mean_over_ranks(gradients)
+    return (gradients[0].norm() / (gradients[1].norm() + epsilon)).clamp(0, limit)
 
 
 def loss_at_image(image: Image, loss: Callable[[Tensor], Tensor]) -> LossAtImage:
-    """Gives a loss of an image and its gradient there; nothing behind the image is walked.
+    """Gives a loss of an image and its gradient at the image; the backward pass stops there.
 
     Args:
         image: The reconstruction, `b 3 H W`, signed.

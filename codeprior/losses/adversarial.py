@@ -1,4 +1,4 @@
-"""What the discriminator and the generator want of the discriminator's answers: hinge and logistic losses."""
+"""Losses of the discriminator and of the generator, from the discriminator's scores: hinge and logistic."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""How two encoders learn that the same place of two images is the same thing: a symmetric contrastive loss.
+"""The association loss of DAEFR: a symmetric contrastive loss with cosine similarity, also called symmetric InfoNCE.
 
-Every grid position of every image is a row of unit length, so that products of rows are cosines. Row `i` of the first
-must find row `i` of the second among all the others, and the other way round. The kernel behind it never holds the
-matrix of all pairs.
+It teaches two encoders to give equal latents for the same place of two images. Every grid position of every image is a
+row of unit length, so that products of rows are cosines. Row `i` of the first must have its largest cosine with row `i`
+of the second, and the other way round. The kernel behind it never holds the matrix of all pairs.
 """
 
 from typing import Literal
@@ -27,14 +27,14 @@ def association_loss(
         first: Latents of one encoder before quantisation, `b d h w`.
         second: Latents of the other on the paired images, `b d h w`.
         scale: Inverse temperature, above 0: a number, or a tensor when it learns. CLIP starts it at 1 / 0.07.
-        negatives: `"local"`: the other positions of this process's batch. `"global"`: those of all ranks; every
-            rank takes its own rows and columns, and gets the whole loss.
+        negatives: `"local"` compares with the other positions of this process's batch, `"global"` with those of all
+            ranks; then every rank computes its own rows and columns, and gets the whole loss.
 
     Returns:
-        The loss, in nats a row; `ln(b · h · w)` where nothing is told apart.
+        The loss, in nats a row; `ln(b · h · w)` where no row is distinguished from another.
 
     Raises:
-        ValueError: The shapes differ, or `negatives` is neither word.
+        ValueError: The shapes differ, or `negatives` is neither `"local"` nor `"global"`.
 
     Source:
         DAEFR stage 2 (scale fixed at 1 / 0.07, local negatives). A row of zeros stays zero here; there it becomes NaN.

@@ -1,4 +1,4 @@
-"""How latents and codes pull on each other: the commitment term and the codebook term, each with its own named weight.
+"""The commitment term, which moves latents to codes, and the codebook term, which moves codes to latents.
 
 Quantizers return no loss; a recipe takes `latent` and `Quantized.codes` and adds this.
 """
@@ -20,7 +20,7 @@ def codebook_loss(
         codes: The chosen rows, `b d h w`, with their gradient to the table; not the straight-through values, whose
             gradient goes to the encoder.
         commitment: Weight of the term that moves the encoder.
-        codebook: Weight of the term that moves the codes. Zero for a table that averages instead of descending.
+        codebook: Weight of the term that moves the codes. Zero for a table that learns by moving averages.
 
     Returns:
         The loss, a mean over all elements.

@@ -1,4 +1,4 @@
-"""How well predicted logits name the true codes: cross-entropy to learn by, accuracy to read."""
+"""How well predicted logits agree with the true codes: cross-entropy as a loss, accuracy as a figure."""
 
 from einops import rearrange
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""The loss that makes lookup-free codes sure for each vector, and even over all of them."""
+"""The loss under which the code of each vector becomes certain, and all codes are used evenly."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from codeprior.shapes import Latent
 
 
 def code_entropy_loss(latent: Latent, *, temperature: float = 0.01, diversity: float = 1.0) -> Tensor:
-    """Gives the mean entropy of the vectors' codes less the entropy of their mean, for codes of −1 and 1.
+    """Gives the mean entropy of the vectors' codes minus the entropy of their mean, for codes of −1 and 1.
 
     With p(c | z) ∝ exp(−|z − c|² / temperature) the bits are independent, and P(cᵢ = 1) = sigmoid(4 zᵢ / temperature).
-    The first entropy is exact; of the second the sum over the bits is taken, which is the largest that it can be.
+    The first entropy is exact. The second is taken as the sum over the bits, which is an upper bound.
 
     Args:
         latent: `b d h w`, what `LookupFreeCodebook` was given.

@@ -1,8 +1,8 @@
 """Networks that look at an image at several depths, for the perceptual and style losses.
 
-A feature network takes an image that is normalised by its own `mean` and `std` (unit pixels, ImageNet's unless it says
-otherwise) and gives one map a layer; `channels` says how wide each is. Any module that does so can be injected.
-No weights are downloaded: a file is named by its path, and a pickled one is opened only if its SHA-256 is as expected.
+A feature network takes an image that is normalised by its own `mean` and `std` (of unit pixels; ImageNet's if it has
+none) and gives one map for each layer; `channels` says how many channels each has. Any such module can be passed in.
+Weights are not downloaded: a file is named by its path, and a pickled one is opened only if its SHA-256 is as expected.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ class FeatureNetwork(Protocol):
     """Channels of each map."""
 
     def __call__(self, image: Float[Tensor, "b 3 H W"]) -> Sequence[Tensor]:
-        """Gives one map `b c h w` a layer, of a normalised image."""
+        """Gives one map `b c h w` for each layer, for a normalised image."""
         ...
 
 
 class VGGFeatures(nn.Module):
-    """VGG-16 or VGG-19 up to its last wanted layer, cut into slices that keep torchvision's layer numbers.
+    """VGG-16 or VGG-19 up to the last layer that is asked for, cut into slices that keep torchvision's layer numbers.
 
     Args:
         variant: `"vgg16"` or `"vgg19"`.
@@ -93,7 +93,7 @@ class VGGFeatures(nn.Module):
 
 
 class MobileNetFeatures(nn.Module):
-    """torchvision's MobileNetV2 up to its last wanted block.
+    """torchvision's MobileNetV2 up to the last block that is asked for.
 
     Args:
         layers: Numbers of the blocks to give, ascending, 0 to 17. By default the last block at strides 2, 4, 8 and 16.
@@ -149,8 +149,8 @@ class TimmFeatures(nn.Module):
 
     Attributes:
         channels: Channels of each map.
-        mean: Mean of a channel, unit, that the network expects to be taken off.
-        std: Deviation of a channel, unit, that it expects to be divided by.
+        mean: Mean of each channel, unit; images are expected with it subtracted.
+        std: Deviation of each channel, unit; images are expected divided by it.
     """
 
     def __init__(
@@ -180,10 +180,10 @@ def feature_network(
     Args:
         name: `"vgg16"`, `"vgg19"`, `"mobilenet_v2"`, or `"timm:NAME"`.
         weights: Path of a weights file in torchvision's (for timm: timm's) layout, `.safetensors` or pickled;
-            `"pretrained"` lets timm fetch its own; `"random"` leaves the network untrained, on purpose.
+            `"pretrained"` lets timm fetch its own; `"random"` leaves the network untrained.
         layers: Which layers to give; each network has its own default.
-        sha256: Digest that a pickled file must have. By default what torchvision's file name says
-            (`vgg16-397923af.pth`), and the whole known digest for MobileNetV2.
+        sha256: Digest that a pickled file must have. The default is the beginning that torchvision's file name holds
+            (`vgg16-397923af.pth`), and the whole digest for MobileNetV2, which is known.
 
     Returns:
         A `FeatureNetwork`.

@@ -1,4 +1,4 @@
-"""How far a restored face is from being the same person, in the embedding of an injected, frozen network."""
+"""How far a restored face is from the same person, in the embedding of a frozen network that is passed in."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class IdentityLoss(nn.Module):
         distance: `"cosine"`: one minus the cosine. `"absolute"`: the mean absolute difference of the embeddings.
 
     Raises:
-        ValueError: A word that is not offered, or a window without area.
+        ValueError: `resample` or `distance` is unknown, or the window has no area.
 
     Note:
         RestoreFormer: `grey=True, size=128, distance="absolute"` on ArcFace ResNet-18, weight 3. GPEN: `grey=False,
@@ -95,5 +95,5 @@ class IdentityLoss(nn.Module):
         return self.network(crop)
 
     def train(self, mode: bool = True) -> "IdentityLoss":
-        """Stays in evaluation mode, whatever is asked."""
+        """Leaves the module in evaluation mode, whatever `mode` is."""
         return super().train(False)

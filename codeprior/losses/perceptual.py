@@ -1,6 +1,6 @@
-"""How different two images look to a network that knows images: LPIPS, and its kin on other networks.
+"""How different two images look to a trained network: LPIPS, and the same formula on other networks.
 
-The features of every chosen layer are brought to unit length over channels; the squared difference is weighed by
+The features of every chosen layer are scaled to unit length over channels; the squared difference is weighted by
 channel, averaged over places and summed over layers.
 """
 
@@ -28,11 +28,11 @@ class PerceptualLoss(nn.Module):
     Args:
         backbone: `"vgg16"` (LPIPS), `"vgg19"`, `"mobilenet_v2"`, `"timm:NAME"`, or any module that takes a normalised
             image and gives maps, with an attribute `channels` (and, if not ImageNet's, `mean` and `std`).
-        weights: For a name: the weights file's path, `"pretrained"` (timm only), or `"random"`, which a checkpoint that
-            brings its own may then fill. Nothing is downloaded.
+        weights: For a name: the weights file's path, `"pretrained"` (timm only), or `"random"`, if a checkpoint with
+            these weights is loaded afterwards. Nothing is downloaded.
         layers: Which layers to compare; each network has its own default.
-        heads: Path of trained channel weights, keys `lin<i>.model.1.weight` as in LPIPS. Without, every channel counts
-            1, and the figures are several times larger than LPIPS's.
+        heads: Path of trained channel weights, keys `lin<i>.model.1.weight` as in LPIPS. Without them every channel
+            has the weight 1, and the figures are several times larger than LPIPS's.
         sha256: Digest that a pickled weights file must have; see `feature_network`.
 
     Attributes:
@@ -49,7 +49,7 @@ class PerceptualLoss(nn.Module):
         leaves dropout on in front of its heads while training; here there is none.
 
     Source:
-        Zhang et al. 2018 (LPIPS). At places where all features are zero the gradient is zero; there it is not a number.
+        Zhang et al. 2018 (LPIPS). Where all features of a place are zero, the gradient is zero here and NaN in LPIPS.
     """
 
     scaling_layer: "_Scaling"
@@ -120,7 +120,7 @@ class PerceptualLoss(nn.Module):
             second: Maps of the targets.
         """
         distance = torch.zeros((), device=first[0].device, dtype=first[0].dtype)
-        # under autocast the network's convolutions are in half precision, and what is small, the differences, is not
+        # under autocast the network's convolutions run in half precision; the differences, which are small, do not
         kind = first[0].device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             for name, mine, theirs in zip(self._heads, first, second, strict=True):
@@ -128,7 +128,7 @@ class PerceptualLoss(nn.Module):
         return distance
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
-        """Stays in evaluation mode, whatever is asked."""
+        """Leaves the module in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def _load_heads(self, path: str | Path) -> None:
@@ -157,7 +157,7 @@ class _Scaling(nn.Module):
 
 
 class _Head(nn.Module):
-    """A weight a channel. The identity stands where the reference has its dropout, so that the keys agree."""
+    """A weight for each channel. An identity stands where the reference has its dropout, so that the keys agree."""
 
     def __init__(self, channels: int):
         super().__init__()

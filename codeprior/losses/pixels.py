@@ -1,4 +1,4 @@
-"""Differences of pixels: at several scales, so that coarse shapes and colours count like detail, and in chroma."""
+"""Differences of pixels: at several scales, so that coarse shapes and colours count like detail; and in chroma."""
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ def pyramid_loss(candidate: Image, image: Image, *, scales: int = 3) -> Float[Te
     Args:
         candidate: `b 3 H W`, any range.
         image: The same shape and range.
-        scales: How many, the full size counted in.
+        scales: How many, including the full size.
 
     Returns:
         Scalar, in units of the images.
@@ -37,7 +37,7 @@ def pyramid_loss(candidate: Image, image: Image, *, scales: int = 3) -> Float[Te
 
 
 def chroma_loss(candidate: Image, image: Image) -> Float[Tensor, ""]:
-    """Gives the mean absolute difference of both chroma channels: what a brightness error leaves alone.
+    """Gives the mean absolute difference of both chroma channels, which an error of brightness alone leaves at zero.
 
     Cb and Cr of BT.601 in full range, as JPEG has them.
 

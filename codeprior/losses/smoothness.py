@@ -1,7 +1,7 @@
 """Penalties on gradients, which keep a GAN's two networks smooth: R1 and the path length.
 
-Both need gradients of gradients. They cost about as much as a step, so they are counted every few steps only, with a
-weight that is as many times larger.
+Both need gradients of gradients and cost about as much as a step. They are therefore added only every few steps, with a
+weight that is larger by that number of steps.
 """
 
 import math
@@ -34,7 +34,7 @@ def r1_penalty(real: Float[Tensor, "b 1"], images: Image) -> Float[Tensor, ""]:
         images: Real ones, which require a gradient.
 
     Source:
-        Mescheder et al. 2018. StyleGAN2 and GPEN weigh it by 10 / 2, times 16, every 16 steps.
+        Mescheder et al. 2018. StyleGAN2 and GPEN add it every 16 steps, with the weight 16 · 10 / 2.
     """
     (slope,) = torch.autograd.grad(real.sum(), images, create_graph=True)
     return slope.square().flatten(1).sum(1).mean()
@@ -47,7 +47,7 @@ def path_lengths(
     generator: torch.Generator | None = None,
     draw: Image | None = None,
 ) -> Float[Tensor, " b"]:
-    """Gives how far each image moves, along random pixels, with a step of its styles.
+    """Gives how much each image changes, in a random direction of pixels, with a step of its styles.
 
     `√ mean_n Σ_d (∂⟨image, y⟩ / ∂style)²` with `y` normal, divided by the root of the number of pixels.
 
@@ -78,10 +78,10 @@ def path_length_penalty(lengths: Float[Tensor, " b"], mean: Float[Tensor, ""], *
     Args:
         lengths: Of the samples, see `path_lengths`.
         mean: The running mean before this step; 0 at first.
-        decay: Share of the way to the mean of `lengths` that the running mean goes.
+        decay: Share of the distance to the mean of `lengths` by which the running mean moves.
 
     Source:
-        Karras et al. 2020 (StyleGAN2). StyleGAN2 and GPEN weigh it by 2, times 4, every 4 steps.
+        Karras et al. 2020 (StyleGAN2). StyleGAN2 and GPEN add it every 4 steps, with the weight 4 · 2.
     """
     moved = mean + decay * (lengths.detach().mean() - mean)
     return PathPenalty((lengths - moved).square().mean(), moved)

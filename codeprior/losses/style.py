@@ -1,7 +1,6 @@
-"""How differently two images are textured: the distance of their Gram matrices, which know what occurs together but not
-where.
+"""How much the textures of two images differ: the distance of their Gram matrices, which ignore where a feature occurs.
 
-It takes the maps that `PerceptualLoss.features` gives, so that one walk through the network serves both losses.
+It takes the maps that `PerceptualLoss.features` gives, so that the network runs once for both losses.
 """
 
 from collections.abc import Sequence
@@ -32,15 +31,15 @@ def style_loss(
         The loss, a mean over batch and matrix entries, a sum over layers.
 
     Raises:
-        ValueError: The numbers of maps or weights differ, or `distance` is neither word.
+        ValueError: The numbers of maps or weights differ, or `distance` is unknown.
 
     Note:
-        Entries of a Gram matrix are small, so the weights are large: VQFR counts the absolute distance of unit-length
-        VGG-16 features 2000 times, RestoreFormer the squared one 1e9 times, and its components' absolute one 2000 times
-        with layers weighed 0.5 and 1.
+        Entries of a Gram matrix are small, so the weights are large. VQFR gives the absolute distance of unit-length
+        VGG-16 features the weight 2000. RestoreFormer gives the squared one 1e9, and the absolute one of its face
+        components 2000, with layer weights 0.5 and 1.
 
     Source:
-        Gatys et al. 2016; the sizes of the field in VQFR (Gu et al. 2022) and RestoreFormer (Wang et al. 2022).
+        Gatys et al. 2016; the weights are those of VQFR (Gu et al. 2022) and RestoreFormer (Wang et al. 2022).
     """
     weights = [1.0] * len(first) if layer_weights is None else list(layer_weights)
     if not len(first) == len(second) == len(weights):

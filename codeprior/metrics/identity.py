@@ -17,7 +17,7 @@ from codeprior.shapes import Image
 
 
 class FaceEmbedding(Protocol):
-    """A network that tells people apart."""
+    """A network whose embeddings of different people differ."""
 
     record: Provenance
 

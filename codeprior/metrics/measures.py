@@ -1,7 +1,7 @@
 """A measure is one column of a table: what it looks at, how it compares, which way is better, what made it.
 
-Looking is apart from comparing, so that a clean image meets each network once, however many methods are compared with
-it.
+Looking is separate from comparing, so that a clean image meets each network once, however many methods are compared
+with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

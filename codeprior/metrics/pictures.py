@@ -1,4 +1,4 @@
-"""Pictures of a folder by name, read ahead while earlier ones are looked at, and their features."""
+"""Pictures of a folder by name, read in the background while earlier ones are measured, and their features."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +98,7 @@ def features_by_name(
         except files.PhotoError as error:
             return name, error.reason
 
-    for name, image in ahead(names, read):
+    for name, image in read_ahead(names, read):
         if isinstance(image, str):
             found.gone[name] = image
         else:
@@ -120,7 +120,7 @@ def as_image(pixels: UInt8[np.ndarray, "H W 3"]) -> Image:
     return from_levels(pixels)[None]
 
 
-def ahead(names: Iterable[str], read: Callable[[str], T]) -> Iterator[T]:
+def read_ahead(names: Iterable[str], read: Callable[[str], T]) -> Iterator[T]:
     """Gives `read` of every name in order, a few of them read in other threads while earlier ones are used.
 
     Args:

@@ -30,7 +30,7 @@ class FacePair(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """How well distances tell same from different people.
+    """How well distances distinguish pairs of one person from pairs of two people.
 
     Attributes:
         accuracy: Mean over folds, each judged at the threshold that is best on the others.
@@ -108,7 +108,7 @@ def verify(distances: ArrayLike, same: Sequence[bool], *, folds: int = 10) -> Ve
     Args:
         distances: One a pair; smaller means more alike.
         same: Whether each pair shows one person.
-        folds: Parts for the accuracy; pairs are dealt out in order, same and different apart.
+        folds: Parts for the accuracy; pairs are distributed over them in order, same and different pairs separately.
 
     Raises:
         ValueError: The lengths differ, a distance is no number, or a fold would have no pair of either kind.

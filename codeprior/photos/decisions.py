@@ -41,7 +41,7 @@ class Decision(NamedTuple):
         side: Side of the face in the photograph, pixels.
         cycles: Highest trustworthy frequency, cycles a side; None where it was not estimated.
         damage: The estimate for this face, each part `(1,)`; None where there is none.
-        fidelity: What the model is told, [0, 1]: 0 the prior's word, 1 the picture's.
+        fidelity: For the model, [0, 1]: 0 trusts the prior, 1 the picture.
         crossover: Where a mended face passes into the restored one; None for the others.
     """
 
@@ -102,7 +102,7 @@ def decide(
         fidelity: 0 the prior's word, 1 the picture's; it also moves the crossover, by `f / (1 − f)`. None chooses by
             the estimate.
         always: Restore as the model says, whatever the face.
-        usual: What the model is told where the estimate chooses.
+        usual: Fidelity for the model where the estimate chooses.
     """
     if always:
         return Decision("restored", "restored as the model says, as asked", side, fidelity=fidelity)
@@ -115,17 +115,17 @@ def decide(
         reason = f"sharper than {size} px can show" if cycles >= size / 2 else f"as sharp as {size} px give back"
         return Decision("left", f"{reason}; nothing to mend", **figures)
     # DAEFR's taps are trained at weight 1 on all damage: on held-out faces 1 was nearest at every severity
-    told = usual if fidelity is None else fidelity
+    fidelity_given = usual if fidelity is None else fidelity
     if cycles < SLOWEST:
         reason = f"nothing trustworthy beyond {SLOWEST:g} cycles a face; restored as the model says"
-        return Decision("restored", reason, fidelity=told, **figures)
+        return Decision("restored", reason, fidelity=fidelity_given, **figures)
     crossover = _crossover(damage, side, 0.5 if fidelity is None else fidelity, sharp=cycles >= enough)
     reason = (
         f"as sharp as {size} px give back, but noisy; its noise is taken out"
         if cycles >= enough
         else f"kept up to {min(cycles, crossover.reach):.0f} cycles a face; finer detail comes from the model"
     )
-    return Decision("mended", reason, fidelity=told, crossover=crossover, **figures)
+    return Decision("mended", reason, fidelity=fidelity_given, crossover=crossover, **figures)
 
 
 def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> Crossover:

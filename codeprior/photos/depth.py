@@ -77,7 +77,7 @@ def packed(
         values: `H W 3`, RGB.
         kind: PNG or TIFF.
         profile: ICC profile.
-        options: What Pillow's `save` is told: `exif`, `dpi`.
+        options: Options for Pillow's `save`: `exif`, `dpi`.
 
     Raises:
         ValueError: The format is another.
@@ -94,7 +94,7 @@ def _png(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Ma
     like = BytesIO()
     more = {"icc_profile": profile} if profile else {}
     Image.new("RGB", (1, 1)).save(like, "PNG", **more, **options)
-    told = [whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW]
+    chunks = [whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW]
     # each row as its differences from the pixel before it: the filter that PNG calls Sub
     rows = values.astype(">u2").view(np.uint8).reshape(height, 6 * width)
     filtered = np.concatenate([np.ones((height, 1), np.uint8), rows], 1)
@@ -102,7 +102,7 @@ def _png(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Ma
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)  # 16 bits, RGB, not interlaced
     parts = [
         _chunk(b"IHDR", header),
-        *told,
+        *chunks,
         _chunk(b"IDAT", zlib.compress(filtered.tobytes(), 4)),
         _chunk(b"IEND", b""),
     ]

@@ -174,15 +174,15 @@ def write(
         raise PhotoError(path, f"cannot be written: {kind} keeps no transparency; choose PNG, WEBP or TIFF")
     if pixels.dtype == np.uint16 and (alpha is not None or kind not in depth.HOLD_IT):
         raise PhotoError(path, f"cannot be written: {kind} keeps 16 bits a channel only as PNG or TIFF, without alpha")
-    told = metadata.options(kind) if metadata else {}
+    from_metadata = metadata.options(kind) if metadata else {}
     try:
         if pixels.dtype == np.uint16:
-            content = depth.packed(pixels, kind, profile=profile, options=told)
+            content = depth.packed(pixels, kind, profile=profile, options=from_metadata)
         else:
             encoded = BytesIO()
             image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
             more = {"icc_profile": profile} if profile and kind != "BMP" else {}
-            image.save(encoded, kind, **_OPTIONS[kind], **more, **told)
+            image.save(encoded, kind, **_OPTIONS[kind], **more, **from_metadata)
             content = encoded.getvalue()
         files.write(path, content, overwrite=overwrite)
     except FileExistsError:

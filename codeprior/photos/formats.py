@@ -67,7 +67,7 @@ class Kind(NamedTuple):
 
 
 def kind(content: bytes) -> Kind:
-    """Tells what a file holds.
+    """Says what a file holds.
 
     Args:
         content: At least the first 64 bytes.

@@ -24,7 +24,7 @@ class Metadata(NamedTuple):
     resolution: tuple[float, float] | None = None
 
     def options(self, kind: str) -> dict[str, Any]:
-        """Gives what Pillow's `save` is told.
+        """Gives options for Pillow's `save`.
 
         Args:
             kind: Format that is written.

@@ -1,4 +1,4 @@
-"""A photograph on its way to the network: its faces found, chosen, cut out and judged."""
+"""A photograph on its way to the network: its faces found, chosen, cut out and assessed."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
         chosen: Numbers of the faces that are restored.
         crops: Those faces, aligned, at the size of the network; for an aligned photograph the whole of it.
         own: The same faces at the photograph's own resolution, or the network's where that is finer.
-        decisions: What is done with each of them; None for each where nobody judged.
+        decisions: What is done with each of them; None for each where no decision was asked for.
         tints: The one tint of each; None for those that have colours.
     """
 
@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
 
     @property
     def fidelities(self) -> list[float | None]:
-        """What the model is told for each face that it is asked about."""
+        """The fidelity that the model is given for each face that it restores."""
         decisions = [self.decisions[at] for at in self.asked]
         return [None if decision is None else decision.fidelity for decision in decisions]
 
@@ -155,16 +155,16 @@ def _cut(
         image = resample(planes, matrix, height=size, width=size).clamp(0, 1)
         side = size * math.sqrt(abs(np.linalg.det(matrix[:, :2])))
         fidelity = check_fidelity(choices.fidelity)
-        judged = None
+        decision = None
         if judge is not None:
-            judged = judge(_around(planes, matrix, size), side=side, fidelity=fidelity, always=choices.always)
+            decision = judge(_around(planes, matrix, size), side=side, fidelity=fidelity, always=choices.always)
         own, tint = Crop(image, matrix), find_tint(image) if choices.tint else None
-        if judged and judged.action == "mended" and (larger := min(_FINEST, round(side))) > size:
+        if decision and decision.action == "mended" and (larger := min(_FINEST, round(side))) > size:
             finer = at_side(matrix, size, larger)
             own = Crop(resample(planes, finer, height=larger, width=larger).clamp(0, 1), finer)
         prepared.crops.append(Crop(image if tint is None else tint.without(image[None])[0], matrix))
         prepared.own.append(own)
-        prepared.decisions.append(judged)
+        prepared.decisions.append(decision)
         prepared.tints.append(tint)
     return prepared
 

@@ -158,7 +158,7 @@ def answer(
             `examine` it can also say how sure it is.
         images: `b 3 size size`, unit.
         uncertainty: Whether to ask for that.
-        fidelities: What the model is told for each face.
+        fidelities: The fidelity that the model is given for each face.
 
     Raises:
         ValueError: The restorer cannot say how sure it is.

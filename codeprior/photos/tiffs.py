@@ -1,8 +1,8 @@
 """TIFF: whether every strip or tile of the first page is there and holds what its compression promises.
 
-libtiff warns of most damage and goes on, and Pillow does not tell. JPEG strips are decoded with libjpeg's warnings, and
-in fax data a run of zeros is refused that no encoder writes. A bit that turned over inside CCITT, LZW or PackBits data
-is beyond that: these formats have no checksum.
+libtiff warns of most damage and goes on, and Pillow does not report it. JPEG strips are decoded with libjpeg's
+warnings, and in fax data a run of zeros is refused that no encoder writes. A bit that turned over inside CCITT, LZW or
+PackBits data is beyond that: these formats have no checksum.
 """
 
 import struct

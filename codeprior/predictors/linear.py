@@ -9,7 +9,7 @@ from codeprior.shapes import Latent, Logits
 
 @configured
 class LinearPredictor(nn.Module):
-    """Scores every code from the latent at the same place alone; runs on any grid.
+    """Scores every code at a place from the latent at that place alone; runs on any grid.
 
     Args:
         dim: Code dimension that comes in.

@@ -13,7 +13,7 @@ from codeprior.shapes import Latent, Logits, ManyIndices, ManyLogits
 
 @configured
 class CodePredictor(nn.Module):
-    """A transformer over the places of a grid, with learned positions and one score a code.
+    """A transformer over the places of a grid, with learned positions; it gives a score for every code.
 
     Args:
         dim: Code dimension that comes in.
@@ -23,10 +23,10 @@ class CodePredictor(nn.Module):
         layers: Transformer layers.
         heads: Attention heads.
         hidden: Width inside the feed-forward parts.
-        tables: Residual tables of codes. Every table after the first has one more transformer layer and a head, which
-            are told the codes of the tables before it: the true ones while training, the likeliest ones otherwise.
-        any_grid: Whether latents of other grids are taken too. The table of positions is then interpolated bicubically
-            to their grid; on `grid` itself it stays as it is.
+        tables: Residual tables of codes. Every table after the first has one more transformer layer and a head, whose
+            input also holds the codes of the tables before it: the true ones in training, the likeliest ones otherwise.
+        any_grid: Whether latents of other grids are accepted too. The table of positions is then interpolated
+            bicubically to their grid; on `grid` itself it is used unchanged.
 
     Raises:
         ValueError: `width` does not divide into `heads`, or there is no table.
@@ -70,8 +70,8 @@ class CodePredictor(nn.Module):
 
         Args:
             latent: `b d h w`, on the grid that the predictor was built for, or any with `any_grid`.
-            known: `b m h w`, the true codes, for training: the scores of a table are then those given the true codes
-                of the tables before it (teacher forcing). Of one table nothing need be known.
+            known: `b m h w`, the true codes, for training with several tables: each table is then scored with the true
+                codes of the tables before it (teacher forcing). With one table it is not used.
 
         Returns:
             `b h w k` for one table, `b m h w k` for several.

@@ -208,7 +208,7 @@ class Restorer:
 
         Args:
             images: `b 3 size size`, unit.
-            fidelities: For each face, [0, 1] or None; rounded to tenths and told to models whose `restore` takes a
+            fidelities: For each face, [0, 1] or None; rounded to tenths and given to models whose `restore` takes a
                 fidelity.
             uncertainty: Also ask where the model guessed.
             options: Of the model by name, each a value for all faces, or a tensor of one row a face.
@@ -217,14 +217,16 @@ class Restorer:
             Images `b 3 size·scale size·scale`, unit, and the entropy of the codes where it was asked for and is known.
         """
         chosen = self.options | self._checked(options or {})
-        told = [None] * len(images)
+        given_fidelities = [None] * len(images)
         if fidelities is not None and _takes_fidelity(self.model):
-            told = [None if fidelity is None else round(fidelity, 1) for fidelity in fidelities]
+            given_fidelities = [None if fidelity is None else round(fidelity, 1) for fidelity in fidelities]
         restored = torch.zeros(len(images), 3, self.size * self.scale, self.size * self.scale)
         doubts: dict[int, Tensor] = {}
         # a model takes one fidelity a batch
-        for fidelity in dict.fromkeys(told):
-            for at in torch.tensor([i for i, other in enumerate(told) if other == fidelity]).split(self.batch):
+        for fidelity in dict.fromkeys(given_fidelities):
+            for at in torch.tensor([i for i, other in enumerate(given_fidelities) if other == fidelity]).split(
+                self.batch
+            ):
                 signed = to_signed(images[at].to(self.device))
                 given = {name: _of_faces(value, at, len(images), self.device) for name, value in chosen.items()}
                 given |= {} if fidelity is None else {"fidelity": fidelity}

@@ -22,11 +22,11 @@ from codeprior.losses import (
     codebook_loss,
     generator_adversarial_loss,
     hinge_discriminator_loss,
-    last_layer_pulls,
+    last_layer_gradients,
     loss_at_image,
     pyramid_loss,
     watch_input,
-    weight_of_pulls,
+    weight_of_gradients,
 )
 from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image, Latent
@@ -182,7 +182,7 @@ class VQGANObjective:
         metrics = dict(losses.metrics)
         gradient, total = losses.faithful.gradient, losses.faithful.value
         if losses.adversarial is not None and losses.at_last_weight is not None:
-            adaptive = weight_of_pulls(losses.at_last_weight, mode=recipe.adaptive, limit=recipe.adaptive_limit)
+            adaptive = weight_of_gradients(losses.at_last_weight, mode=recipe.adaptive, limit=recipe.adaptive_limit)
             weight = recipe.weights["adversarial"] * adaptive
             counted = weight * float(step >= recipe.first_adversarial)
             gradient = gradient + counted * losses.adversarial.gradient
@@ -231,7 +231,7 @@ class VQGANObjective:
         self.discriminator.requires_grad_(True)
         # the last layer gives squares of pixels as channels where the decoder shuffles them
         side = getattr(self.model.decoder, "unshuffle", 1)
-        at_last_weight = last_layer_pulls(
+        at_last_weight = last_layer_gradients(
             *(F.pixel_unshuffle(one, side) for one in (wanted.gradient, fooling.gradient)),
             entering=entering, last_layer=self.model.decoder.last_layer,
         )  # fmt: skip

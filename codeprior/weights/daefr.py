@@ -56,8 +56,8 @@ def translate(state: State) -> Translation:
         state: Tensors by the reference's keys.
 
     Raises:
-        ValueError: It is no checkpoint of DAEFR, lacks tensors that tell the sizes, or holds a key that the stage does
-            not have.
+        ValueError: It is no checkpoint of DAEFR, lacks tensors whose shapes give the sizes, or holds a key that the
+            stage does not have.
     """
     stage = stage_of(state)
     if absent := _absent(state, stage):

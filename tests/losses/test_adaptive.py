@@ -12,10 +12,10 @@ from codeprior.losses import (
     adaptive_weight,
     association_loss,
     cut_adaptive_weight,
-    last_layer_pulls,
+    last_layer_gradients,
     loss_at_image,
     watch_input,
-    weight_of_pulls,
+    weight_of_gradients,
 )
 
 
@@ -92,13 +92,13 @@ def test_the_mean_pull_of_parts_gives_the_weight_of_the_batch():
             made = maker(images)
         wanted = loss_at_image(made, lambda image: _wanted(image, target)).gradient
         fooling = loss_at_image(made, lambda image: -judge(image).mean()).gradient
-        return last_layer_pulls(wanted, fooling, entering=entering[-1], last_layer=maker.last_layer)
+        return last_layer_gradients(wanted, fooling, entering=entering[-1], last_layer=maker.last_layer)
 
     halves = [pulls(*half) for half in zip(images.chunk(2), target.chunk(2), strict=True)]
-    whole = weight_of_pulls(pulls(images, target))
+    whole = weight_of_gradients(pulls(images, target))
     # float64: what is left is the order of summation
-    assert weight_of_pulls(torch.stack(halves).mean(0)).item() == pytest.approx(whole.item(), rel=1e-12)
-    assert torch.stack([weight_of_pulls(half) for half in halves]).mean().item() != pytest.approx(
+    assert weight_of_gradients(torch.stack(halves).mean(0)).item() == pytest.approx(whole.item(), rel=1e-12)
+    assert torch.stack([weight_of_gradients(half) for half in halves]).mean().item() != pytest.approx(
         whole.item(), rel=1e-6
     )
 

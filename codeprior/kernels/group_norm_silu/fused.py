@@ -46,10 +46,10 @@ def partial_moments(x_ptr, mean_ptr, squares_ptr, PLACES, C, SPAN, image_stride,
         middle = tl.sum(x, 0) / count
         off = tl.where(mask, x - middle[None, :], 0.0)
         seen = (first - start).to(tl.float32)
-        apart = middle - mean
+        difference = middle - mean
         share = count / (seen + count)
-        mean += apart * share
-        squares += tl.sum(off * off, 0) + apart * apart * seen * share
+        mean += difference * share
+        squares += tl.sum(off * off, 0) + difference * difference * seen * share
     channels = tl.program_id(2) * BC + tl.arange(0, BC)
     into = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * C + channels
     tl.store(mean_ptr + into, mean, mask=channels < C)
@@ -70,8 +70,8 @@ def join_moments(mean_ptr, squares_ptr, group_mean_ptr, group_rate_ptr, PLACES, 
     counts = tl.minimum(PLACES - parts * SPAN, SPAN).to(tl.float32)[:, None]
     total = PLACES * MEMBERS
     mean = tl.sum(tl.where(mask, means * (counts / total), 0.0))
-    apart = tl.where(mask, means - mean, 0.0)
-    variance = tl.sum(tl.where(mask, squares / total + apart * apart * (counts / total), 0.0))
+    difference = tl.where(mask, means - mean, 0.0)
+    variance = tl.sum(tl.where(mask, squares / total + difference * difference * (counts / total), 0.0))
     tl.store(group_mean_ptr + tl.program_id(0), mean)
     tl.store(group_rate_ptr + tl.program_id(0), 1.0 / tl.sqrt(variance + epsilon))
 

@@ -293,8 +293,8 @@ def certified_lookup(
         at = positions(again, S, stride_b, stride_s)
         sure = alone
         if GROUP > 1:
-            code, apart = _nearest_member(rows_ptr, at, stride_d, codes_ptr, code, inside & ~unfit, K, D, BN, BD, GROUP)
-            sure = sure & apart
+            code, clear = _nearest_member(rows_ptr, at, stride_d, codes_ptr, code, inside & ~unfit, K, D, BN, BD, GROUP)
+            sure = sure & clear
         if not EXACT:
             sure = tl.full((BN,), True, tl.int1)
         sure = inside & (undefined | (sure & ~unfit))

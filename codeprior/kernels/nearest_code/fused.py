@@ -123,8 +123,8 @@ class Work:
         tiles, split = self.tiles, self.parts > 1
         strides, onto = rows.stride(), codes.stride() if write == 1 else rows.stride()
         unit = 1 if strides[2] == onto[2] == 1 else 2 if strides[1] == onto[1] == 1 else 0
-        apart = (strides[1], onto[1]) if unit == 1 else (rows.shape[1], strides[2], onto[2])
-        wide = unit > 0 and not any(number % 16 for number in (strides[0], onto[0], *apart))
+        outer_strides = (strides[1], onto[1]) if unit == 1 else (rows.shape[1], strides[2], onto[2])
+        wide = unit > 0 and not any(number % 16 for number in (strides[0], onto[0], *outer_strides))
         blocks = self.chunk // tiles.codes
         heads = self.words
         screen[(self.programs, self.parts)](
@@ -184,7 +184,7 @@ def _shared(device: torch.device | None) -> int:
     if device is None or device.type != "cuda":
         return _SHARED
     properties = torch.cuda.get_device_properties(device)
-    # what a program may have of it is told by newer versions of torch alone; what surrounds the tiles is in the rest
+    # only newer versions of torch say how much of it a program may have; what surrounds the tiles is in the rest
     return getattr(properties, "shared_memory_per_block_optin", _SHARED) - 1024
 
 

@@ -1,6 +1,6 @@
 """The lookup as registered ops, so that torch.compile, export and autograd know it.
 
-The CPU's implementations and the Triton kernel are separate ops: one op with both was found to be taken apart into its
+The CPU's implementations and the Triton kernel are separate ops: one op with both was found to be decomposed into its
 Triton launch by the compiler, on every device.
 """
 

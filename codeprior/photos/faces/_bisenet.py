@@ -9,7 +9,7 @@ CLASSES = 19
 
 
 class BiSeNet(nn.Module):
-    """Tells the parts of a face: a context path on ResNet-18, joined with its own features at an eighth of the size.
+    """Segments the parts of a face: a context path on ResNet-18, joined with its own features at an eighth of the size.
 
     Source:
         Yu et al. 2018, "BiSeNet: Bilateral segmentation network for real-time semantic segmentation", with the spatial

@@ -25,7 +25,7 @@ _SPARE = ("num_batches_tracked", "conv_out16.", "conv_out32.", "cp.resnet.fc.") 
 
 
 class FaceParser:
-    """Weights of a face from a network that tells its parts.
+    """Weights of a face from a network that segments its parts.
 
     Args:
         network: Normalised images `1 3 512 512` to scores `1 19 512 512` of CelebAMask-HQ's classes.

@@ -29,7 +29,7 @@ class YuNet:
         cv2 = needed("cv2", who="detector 'yunet'")
 
         self.longest, self.smallest = _LONGEST, _SMALLEST
-        self._lock = Lock()  # the network keeps the size of the picture that it was last told
+        self._lock = Lock()  # the network keeps the size of its last picture
         try:
             self._network: Any = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), score, 0.3)
         except cv2.error as error:
