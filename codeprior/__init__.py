@@ -40,8 +40,8 @@ _PUBLIC = {
 }
 _ROOMS = (
     "checkpoints", "codebooks", "decoders", "degradations", "discriminators", "distributed", "encoders", "estimators",
-    "evaluation", "families", "fusion", "generators", "images", "kernels", "layers", "losses", "metrics", "photos",
-    "plots", "predictors", "prior", "restorers", "shapes", "stages", "training", "weights",
+    "evaluation", "export", "families", "fusion", "generators", "hub", "images", "kernels", "layers", "losses",
+    "metrics", "photos", "plots", "predictors", "prior", "restorers", "shapes", "stages", "training", "weights",
 )  # fmt: skip
 
 __all__ = [*_PUBLIC, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -9,9 +9,11 @@ from . import distributed as distributed
 from . import encoders as encoders
 from . import estimators as estimators
 from . import evaluation as evaluation
+from . import export as export
 from . import families as families
 from . import fusion as fusion
 from . import generators as generators
+from . import hub as hub
 from . import images as images
 from . import kernels as kernels
 from . import layers as layers

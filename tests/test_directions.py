@@ -15,9 +15,9 @@ LEVELS = (
     {"encoders", "codebooks", "fusion", "predictors", "decoders", "generators", "estimators"},
     {"prior", "losses", "discriminators"},
     {
-        "training", "stages", "metrics", "evaluation", "photos", "restorers", "families", "plots", "weights",
-        "commands", "__main__",
+        "training", "stages", "metrics", "evaluation", "photos", "restorers", "families", "plots", "weights", "hub",
     },
+    {"export", "integrations", "commands", "__main__"},
 )  # fmt: skip
 ALONE = LEVELS[0] | LEVELS[2]
 """Rooms that never import a room of their own level: one type, `Latent`, is all that they share."""

@@ -123,3 +123,19 @@ def _same(first: Path, second: Path) -> bool:
     with contextlib.suppress(OSError):
         return os.path.samefile(first, second)
     return os.path.realpath(first) == os.path.realpath(second)
+
+
+def named_options(words: list[str]) -> dict[str, str]:
+    """Gives the options of a model by name.
+
+    Args:
+        words: Each `NAME=VALUE`.
+
+    Raises:
+        UsageError: One is not of that form.
+    """
+    pairs = [word.partition("=") for word in words]
+    for word, (name, equals, value) in zip(words, pairs, strict=True):
+        if not (name and equals and value):
+            raise UsageError(f"--option {word}: expected NAME=VALUE.")
+    return {name: value for name, _, value in pairs}

@@ -61,9 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> list[str]:
     from codeprior.checkpoints import read_checkpoint
+    from codeprior.weights import published_as
 
     found = read_checkpoint(arguments.input, section=arguments.section, sha256=arguments.sha256)
     source = {"source": arguments.input.name, "source_sha256": found.sha256}
+    published = published_as(found.sha256)
+    source |= {} if published is None else {"licence": published.licence, "published": published.name}
     source |= {"source_section": found.section} if found.section else {}
     modules, dropped, stage = _modules(found.tensors, arguments.recipe, arguments.variant)
     targets = _targets(arguments.output, list(modules))
@@ -81,6 +84,8 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     else:
         _save_tensors(arguments.output, found.tensors, source, arguments.half)
         lines.append(f"kept {len(found.tensors)} tensors under their own names: {arguments.output}")
+    if published is not None:
+        lines.append(f"these are the published weights {published.name}; their licence: {published.licence}")
     reasons: dict[str, int] = {}
     for reason in dropped.values():
         reasons[reason] = reasons.get(reason, 0) + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from codeprior.commands._jobs import Job, jobs, landmarks, with_folders
-from codeprior.commands._outputs import Report, UsageError
+from codeprior.commands._outputs import Report, UsageError, named_options
 from codeprior.commands._printing import reason_of, say
 from codeprior.families import family_names
 
@@ -150,7 +150,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
             family=arguments.recipe,
             device=arguments.device,
             batch=arguments.batch,
-            options=_options(arguments.option),
+            options=named_options(arguments.option),
         )
     except FileNotFoundError:
         raise UsageError(
@@ -178,14 +178,6 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         resume=arguments.resume,
         metadata=not arguments.strip_metadata,
     )
-
-
-def _options(words: list[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for word, (name, equals, value) in zip(words, pairs, strict=True):
-        if not (name and equals and value):
-            raise UsageError(f"--option {word}: expected NAME=VALUE.")
-    return {name: value for name, _, value in pairs}
 
 
 def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:

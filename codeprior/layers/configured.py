@@ -7,6 +7,7 @@ decides what is imported.
 
 import functools
 import inspect
+import pkgutil
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -23,7 +24,8 @@ def configured(cls: type[Module]) -> type[Module]:
         cls: A module class whose arguments are JSON values, tuples, or modules that are themselves configured.
 
     Returns:
-        The same class; its instances carry `config`, a dictionary `{"class": name, **arguments}`.
+        The same class; its instances carry `config`, a dictionary `{"class": name, **arguments}`. It gains the methods
+        `from_pretrained`, `save_pretrained` and `push_to_hub` of `codeprior.hub`.
 
     Raises:
         ValueError: Another class of that name is configured already.
@@ -46,6 +48,8 @@ def configured(cls: type[Module]) -> type[Module]:
         object.__setattr__(self, "config", {"class": cls.__name__} | {k: _plain(k, v) for k, v in arguments.items()})
 
     cls.__init__ = remember  # pyright: ignore[reportAttributeAccessIssue]
+    for name, method in _HUB.items():
+        setattr(cls, name, method)
     return cls
 
 
@@ -70,6 +74,30 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         return _CLASSES[name](**arguments)
     except TypeError as error:
         raise ValueError(f"build: {name} does not take these arguments: {error}.") from error
+
+
+# the hub stands above this room: its functions are found by address, when they are called
+def _save_pretrained(self: nn.Module, folder: Any, **options: Any) -> Any:
+    """Writes the module into a folder; see `codeprior.hub.save_pretrained`."""
+    return pkgutil.resolve_name("codeprior.hub:save_pretrained")(self, folder, **options)
+
+
+def _push_to_hub(self: nn.Module, repository: str, **options: Any) -> str:
+    """Writes the module to a repository of the hub; see `codeprior.hub.push_to_hub`."""
+    return pkgutil.resolve_name("codeprior.hub:push_to_hub")(self, repository, **options)
+
+
+def _from_pretrained(cls: type[nn.Module], name: Any, **options: Any) -> nn.Module:
+    """Gives the module of a folder or a repository; see `codeprior.hub.from_pretrained`."""
+    module = pkgutil.resolve_name("codeprior.hub:from_pretrained")(name, **options)
+    if not isinstance(module, cls):
+        raise ValueError(f"{cls.__name__}.from_pretrained: {name} holds a {type(module).__name__}.")
+    return module
+
+
+_HUB = {
+    "save_pretrained": _save_pretrained, "push_to_hub": _push_to_hub, "from_pretrained": classmethod(_from_pretrained),
+}  # fmt: skip
 
 
 def configured_class(name: str) -> type[nn.Module] | None:

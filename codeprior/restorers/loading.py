@@ -10,6 +10,7 @@ from torch import nn
 from codeprior import weights as stored
 from codeprior.checkpoints import read_checkpoint
 from codeprior.families import find_family, installed_families
+from codeprior.restorers.exported import OnnxModel
 from codeprior.restorers.restorer import Restorer
 
 
@@ -25,7 +26,8 @@ def load_restorer(
 
     Args:
         weights: The name of weights that a family embeds, such as `small`; a file that `codeprior.save` or `codeprior
-            convert` wrote; or a published checkpoint whose layout a family reads. Nothing is downloaded.
+            convert` wrote; a published checkpoint whose layout a family reads; or an ONNX file that `codeprior export`
+            wrote. Nothing is downloaded.
         family: Whose model it is; by default what the file or the name says.
         device: Where it runs.
         batch: Faces that go through it at once.
@@ -33,12 +35,33 @@ def load_restorer(
 
     Raises:
         FileNotFoundError: There is no such file, and no embedded weights of that name.
+        ImportError: The file is ONNX, and onnxruntime is not installed.
         ValueError: No such family is installed, two families embed weights of that name, or the file holds no model
             that restores.
 
     Example:
         >>> load_restorer("small").size
         128
+    """
+    model = load_model(weights, family=family, device=device)
+    return Restorer(model, device=device, batch=batch, options=options)
+
+
+def load_model(
+    weights: str | Path = "small", *, family: str | None = None, device: str | torch.device = "cpu"
+) -> nn.Module:
+    """Gives the model of trained weights of any installed family, as `load_restorer` finds it.
+
+    Args:
+        weights: As in `load_restorer`.
+        family: As in `load_restorer`.
+        device: Where it runs.
+
+    Raises:
+        FileNotFoundError: There is no such file, and no embedded weights of that name.
+        ImportError: The file is ONNX, and onnxruntime is not installed.
+        ValueError: No such family is installed, two families embed weights of that name, or the file holds no model
+            that restores.
     """
     families = installed_families() if family is None else (find_family(family),)
     embedding = [one for one in families if str(weights) in one.embedded]
@@ -52,22 +75,25 @@ def load_restorer(
             f"load_restorer: there is no file {path}, and no embedded weights of that name; embedded are: {there}. "
             "Weights are not downloaded here."
         )
-    model = _loaded(path, family or (embedding[0].name if embedding else None), device)
-    return Restorer(model, device=device, batch=batch, options=options)
+    return _loaded(path, family or (embedding[0].name if embedding else None), device)
 
 
 def _loaded(path: Path, family: str | None, device: str | torch.device) -> nn.Module:
+    if path.suffix == ".onnx":
+        return OnnxModel(path, device=device)
     if path.suffix == ".safetensors":
         found = stored.read_family(path) if family is None else find_family(family)
         model = stored.load(path, device=device) if found is None else found.load(path, device=device)
     else:
-        converted = stored.convert_state(read_checkpoint(path).tensors, family=family)
+        read = read_checkpoint(path)
+        converted = stored.convert_state(read.tensors, family=family)
         if converted is None:
             raise ValueError(f"load_restorer: no installed family reads {path}; see codeprior families.")
         modules = converted[1].modules
         if "restorer" not in modules:
             raise ValueError(f"load_restorer: {path} holds {', '.join(modules)}, which do not restore.")
-        model = modules["restorer"]
+        model = modules["restorer"].to(device)
+        stored.remember_origin(model, {"source": path.name, "source_sha256": read.sha256})
     if not callable(getattr(model, "restore", None)):
         raise ValueError(f"load_restorer: {path} holds a {type(model).__name__}, which does not restore.")
     return model

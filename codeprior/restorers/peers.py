@@ -14,8 +14,10 @@ from torch import nn
 
 from codeprior.checkpoints import read_checkpoint
 from codeprior.extras import needed
+from codeprior.families import State
 from codeprior.restorers.restorer import Restorer
 from codeprior.shapes import Image
+from codeprior.weights import remember_origin
 
 PEERS = "spandrel"
 """What stands before the colon where a command is asked for such a restorer: `GFP-GAN=spandrel:GFPGANv1.4.pth`."""
@@ -84,11 +86,28 @@ def load_peer(weights: str | Path, *, device: str | torch.device = "cpu", batch:
         ImportError: spandrel is not installed.
         ValueError: spandrel does not know its layout, or it restores no faces.
     """
-    spandrel = needed("spandrel", who="load_peer")
-    state = dict(read_checkpoint(weights).tensors)
+    read = read_checkpoint(weights)
+    model = peer_of(read.tensors, who="load_peer", what=str(weights))
+    remember_origin(model, {"source": Path(weights).name, "source_sha256": read.sha256})
+    return Restorer(model, device=device, batch=batch)
+
+
+def peer_of(state: State, *, who: str = "peer_of", what: str = "these tensors") -> SpandrelModel:
+    """Gives the model that spandrel makes of tensors.
+
+    Args:
+        state: Tensors by the names of whoever wrote them.
+        who: What asks for it, for the text of an error.
+        what: Where they come from, for the same.
+
+    Raises:
+        ImportError: spandrel is not installed.
+        ValueError: spandrel does not know their layout, or they restore no faces.
+    """
+    spandrel = needed("spandrel", who="--recipe spandrel")
     try:
-        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(state)
+        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
     except (spandrel.UnsupportedModelError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"load_peer: spandrel {spandrel.__version__} makes no model of {weights}: {reason}") from error
-    return Restorer(SpandrelModel(descriptor), device=device, batch=batch)
+        raise ValueError(f"{who}: spandrel {spandrel.__version__} makes no model of {what}: {reason}") from error
+    return SpandrelModel(descriptor)

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codeprior.fusion import FidelityTaps
 from codeprior.layers import Recorder
@@ -75,29 +75,31 @@ class CodeRestorer(nn.Module):
         return self(degraded), recorder
 
     @torch.no_grad()
-    def restore(self, degraded: Image, *, fidelity: float = 1.0) -> Image:
+    def restore(self, degraded: Image, *, fidelity: float | Tensor = 1.0) -> Image:
         """Gives restored faces `b 3 H W`, signed, not clamped, for degraded ones of the same kind.
 
         Args:
             degraded: `b 3 size size`, signed.
             fidelity: In [0, 1]: 0 is the prior's word, 1 follows the picture as far as the taps have learned to; a
-                model without taps has no use for it.
+                number, or a tensor with one for each face. A model without taps has no use for it.
 
         Raises:
-            ValueError: `fidelity` is out of range.
+            ValueError: The number is out of range.
         """
-        if not 0 <= fidelity <= 1:
+        if not isinstance(fidelity, Tensor) and not 0 <= fidelity <= 1:
             raise ValueError(f"restore: expected a fidelity in [0, 1], got {fidelity}.")
         prediction, recorder = self.predict(degraded)
         return self.decode(prediction, recorder, fidelity=fidelity)
 
-    def decode(self, prediction: Prediction, recorder: Recorder | None = None, *, fidelity: float = 1.0) -> Image:
+    def decode(
+        self, prediction: Prediction, recorder: Recorder | None = None, *, fidelity: float | Tensor = 1.0
+    ) -> Image:
         """Gives the faces that a prediction stands for, with gradients to the taps.
 
         Args:
             prediction: Of degraded faces.
             recorder: That has been through the encoder; needed where there are taps.
-            fidelity: The taps' weight, in [0, 1].
+            fidelity: The taps' weight, in [0, 1]; a number, or one for each face.
         """
         if self.decoding == "expectation":
             values = self.prior.expected(prediction.logits)

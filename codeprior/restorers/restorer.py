@@ -5,10 +5,10 @@ does for all of them what surrounds the network: picture types, units, sizes, ba
 decision whether restoring would help a face at all.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,14 +17,15 @@ from PIL import Image as Pictures
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior import hub
 from codeprior.estimators import Damage
-from codeprior.families import Option, family_of, find_family
 from codeprior.images import to_signed, to_unit
 from codeprior.photos.bands import keep_trustworthy
 from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_fidelity, decide
 from codeprior.photos.pictures import from_picture, to_picture
 from codeprior.photos.restoration import Choices, Restored, restore_photo
 from codeprior.photos.tints import find_tint
+from codeprior.restorers.models import option_types, side, takes_fidelity
 from codeprior.shapes import Image, Logits
 
 
@@ -66,15 +67,55 @@ class Restorer:
             )
         self.model: Any = model.to(device).eval()
         self.device, self.batch, self.estimator = torch.device(device), batch, estimator
-        self.size = _size(model)
+        self.size = side(model)
         self.scale = int(getattr(model, "scale", 1))
-        self.option_types = _option_types(model)
+        self.option_types = option_types(model)
         self.options = self._checked(options or {})
 
     def __repr__(self) -> str:
         """Gives the model's class, its sizes and where it runs, in one line."""
         sizes = f"{self.size} px" if self.scale == 1 else f"{self.size} to {self.size * self.scale} px"
         return f"Restorer({type(self.model).__name__}, {sizes}, {self.device}, batch {self.batch})"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        batch: int = 8,
+        options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Gives the restorer of a folder, or of a repository of the hub; see `codeprior.hub.from_pretrained`.
+
+        Args:
+            name: A local folder, or a repository, `owner/name`.
+            revision: Branch, tag or commit of the repository.
+            device: Where it runs.
+            batch: Faces that go through it at once.
+            options: As in `Restorer`.
+        """
+        model = hub.from_pretrained(name, revision=revision, device=device)
+        return cls(model, device=device, batch=batch, options=options)
+
+    def save_pretrained(self, folder: str | Path, **about: Any) -> Path:
+        """Writes the model into a folder.
+
+        Args:
+            folder: Where to.
+            about: Licence, data and figures, as in `codeprior.hub.save_pretrained`.
+        """
+        return hub.save_pretrained(self.model, folder, **about)
+
+    def push_to_hub(self, repository: str, **about: Any) -> str:
+        """Writes the model to a repository of the hub, and gives the address of the commit.
+
+        Args:
+            repository: `owner/name`.
+            about: As in `codeprior.hub.push_to_hub`.
+        """
+        return hub.push_to_hub(self.model, repository, **about)
 
     def __call__(
         self,
@@ -218,7 +259,7 @@ class Restorer:
         """
         chosen = self.options | self._checked(options or {})
         given_fidelities = [None] * len(images)
-        if fidelities is not None and _takes_fidelity(self.model):
+        if fidelities is not None and takes_fidelity(self.model):
             given_fidelities = [None if fidelity is None else round(fidelity, 1) for fidelity in fidelities]
         restored = torch.zeros(len(images), 3, self.size * self.scale, self.size * self.scale)
         doubts: dict[int, Tensor] = {}
@@ -328,29 +369,6 @@ def entropy(logits: Logits | Float[Tensor, "b m h w k"]) -> Float[Tensor, "b h w
     shares = logits.float().log_softmax(-1)
     doubt = (-(shares.exp() * shares).sum(-1) / np.log(logits.shape[-1])).clamp(0, 1)
     return doubt if logits.ndim == 4 else doubt.mean(1)
-
-
-def _size(model: Any) -> int:
-    size = getattr(model, "size", None)
-    if size is None and hasattr(model, "predictor") and hasattr(model, "prior"):
-        size = model.predictor.grid[0] * model.prior.stride  # the predictor's grid decides, for models without a size
-    if not isinstance(size, int):
-        raise TypeError(f"Restorer: {type(model).__name__} does not say its size; give it `size`, pixels a side.")
-    return size
-
-
-def _option_types(model: Any) -> dict[str, Option]:
-    """Gives the options that the model itself or its family declares, as far as this model takes them."""
-    family = family_of(model)
-    declared = getattr(model, "option_types", {} if family is None else find_family(family).options)
-    taken = inspect.signature(model.restore).parameters
-    return {name: option for name, option in declared.items() if name in taken}
-
-
-def _takes_fidelity(model: Any) -> bool:
-    """Says whether a model's `restore` takes a fidelity; one whose taps are missing does not."""
-    declared = "fidelity" in inspect.signature(model.restore).parameters
-    return declared and getattr(model, "taps", True) is not None
 
 
 def _numbers(fidelity: Any, faces: int) -> list[float | None]:

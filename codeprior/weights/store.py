@@ -33,6 +33,7 @@ from codeprior.checkpoints.machine import Refused
 from codeprior.devices import usable_device
 from codeprior.families import Family, family_names, family_of, find_family, installed_families
 from codeprior.layers.configured import build, configured_class
+from codeprior.weights.origin import origin_of, remember_origin
 
 # rooms whose configured classes a file may name; those of a family are known once its package is imported
 _ROOMS = (
@@ -64,7 +65,9 @@ def save(
     Args:
         path: Where to; an existing file is replaced in one step, and keeps its permissions.
         module: A module with `config` (see `codeprior.layers.configured`).
-        metadata: Further text for the header, such as a licence or a commit; keys must not start with `codeprior.`.
+        metadata: Further text for the header, such as a licence or a commit; keys must not start with `codeprior.`. The
+            licence of the file that the module or its parts came from is kept: as `licence` where none is given, as
+            `licence_of_origin` beside another one.
         dtype: Floating type of the stored tensors, such as `torch.float16`; None keeps each as it is.
         overwrite: Replace an existing file.
 
@@ -82,7 +85,7 @@ def save(
         )
     if dtype is not None and dtype not in _FLOATS:
         raise ValueError(f"save: dtype must be a floating type such as torch.float16, got {dtype}.")
-    header = _header(config, metadata or {})
+    header = _header(config, _licensed(module, metadata or {}))
     family = family_of(module)
     header |= {"codeprior.family": family} if family else {}
     tensors = {name: _stored(name, value, dtype) for name, value in module.state_dict().items()}
@@ -129,6 +132,7 @@ def load(
     _import_family(header)
     module = _build(path, header["codeprior.config"], tensors)
     _fill(path, module, tensors, assign=dtype is None)
+    remember_origin(module, header)
     return module.to(device=device, dtype=dtype).eval()
 
 
@@ -192,6 +196,14 @@ def _ordered(file: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
     return len(text).to_bytes(8, "little") + text + file[end:]
+
+
+def _licensed(module: nn.Module, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Gives the metadata with the licence of the files that a module came from."""
+    licence = origin_of(module).get("licence")
+    if licence is None or metadata.get("licence") == licence:
+        return dict(metadata)
+    return {**metadata, "licence_of_origin" if "licence" in metadata else "licence": licence}
 
 
 def _header(config: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:

@@ -89,6 +89,8 @@ def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) 
         return {"compiled": "it multiplies float32"}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return {"compiled": "it gives no gradients"}
+    if torch.compiler.is_exporting():
+        return {"compiled": "an exported graph has PyTorch's own operators only"}
     if torch.is_autocast_enabled(feature.device.type):
         return {"compiled": "autocast asks for half precision"}
     if impl is None and (places < _SMALLEST or places * weight.numel() < _FEWEST):

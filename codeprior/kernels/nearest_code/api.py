@@ -1,4 +1,7 @@
-"""The public lookup: checks the shapes, chooses an implementation, and calls it."""
+"""The public lookup: checks the shapes, chooses an implementation, and calls it.
+
+A graph that `torch.export` makes holds no operator of this library: see `exported`.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +10,7 @@ from torch import Tensor
 
 from codeprior.kernels._choose import choose
 from codeprior.kernels._layout import as_rows, check_floating, check_width, like_grid, like_latent
-from codeprior.kernels.nearest_code import fused, ops
+from codeprior.kernels.nearest_code import exported, fused, ops
 
 _SMALL = 2**22  # multiplications; under a millisecond by any implementation
 
@@ -46,6 +49,8 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
     """
     name = _check("nearest_code", latent, codebook, impl, mode)
     rows = as_rows(latent.detach())
+    if torch.compiler.is_exporting():
+        return like_grid(exported.nearest_rows(rows, codebook.detach()), latent)
     op = fused.nearest_code_triton if name == "triton" else ops.nearest_code_op
     return like_grid(op(rows, codebook.detach(), name, mode == "exact"), latent)
 
@@ -73,8 +78,11 @@ def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: s
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
     name = _check("lookup", latent, codebook, impl, mode)
-    op = fused.lookup_triton if name == "triton" else ops.lookup_op
-    codes, distances, indices, counts = op(as_rows(latent), codebook, name, mode == "exact")
+    if torch.compiler.is_exporting():
+        codes, distances, indices, counts = exported.exchange(as_rows(latent), codebook)
+    else:
+        op = fused.lookup_triton if name == "triton" else ops.lookup_op
+        codes, distances, indices, counts = op(as_rows(latent), codebook, name, mode == "exact")
     return Lookup(like_grid(indices, latent), like_latent(codes, latent), like_grid(distances, latent), counts)
 
 

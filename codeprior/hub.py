@@ -1,0 +1,227 @@
+"""Modules in folders and on the Hugging Face hub: config.json, model.safetensors, and a card that keeps the licence.
+
+`save_pretrained` and `from_pretrained` work on local folders without a network and without the package of the hub,
+which is imported only to fetch or to push. Every class with `@configured` has the three as methods; so has `Restorer`.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from codeprior import files
+from codeprior import weights as stored
+from codeprior.extras import needed
+from codeprior.families import family_names, find_family
+
+__all__ = ["card", "from_pretrained", "push_to_hub", "save_pretrained"]
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+_UNKNOWN = "not stated by the file that these weights came from; ask its publisher before you use them"
+# identifiers that the hub's card index knows; of every other licence it is told the name in full
+_IDENTIFIERS = {
+    "apache-2.0": "apache-2.0", "mit": "mit", "cc0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "cc by 4.0": "cc-by-4.0",
+    "cc-by-4.0": "cc-by-4.0", "cc-by-nc-4.0": "cc-by-nc-4.0", "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0",
+}  # fmt: skip
+
+
+def save_pretrained(
+    module: nn.Module,
+    folder: str | Path,
+    *,
+    licence: str | None = None,
+    data: str | None = None,
+    figures: Mapping[str, float | str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Writes a module into a folder: `model.safetensors`, `config.json` with its arguments, and a card.
+
+    Args:
+        module: A configured module.
+        folder: Made where it is missing; files of these names in it are replaced.
+        licence: Of the weights; None takes that of the file that they came from. That one stays on the card in any
+            case.
+        data: What they were trained with, in words; None takes what the file says that they came from.
+        figures: What was measured, by name, for the card.
+        dtype: Floating type of the stored tensors; None keeps each as it is.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TypeError: The module carries no `config`.
+        ValueError: A weight is outside the range of `dtype`.
+    """
+    folder = Path(folder)
+    text = {"licence": licence, "data": data}
+    origin = stored.origin_of(module)
+    metadata = {key: value for key, value in origin.items() if key != "licence"}
+    metadata |= {key: value for key, value in text.items() if value is not None}
+    if figures:
+        metadata["figures"] = json.dumps(dict(figures))
+    folder.mkdir(parents=True, exist_ok=True)
+    stored.save(folder / WEIGHTS, module, metadata=metadata, dtype=dtype)
+    header = stored.read_metadata(folder / WEIGHTS)
+    described = {
+        "library_name": "codeprior",
+        "family": header.get("codeprior.family"),
+        "licence": header.get("licence", _UNKNOWN),
+        "config": json.loads(header["codeprior.config"]),
+    }
+    files.write(folder / CONFIG, json.dumps(described, indent=2) + "\n", overwrite=True)
+    files.write(folder / CARD, card(header, size=getattr(module, "size", None)), overwrite=True)
+    return folder
+
+
+def from_pretrained(name: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu") -> nn.Module:
+    """Gives the module of a folder, or of a repository of the hub.
+
+    Nothing in the files is executed: the tensors are safetensors, and the class is one of this library, of an installed
+    family, or one that was imported before.
+
+    Args:
+        name: A local folder; or a repository, `owner/name`, which is fetched into the hub's own cache.
+        revision: Branch, tag or commit of the repository.
+        device: Where the module is put.
+
+    Returns:
+        The module, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: The folder does not hold `model.safetensors`.
+        ImportError: It is no folder, and the package that fetches from the hub is not installed.
+        ValueError: The files are damaged, do not agree, or name an unknown class.
+    """
+    folder = Path(name) if Path(name).is_dir() else _fetched(str(name), revision)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"from_pretrained: {folder} holds no {WEIGHTS}; codeprior.hub.save_pretrained makes it."
+        )
+    module = stored.load(path, device=device)
+    if (folder / CONFIG).is_file():
+        _check_config(folder / CONFIG, module)
+    return module
+
+
+def push_to_hub(
+    module: nn.Module,
+    repository: str,
+    *,
+    private: bool = False,
+    message: str = "Weights of codeprior",
+    licence: str | None = None,
+    data: str | None = None,
+    figures: Mapping[str, float | str] | None = None,
+) -> str:
+    """Writes a module to a repository of the hub, which is made where it is missing; you must be logged in.
+
+    Args:
+        module: A configured module.
+        repository: `owner/name`.
+        private: Whether a new repository is for you alone.
+        message: Of the commit.
+        licence: As in `save_pretrained`.
+        data: As in `save_pretrained`.
+        figures: As in `save_pretrained`.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ImportError: The package of the hub is not installed.
+        TypeError: The module carries no `config`.
+    """
+    hub: Any = needed("huggingface_hub", who="push_to_hub")
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(module, folder, licence=licence, data=data, figures=figures)
+        api = hub.HfApi(library_name="codeprior")
+        api.create_repo(repository, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
+
+
+def card(header: Mapping[str, str], *, size: int | None = None) -> str:
+    """Gives the text of a model card.
+
+    Args:
+        header: Text of a weights file, as `codeprior.weights.read_metadata` gives it.
+        size: Side of the faces, pixels, of a model that restores.
+
+    Returns:
+        Markdown with the index that the hub reads.
+    """
+    family, kind = header.get("codeprior.family", ""), header.get("codeprior.class", "module")
+    licence = header.get("licence", _UNKNOWN)
+    index = ["library_name: codeprior", *(["pipeline_tag: image-to-image"] if size else []), *_indexed(licence)]
+    tags = ["codeprior", *([family] if family else []), *(["face-restoration"] if size else [])]
+    known = f"{family}: {find_family(family).text}" if family in family_names() else family
+    rows = [("class", kind), ("family", known or "a block of the library")]
+    rows += [("faces", f"{size} px a side")] if size else []
+    rows += [("licence of the weights", licence)]
+    for key, words in (
+        ("licence_of_origin", "licence of the weights that these came from"), ("data", "trained with"),
+        ("degradation", "damage in training"), ("recipe", "recipe"), ("source", "made from"),
+        ("source_sha256", "SHA-256 of that file"),
+    ):  # fmt: skip
+        rows += [(words, header[key])] if key in header else []
+    use = (
+        'restorer = codeprior.Restorer.from_pretrained("OWNER/NAME")\nrestorer(face)  # a PIL image, array or tensor'
+        if size
+        else 'module = codeprior.hub.from_pretrained("OWNER/NAME")'
+    )
+    lines = ["---", *index, "tags:", *(f"- {tag}" for tag in tags), "---", "", f"# {kind}", ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), ""]
+    figures = _figures(header)
+    if figures:
+        lines += ["## Figures", "", "| measure | value |", "|---|---|"]
+        lines += [*(f"| {_cell(name)} | {_cell(str(value))} |" for name, value in figures.items()), ""]
+    lines += ["## Use", "", "```python", "import codeprior", "", *use.split("\n"), "```", ""]
+    lines += [
+        "The code is licensed under Apache-2.0; the weights have the licence above. A restored face is a likely face, "
+        "not evidence: do not use it to identify anyone.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _indexed(licence: str) -> list[str]:
+    """Gives the lines of the card's index that name the licence."""
+    known = _IDENTIFIERS.get(licence.lower())
+    if known:
+        return [f"license: {known}"]
+    return ["license: other", f"license_name: {json.dumps(licence)}"]
+
+
+def _figures(header: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        found = json.loads(header.get("figures", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"from_pretrained: there is no folder {name}; a repository is named owner/name.")
+    hub: Any = needed("huggingface_hub", who="from_pretrained")
+    return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[WEIGHTS, CONFIG, CARD]))
+
+
+def _check_config(path: Path, module: Any) -> None:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"from_pretrained: {path} is no configuration that save_pretrained wrote: {error}.") from error
+    if said != json.loads(json.dumps(module.config)):
+        raise ValueError(
+            f"from_pretrained: {path} and {WEIGHTS} beside it describe different modules; fetch both again, or remove "
+            f"{CONFIG}: the tensors' file says all that is needed."
+        )
