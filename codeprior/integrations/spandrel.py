@@ -24,8 +24,8 @@ def install(*files: str | Path) -> tuple[str, ...]:
     """Adds our families to spandrel's main registry, so that its `ModelLoader` loads their checkpoints.
 
     Sizes come from the shapes of the tensors. A checkpoint of a first stage, which gives clean faces back and restores
-    none, is refused with a reason instead of being taken for RestoreFormer. RestoreFormer itself stays spandrel's own,
-    RestoreFormer++ is ours.
+    none, is refused with a reason instead of being taken for RestoreFormer. Families that spandrel has, such as GFPGAN
+    and the first RestoreFormer, stay its own; RestoreFormer++ is ours.
 
     Args:
         files: Weights files that `codeprior.save` or `codeprior convert` wrote, or folders of them. Spandrel is handed
@@ -44,8 +44,10 @@ def install(*files: str | Path) -> tuple[str, ...]:
     registry = spandrel.MAIN_REGISTRY
     theirs = tuple(arch.architecture.id for arch in registry.architectures() if not _is_ours(arch.architecture.id))
     made = [_first_stage(spandrel)]
+    # the first RestoreFormer and others that spandrel has stay its own; RestoreFormer++ it has not
+    has = {"spandrel", *(name.lower() for name in theirs)} - {"restoreformer"}
     for family in installed_families():
-        made += [_published(spandrel, family, layout) for layout in family.layouts if family.name != "spandrel"]
+        made += [_published(spandrel, family, layout) for layout in family.layouts if family.name not in has]
         made += [_native(spandrel, path) for path in family.embedded.values()]
     for path in map(Path, files):
         made += [_native(spandrel, one) for one in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]

@@ -3,7 +3,10 @@
 import inspect
 from typing import Any
 
+from torch import nn
+
 from codeprior.families import Option, family_of, find_family
+from codeprior.shapes import Image
 
 
 def side(model: Any) -> int:
@@ -43,3 +46,13 @@ def takes_fidelity(model: Any) -> bool:
     """
     declared = "fidelity" in inspect.signature(model.restore).parameters
     return declared and getattr(model, "taps", True) is not None
+
+
+def called(model: Any, signed: Image) -> Any:
+    """Gives what a call of a model gives, or None for a model that can only restore.
+
+    Args:
+        model: A module.
+        signed: `b 3 H W`.
+    """
+    return None if type(model).forward is nn.Module.forward else model(signed)

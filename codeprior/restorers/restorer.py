@@ -25,7 +25,7 @@ from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_fide
 from codeprior.photos.pictures import from_picture, to_picture
 from codeprior.photos.restoration import Choices, Restored, restore_photo
 from codeprior.photos.tints import find_tint
-from codeprior.restorers.models import option_types, side, takes_fidelity
+from codeprior.restorers.models import called, option_types, side, takes_fidelity
 from codeprior.shapes import Image, Logits
 
 
@@ -349,7 +349,7 @@ class Restorer:
             restored = self.model.restore(signed, **options)
         finally:
             hook.remove()
-        return restored, getattr(seen[-1] if seen else _called(self.model, signed), "logits", None)
+        return restored, getattr(seen[-1] if seen else called(self.model, signed), "logits", None)
 
 
 def entropy(logits: Logits | Float[Tensor, "b m h w k"]) -> Float[Tensor, "b h w"]:
@@ -387,11 +387,6 @@ def _of_faces(value: Any, at: Tensor, faces: int, device: str | torch.device) ->
     if len(value) != faces:
         raise ValueError(f"options: expected a row for each of {faces} faces, got shape {tuple(value.shape)}.")
     return value[at].to(device)
-
-
-def _called(model: Any, signed: Image) -> Any:
-    """Gives what a call of the model gives, or None for a model that can only restore."""
-    return None if type(model).forward is nn.Module.forward else model(signed)
 
 
 def _resized(image: Image, size: int) -> Image:
