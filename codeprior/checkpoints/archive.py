@@ -1,4 +1,4 @@
-"""The ZIP of a torch checkpoint: its directory, its members and the tensors that lie in them, each promise checked."""
+"""The ZIP of a torch checkpoint: its directory, its members and their tensors; every stated size is checked."""
 
 import os
 import struct
@@ -23,13 +23,13 @@ _DTYPES = {
 
 
 def check_size(file: BinaryIO) -> int:
-    """Gives the bytes of a file, before anybody reads them all.
+    """Gives the size of a file, bytes, before all of it is read.
 
     Args:
         file: Open.
 
     Raises:
-        Refused: They are more than is read, or most of them are holes.
+        Refused: It is larger than is accepted, or most of it is holes.
     """
     status = os.fstat(file.fileno())
     there = getattr(status, "st_blocks", status.st_size) * 512  # Windows does not say
@@ -160,7 +160,7 @@ def _check_record(name: str, record: Record) -> int:
 
 
 def view(content: bytearray, record: Record) -> Tensor:
-    """Gives a tensor with memory of its own from the bytes of its storage."""
+    """Gives a tensor in new memory from the bytes of its storage."""
     dtype = getattr(torch, record.dtype)
     if not content or 0 in record.size:
         return torch.empty(record.size, dtype=dtype)

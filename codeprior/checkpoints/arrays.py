@@ -1,4 +1,4 @@
-"""Published statistics: files of a few numpy arrays, as the FID of other people's reference sets comes."""
+"""Published statistics in files of a few numpy arrays, such as the FID statistics of reference sets."""
 
 from io import BytesIO
 from pathlib import Path
@@ -31,7 +31,7 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
         if content.startswith(b"PK") and Path(path).suffix == ".npz":
             with np.load(BytesIO(content), allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}
-        # the arrays of numpy are nothing that the reader of weights knows
+        # the reader of weights does not know numpy's arrays
         with torch.serialization.safe_globals(_arrays()):
             found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, UnpicklingError) as error:

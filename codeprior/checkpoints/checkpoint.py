@@ -1,7 +1,7 @@
-"""Foreign checkpoints, read safely: the container's promises checked, the pickle read but never run, tensors filled.
+"""Foreign checkpoints, read safely: the container is checked, the pickle is read but never run, tensors are filled.
 
-Accepted is what `torch.save` has written since 1.6, an uncompressed ZIP with one pickle and a file for each storage,
-what it wrote before, pickles and storages in a row, and safetensors.
+Three formats are accepted: that of `torch.save` since 1.6, an uncompressed ZIP with one pickle and a file for each
+storage; its older format, pickles and storages one after the other; and safetensors.
 Every tensor must lie inside its storage, every storage must have the size that the pickle states, every byte must have
 the archive's checksum. Then `codeprior convert` writes safetensors.
 """
@@ -71,11 +71,11 @@ def read_checkpoint(path: str | Path, *, section: str | None = None, sha256: str
         sha256: What the file's SHA-256 must be, 64 hexadecimal digits, or its beginning of at least eight.
 
     Returns:
-        Tensors bitwise as stored, on the CPU, each with memory of its own, and the SHA-256 of what was read.
+        Tensors bitwise as stored, on the CPU, each in new memory, and the SHA-256 of the file.
 
     Raises:
         FileNotFoundError: Nothing is there.
-        ValueError: The checksum is another, the container is a foreign one, or a promise is broken.
+        ValueError: The checksum is another, the container has another format, or a size in it is wrong.
 
     Note:
         Only a checksum from another source shows that a file was changed on purpose.
@@ -108,7 +108,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _read(file: BinaryIO, path: Path, section: str | None, expected: str | None) -> Checkpoint:
-    """Reads what was opened once: the file that is hashed is the file whose tensors come back."""
+    """Reads a file that was opened once, so that the hashed file is the one whose tensors are given."""
     check_size(file)
     before = _state(file)
     digest = files.sha256(file)
@@ -128,7 +128,7 @@ def _read(file: BinaryIO, path: Path, section: str | None, expected: str | None)
         found = _from_safetensors(file)
     else:
         raise Refused(_other(start, file))
-    # somebody may write into the same file meanwhile; another file under its name changes its count of links only
+    # another process may write into the file meanwhile; if it is only replaced, its count of links changes, no more
     after = _state(file)
     replaced = after[:2] == before[:2] and after.links != before.links and files.sha256(file) == digest
     if after != before and not replaced:
@@ -225,7 +225,7 @@ def _section(found: Unpickled, wanted: str | None) -> tuple[dict[str, Record], s
 
 
 class _Walk:
-    """Goes through dictionaries and lists, with one allowance for the whole file: what is shared counts each time."""
+    """Goes through dictionaries and lists, with one limit for the whole file; shared parts count each time."""
 
     def __init__(self):
         self.left = _MAX_VISITS
@@ -256,7 +256,7 @@ def _key(key: Any) -> str:
 
 
 def _unwrapped(tensors: dict[str, Tensor], dropped: list[str]) -> dict[str, Tensor]:
-    """Takes off what torch.compile and data parallelism put around names, in any order and depth."""
+    """Removes the prefixes that torch.compile and data parallelism put before names, in any order and depth."""
     names = {name: _bare(name) for name in tensors}
     together = bool(names) and all(name.startswith("module.") for name in names.values())
     if together:

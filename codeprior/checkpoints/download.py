@@ -29,12 +29,12 @@ def fetch(
 ) -> Path:
     """Gives the path of a file from the network, downloading it only where it is not there yet.
 
-    What arrives is kept under a partial name, gone on with after an interruption, and takes its name only when its
-    SHA-256 is right. Nothing outside `folder` is written.
+    What has arrived is kept under a partial name and continued after an interruption; the file gets its name only when
+    its SHA-256 is right. Nothing outside `folder` is written.
 
     Args:
         address: Where it is, `https://…`; also `http://localhost` and `http://127.0.0.1`.
-        folder: An existing folder, which becomes the file's.
+        folder: An existing folder, in which the file is kept.
         sha256: What the SHA-256 must be, 64 hexadecimal digits.
         offline: Refuse to use the network; a file that is there already is still checked and given.
         timeout: Longest silence of the server, seconds.

@@ -1,7 +1,7 @@
-"""Checkpoints from before torch 1.6: five pickles in a row, then the bytes of each storage behind its count.
+"""Checkpoints from before torch 1.6: five pickles in a row, then for each storage its size and its bytes.
 
-The weights of many published feature networks are such files. The pickles go through the same machine as those of an
-archive; nothing is run.
+The weights of many published feature networks are such files. The pickles are read by the same interpreter as those of
+an archive, which runs no code.
 """
 
 import os

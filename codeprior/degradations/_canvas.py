@@ -1,4 +1,4 @@
-"""The two forms in which ops are given images: one as pixels on the CPU, a batch of any sizes as a canvas.
+"""The two forms in which ops get images: a single image as pixels on the CPU, a batch of any sizes as a canvas.
 
 *Planes* are `3 H W`, as tensors have them; *pixels* are `H W 3`, as OpenCV has them. A canvas is one tensor, in which
 each image lies in the corner of a rectangle as large as the largest.
@@ -19,7 +19,7 @@ from .record import Values
 class Canvas(NamedTuple):
     """A batch of images of their own sizes; what lies outside an image's size is undefined and never read.
 
-    Sizes live on the host, so that no step has to ask the device for them.
+    Sizes are kept on the host, so that no step has to wait for the device to read them.
     """
 
     pixels: Tensor

@@ -4,10 +4,10 @@ One 64-bit key a sample comes from the caller's generator; everything else is Sp
 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). A batch of eight therefore draws exactly
 what eight single images would draw one after the other.
 
-Normal numbers for noise follow from a key and a place: 64 bits give two, through a table of the normal quantile. Bits,
-table look-ups and one multiplication and addition in single precision are all there is, so that every device gives the
-same bits. The table has 64 straight pieces to each halving of the tail probability: it departs from the normal quantile
-by at most 5e-5 standard deviations, and ends at 6.3 of them.
+Normal numbers for noise follow from a key and a place: 64 bits give two of them, through a table of the normal
+quantile. The computation consists of bit operations, table look-ups, and one multiplication and addition in single
+precision, so that every device gives the same bits. The table has 64 straight pieces for each halving of the tail
+probability: it differs from the normal quantile by at most 5e-5 standard deviations, and ends at 6.3 of them.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Steps of a chain that are cheaper together: a rewrite of the chain before it runs.
+"""Steps of a chain that cost less together: they are replaced by one step before the chain runs.
 
 A chain is a plain list of steps, each an op with its values. A pattern names steps that follow one another, and makes
 one step of them; `rewritten` puts it in their place. Ops say themselves which of the named steps they are (`Op._kind`).

@@ -1,8 +1,8 @@
 """Compiled inner loops for the CPU: a blur fused into the bilinear reduction after it, and the enlargement at the end.
 
-Bilinear reduction without antialias reads four blurred pixels for each one it gives, so most of a blurred image is
-never looked at. The kernel of the blur, shifted by the four and blended, is applied at the places that are read and
-nowhere else. The functions compile on first use and stay compiled on disk.
+Bilinear reduction without antialias reads four blurred pixels for each result, so most of a blurred image is never
+read. Here the blur is computed only at the places that are read. The functions are compiled on first use, and the
+result is kept on disk.
 """
 
 # intrinsics are called without the typing context they are written with
@@ -125,7 +125,7 @@ def reduce_directly(image, kernel, rows, part_y, columns, part_x):
 
     Args:
         image: `padded_planes` of the image with half the kernel.
-        kernel: `size size`; taps that are 0 are passed over.
+        kernel: `size size`; taps that are 0 are skipped.
         rows, part_y, columns, part_x: As for `reduce_separably`.
 
     Returns:

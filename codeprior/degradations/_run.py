@@ -1,4 +1,4 @@
-"""Takes images in, chooses how an op is run on them, and gives images back in the form they came."""
+"""Checks images, chooses how an op is run on them, and gives the results in the form in which the images came."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -62,7 +62,7 @@ def _samples(who: str, image: Any) -> Any:
 
 
 def check_range(who: str, samples: Sequence[Tensor]) -> None:
-    """Raises where a floating-point sample is not unit."""
+    """Raises an error where a floating-point sample is not in [0, 1]."""
     for number, sample in enumerate(samples):
         if not sample.is_floating_point():
             continue

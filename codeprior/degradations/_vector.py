@@ -1,7 +1,8 @@
 """A fused multiply-add, and two inner loops with their sums held in vector registers, as numba intrinsics.
 
-Numba's loop vectorizer keeps one sum a lane in memory and tests for aliasing before each short loop; on the 41-tap sums
-of a blur that costs most of the time. Written as vectors of eight, LLVM turns them into whatever the machine has.
+Numba's loop vectorizer keeps the sum of each lane in memory and tests for aliasing before each short loop, which takes
+most of the time for the 41-tap sums of a blur. These loops are written as vectors of eight, for which LLVM uses the
+vector instructions of the machine.
 """
 
 from llvmlite import ir

@@ -154,7 +154,7 @@ class PlateauBlur(Blur):
 class Sinc(Blur):
     """A circular low-pass that rings, as sharpening and compression do.
 
-    Its negative lobes overshoot [0, 1]; the clamp before the next JPEG or at the end of the chain catches it.
+    Its negative lobes give values outside [0, 1]; the next JPEG, or the end of the chain, clamps them.
 
     Args:
         size: Window sizes, one of them drawn; odd, pixels.

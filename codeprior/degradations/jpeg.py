@@ -1,7 +1,8 @@
 """JPEG as libjpeg makes it: 4:2:0, standard tables, accurate integer DCT, fancy upsampling.
 
 On the CPU libjpeg itself runs, elsewhere its integer arithmetic (`codeprior.kernels.jpeg`), with the same result. Mode
-`diff` has the same values too; their gradient is that of a softened JPEG, which stands in the second half of this file.
+`diff` gives the same values too, with the gradient of a softened JPEG, which is the second half of this file. All three
+would have to change for another chroma subsampling.
 """
 
 import math
@@ -94,9 +95,9 @@ def softened(canvas: Canvas, tables: Tensor) -> Tensor:
     The linear parts keep their true derivative. Rounding has none, but what a rounded coefficient is on average under a
     little noise has: `d/du E[round(u + σ n)] = Σₖ φ((u − k − ½) / σ) / σ`, a bump of area 1 at each place where the
     result jumps. The noise is 2.5 levels of a pixel, so σ is 2.5 / step in units of the step. At high quality the
-    factor is about 1 everywhere; at low quality almost all coefficients are far from a jump and pass nothing, and a few
-    pass much. On average that is the slope of the codec; passing all gradients on, or those of the coefficients that
-    survive, is not.
+    factor is about 1 everywhere. At low quality almost all coefficients are far from a jump and their factor is near 0,
+    and it is large for a few. On average this is the slope of the codec. Passing all gradients unchanged, or only those
+    of coefficients that are not rounded to 0, would not be.
 
     Args:
         canvas: The images.

@@ -74,13 +74,13 @@ class GaussianNoise(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class PoissonNoise(Op):
-    """Shot noise: counts of mean `level · pixel` are drawn, and their departure from the mean is added.
+    """Shot noise: counts of mean `level · pixel` are drawn, and their difference from the mean is added.
 
     The image is rounded to 8 bits first. `level` is the number of distinct 8-bit values in it, rounded up to a power of
-    two: a dark, flat picture is noisier than a rich one.
+    two: a dark picture of few values gets more noise than one of many values.
 
     Args:
-        scale: Range of the factor on the departure.
+        scale: Range of the factor on that difference.
         grey: Chance that the noise of the luma goes to all three channels.
         clip: Whether the result is clipped to [0, 1].
 

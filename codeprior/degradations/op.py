@@ -1,6 +1,6 @@
-"""What an op is: a frozen dataclass of ranges that draws values, and applies drawn values, as two separate acts.
+"""What an op is: a frozen dataclass of ranges, which draws values in one step and applies drawn values in another.
 
-`sample` is the only place that touches randomness; `apply` is pure. Whoever writes a new op gives `_draw`, `_one` (one
+`sample` is the only place that uses random numbers; `apply` is pure. A new op defines `_draw`, `_one` (one
 image as an array, on the CPU) and `_batch` (a batch of ragged images as a tensor, on any device). A new field of an op
 gets a default that means what the op did without it; test sets that were saved before are then still read.
 """
@@ -91,7 +91,7 @@ class Op:
         return Traced(self.apply(image, params, mode=mode, dtype=dtype), params)
 
     def sample(self, image: Images | tuple[int, ...], generator: torch.Generator | None) -> Params:
-        """Draws the values of each sample; nothing else in this room touches randomness.
+        """Draws the values of each sample; nothing else in this room uses random numbers.
 
         Args:
             image: The image or images to draw for, or their size: `(H, W)` or `(b, H, W)`, pixels.
@@ -178,7 +178,7 @@ class Op:
         """Raises ValueError, with the sample and the reason, for values that cannot be applied."""
 
     def _planes(self, planes: np.ndarray, values: Values, strict: bool, dtype: type) -> np.ndarray:
-        """Gives one image, planes in and planes out; what needs no pixels on the way overrides this."""
+        """Gives one image, planes in and planes out; ops that need no pixels override this."""
         return planes_from_pixels(self._one(pixels_from_planes(planes), values, strict), dtype)
 
     def _one(self, image: Pixels, values: Values, strict: bool) -> Pixels:
@@ -222,7 +222,7 @@ def reject(op: Op, bad: ArrayLike, reason: str) -> None:
 
 
 def ordered(op: Op, *ranges: str) -> None:
-    """Raises where a range of an op is not (low, high) with low ≤ high."""
+    """Raises an error where a range of an op is not (low, high) with low ≤ high."""
     for name in ranges:
         low, high = getattr(op, name)
         if not low <= high:

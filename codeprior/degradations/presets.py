@@ -1,6 +1,6 @@
 """The degradations that published models train with, each citing its source.
 
-All work on the low-quality branch alone: flips, and a grey that the target shares, are the recipe's.
+All act on the low-quality image alone. Flips, and turning both images grey, belong to a training's settings.
 """
 
 import warnings
@@ -29,7 +29,7 @@ class About:
 
     Args:
         source: Repository and file, or paper.
-        chosen: What the source leaves open or has otherwise, and what this library does; empty for an exact preset.
+        chosen: What the source leaves open or does differently, and what this library does; empty for an exact preset.
     """
 
     source: str

@@ -1,6 +1,6 @@
-"""What was drawn: a small table with one row a sample, from which a degradation is replayed.
+"""What was drawn: a small table with one row for each sample, from which a degradation is replayed.
 
-Noise fields are not kept, only the 64-bit key they follow from, so that a row stays under 256 bytes.
+Noise fields are not kept, only the 64-bit keys that they follow from, so that a row stays under 256 bytes.
 """
 
 from collections.abc import Mapping, Sequence

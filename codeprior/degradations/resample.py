@@ -3,9 +3,9 @@
 `cv2` rules: half-pixel centres, no antialias, coordinates in double precision, horizontal pass first, each pass one
 fused multiply-add in single precision. `torch` rules: `torch.nn.functional.interpolate`.
 
-One image is resized by OpenCV or torch. In a batch each image goes from its own size to its own size. Bilinear by
-OpenCV's rule is then done with gathers and one rounding a pass, or by the kernel that also blurs, so that it gives
-OpenCV's bits; the other interpolations are products with one matrix a side, nearly all zeros, in double precision.
+One image is resized by OpenCV or torch. In a batch each image has its own old and new size. Bilinear resizing by
+OpenCV's rule is then done with gathers and one rounding in each pass, or by the kernel that also blurs, so that it
+gives OpenCV's bits. The other interpolations are products with one sparse matrix for each side, in double precision.
 """
 
 from dataclasses import dataclass
@@ -164,7 +164,7 @@ def resize_pixels(image: np.ndarray, height: int, width: int, interpolation: str
         how = getattr(cv2, _CV2[interpolation])
         if height <= image.shape[0] and width <= image.shape[1]:
             return cv2.resize(image, (width, height), interpolation=how)
-        # the outermost columns of an enlarged image are rounded otherwise in the third channel, so give it BGR
+        # in the outermost columns of an enlarged image the third channel is rounded differently, so the order is BGR
         flipped = np.ascontiguousarray(image[..., ::-1])
         return np.ascontiguousarray(cv2.resize(flipped, (width, height), interpolation=how)[..., ::-1])
     planes = torch.from_numpy(rearrange(image, "h w c -> 1 c h w"))
@@ -225,7 +225,7 @@ def columns_rounded_twice(source: int, target: int) -> NDArray[np.int64]:
     """Gives the columns in which OpenCV rounds product and sum separately, in green and blue, when it enlarges.
 
     Found by comparison with OpenCV 5.0, whose Intel IPP ran on AVX2: columns beyond the first and last centres of the
-    source go through another loop, two at a time; what is left over, and red, is fused as everywhere else.
+    source go through another loop, two at a time; the rest, and red, are fused as everywhere else.
 
     Args:
         source: Width before, pixels.
@@ -302,7 +302,7 @@ def _source_places(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _area_enlarged(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gives what OpenCV takes for area when it enlarges: bilinear, by the part of the next pixel that is covered."""
+    """Gives what OpenCV does for `area` when it enlarges: bilinear, by the part of the next pixel that is covered."""
     each = np.arange(target)
     first = np.floor(each * (source / target)).astype(np.int64)
     part = (each + 1) - (first + 1) * (target / source)

@@ -1,4 +1,4 @@
-"""accelerate and Lightning Fabric behind the same seam, for projects that live in one of them.
+"""`Engine`s made of accelerate and of Lightning Fabric, for projects that use one of them.
 
 Neither is a dependency. Both end in `DistributedDataParallel`, so a stage finds the same weights as under
 `TorchEngine`.
@@ -101,7 +101,7 @@ class FabricEngine(_Collectives):
 
 
 def _one_scalar(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None) -> Tensor:
-    # a scalar whose gradient at each tensor is exactly the one wanted there
+    # a scalar whose gradient at each tensor is exactly the one that is given for it
     wanted = gradients or [None] * len(tensors)
     terms = [t if g is None else (t * g.detach()).sum() for t, g in zip(tensors, wanted, strict=True)]
     total = terms[0]

@@ -1,4 +1,4 @@
-"""Exponential averages of weights: what training hands on is a mean over many steps, not the last one."""
+"""Exponential averages of weights: the result of training is a mean over many steps, not the last step."""
 
 import copy
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from torch import nn
 class WeightAverage:
     """A copy of a module whose weights follow the module's by an exponential average.
 
-    average ← d · average + (1 − d) · weight, with `d = min(decay, (1 + t) / (10 + t))` after `t` updates, so that an
-    early average does not remember the random beginning. Floating buffers (moving-average codes, running statistics)
-    are averaged alike; whole numbers are copied.
+    average ← d · average + (1 − d) · weight, with `d = min(decay, (1 + t) / (10 + t))` after `t` updates, so that the
+    random first weights soon have no effect. Floating buffers (moving-average codes, running statistics) are averaged
+    too; whole numbers are copied.
 
     Args:
         module: What is trained; the copy is made of it as it is now.
@@ -40,7 +40,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the module's weights of now into the average."""
+        """Adds the module's present weights to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         mine, theirs = self._tensors(self.module), self._tensors(self._source)
         torch._foreach_lerp_([one for one in mine if one.is_floating_point()],
@@ -52,7 +52,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def copy(self, name: str) -> None:
-        """Takes a part of the module as it is, without averaging: for parts that were just set anew.
+        """Copies a part of the module without averaging: for parts whose weights were just replaced.
 
         Args:
             name: Of a submodule, such as `codebook`.

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent: a folder of safetensors and a manifest with the sha256 of every file.
 
-Written beside its place, synchronised to the disk, then renamed; a crash at any moment leaves the checkpoint before
-it. On the way back every byte is checked, and a damaged checkpoint is passed over for the one before. Nothing is
-pickled, so a checkpoint from elsewhere can do nothing but be wrong.
+A checkpoint is written under another name, synchronised to the disk, then renamed; after a crash at any moment the
+checkpoint before it is still there. On reading, every byte is checked; a damaged checkpoint is skipped and the one
+before it is used. Nothing is pickled, so a checkpoint from elsewhere cannot run code.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _UNFINISHED = re.compile(r"\.(?:part|gone)-step-[0-9]{8,18}(?:-[0-9a-f]{16})?")
 class Saving:
     """When checkpoints are written, which of them stay, and how they are written.
 
-    One more is written at either end of a run, and when it is stopped.
+    One more is written at the beginning and at the end of a run, and when it is stopped.
     """
 
     every: int = 1000  # steps between them; 0 for none by steps
@@ -83,7 +83,7 @@ class Saving:
 
 
 class Resumed(NamedTuple):
-    """What came back from a folder of checkpoints."""
+    """What was restored from a folder of checkpoints."""
 
     step: int
     """How many steps had been made."""
@@ -191,7 +191,7 @@ class Checkpoints:
             manifest = read_manifest(place)
             try:
                 return Resumed(step, manifest["notes"], passed, self._restore(place, manifest, saved))
-            except DamagedCheckpoint as error:  # its bytes are those that were written, and make no sense
+            except DamagedCheckpoint as error:  # its bytes are as they were written, but do not describe a state
                 passed.append(str(error))
         return None
 
@@ -267,7 +267,7 @@ class Checkpoints:
         oldest = sound[: self.keep][-1].name
         for place in places:
             lasting = self.keep_every and int(place.name.removeprefix(_PREFIX)) % self.keep_every == 0
-            # what is damaged goes only when enough sound ones are newer
+            # damaged ones are removed only when enough sound ones are newer
             if place.name not in stays and not lasting and place.name < oldest and is_ours(place):
                 remove(place)
                 self._sound.pop(place.name, None)

@@ -1,7 +1,7 @@
-"""Target codes of every image, computed once: what a frozen encoder says need not be asked again at every step.
+"""Target codes of every image, computed once: the encoder is frozen, so they are the same at every step.
 
-Two maps an image, as it is and mirrored: at 16×16 codes 1 KiB, 72 MB for FFHQ. The file says what it was made from; at
-the start of a run some images are encoded again, and a cache that disagrees is refused.
+Each image has two maps, one of them mirrored: with 16×16 codes 1 KiB, 72 MB for FFHQ. The file records what it was made
+from; at the start of a run some images are encoded again, and a cache that disagrees is refused.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ class CodeCache:
             `b h w`, or `b m h w` of several tables, int64, where `indices` lie.
         """
         place = indices.device
-        # PyTorch 2.8 indexes no uint16: the same bits as int16, and the sign taken off again
+        # PyTorch 2.8 cannot index uint16: the bits are read as int16, and the sign is removed afterwards
         held = self._codes.view(torch.int16)[indices.cpu(), flipped.cpu().long()]
         return (held.long() & 0xFFFF).to(place)
 
@@ -95,9 +95,9 @@ class CodeCache:
             source: The images.
             encode: The encoder.
             samples: How many images.
-            agreement: Share of the codes that must be equal. It is below one because a code that two rows of the table
-                are equally near to may turn over when sums round differently, on another device or batch size.
-            seed: Which images. None draws others each time, so that nobody who wrote the file can know them.
+            agreement: Share of the codes that must be equal. It is below one because where two rows of the table are
+                equally near, rounding on another device or with another batch size may choose the other one.
+            seed: Chooses the images. None draws others each time, so that whoever wrote the file cannot know them.
 
         Returns:
             The share that is equal.
@@ -126,10 +126,10 @@ class CodeCache:
 
 
 def write_codes(path: str | Path, source: Source, encode: Encode, *, made: Made, size: int, batch: int = 16) -> Path:
-    """Encodes every image, as it is and mirrored, and writes the codes; whole or not at all.
+    """Encodes every image, as it is and mirrored, and writes the codes; the file is whole or absent.
 
-    Every rank must call it. Each encodes its share, for which it reads each image once; rank 0 writes the file. Ranks
-    meet after each batch, so that none waits for another longer than a batch takes.
+    Every rank must call it. Each encodes its share and reads each image of it once; rank 0 writes the file. Ranks
+    synchronise after each batch, so that none waits for another longer than a batch takes.
 
     Args:
         path: The file; an existing one is replaced in one step.
@@ -173,7 +173,7 @@ def weights_sha256(module: nn.Module) -> str:
 
 
 def _share(source: Source, encode: Encode, batch: int) -> UInt16[np.ndarray, "n 2 *places"]:
-    """Gives the codes of this rank's stretch of the images; all stretches but the last ones are equally long."""
+    """Gives the codes of this rank's part of the images; all parts but the last ones are equally long."""
     most = -(-len(source) // distributed.world())
     mine, parts = range(len(source))[most * distributed.rank() :][:most], []
     for start in range(0, most, batch):
@@ -211,7 +211,7 @@ def _write(path: Path, codes: Tensor, made: Made) -> None:
 
 @contextmanager
 def _meeting() -> Iterator[list[Exception]]:
-    """Ends with a question to all ranks whether one of them failed; then all end."""
+    """Asks all ranks at the end whether one of them failed; then all of them end."""
     failed: list[Exception] = []
     yield failed
     if distributed.any_rank(bool(failed)):

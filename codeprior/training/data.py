@@ -1,7 +1,7 @@
-"""The endless stream of batches over a source of images: which batch comes at a step depends on nothing but the step.
+"""The endless stream of batches over a source of images: which batch comes at a step follows from the step alone.
 
-Images travel as uint8; the stage turns them into floats and degrades them, on its device or as they are read, with one
-seed per sample, so that the same sample looks the same on whatever rank or worker it is handled.
+Images are kept as uint8. The stage turns them into floats and degrades them, on its device or when they are read, with
+a seed for each sample, so that a sample looks the same on every rank and worker.
 """
 
 import warnings
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     flipped: Bool[Tensor, " b"]
     """Whether the image is mirrored."""
     degraded: Float[Tensor, "b 3 S S"] | None = None
-    """What a stage sees of the images, where that was made as they were read (`Stream(prepare=…)`)."""
+    """What `Stream(prepare=…)` made of the images when they were read; None without it."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Gives the batch with its images on a device.
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
         return self._replace(clean=self.clean.to(device, non_blocking=True), degraded=degraded)
 
     def pin_memory(self) -> "Batch":
-        """Gives the batch in memory from which a GPU copies while other work goes on."""
+        """Gives the batch in page-locked memory, from which a GPU copies while it computes."""
         return self._each(Tensor.pin_memory)
 
     def first(self, count: int) -> "Batch":
@@ -94,7 +94,7 @@ class UnreadableImages(RuntimeError):
 
 
 class Stream:
-    """The endless, shuffled stream of batches over a source: which batch comes at a step depends on nothing else.
+    """The endless, shuffled stream of batches over a source: which batch comes at a step follows from the step alone.
 
     Args:
         source: Images by number.
@@ -102,18 +102,18 @@ class Stream:
         seed: Chooses the order, the mirroring and the samples' keys.
         flip: Whether each image is mirrored with probability one half.
         workers: Loader processes; 0 decodes in this one.
-        prepare: Called with each batch where it is read, on a loader process where there are some; for work that a
-            batch's keys decide, such as degradations. It must give the same for a batch whatever its size and place.
-        block: Images that lie together, such as those of a shard; the order then runs through groups of 16 blocks, so
-            that a disk or a network store reads long stretches. 0 shuffles everything.
+        prepare: Called with each batch where it is read, in a loader process where there are some; for work that
+            follows from the batch's keys, such as degradations. For a sample it must give the same in any batch.
+        block: Count of images that lie together, such as those of a shard; the order then goes through groups of 16
+            blocks, so that a disk or a network store reads long pieces. 0 shuffles everything.
         pinned: Whether batches lie in page-locked memory, from which a GPU copies them while it computes.
 
     Raises:
         ValueError: `batch` cannot be shared evenly among the ranks.
 
     Note:
-        An image that cannot be read when its turn comes is replaced by one of the next that can, always the same, with
-        a warning; the order of all others does not change. `UnreadableImages` ends a run that meets too many.
+        An image that cannot be read when its turn comes is replaced by one of the next that can, always by the same
+        one, with a warning; the order of all others does not change. Too many such images raise `UnreadableImages`.
 
     Example:
         ```python
@@ -160,7 +160,7 @@ class Stream:
         return self.share(step, rank=distributed.rank(), world=distributed.world())
 
     def share(self, step: int, *, rank: int, world: int) -> Batch:
-        """Gives the samples of a step that fall to one of `world` ranks; the ranks' shares join to the whole batch."""
+        """Gives the samples of a step for one of `world` ranks; the shares of all ranks are the whole batch."""
         chosen = self._slots(step, rank, world)
         flipped = chosen.flipped & np.bool_(self.flip)
         found = [self._image(int(index)) for index in chosen.indices]
@@ -182,7 +182,7 @@ class Stream:
         rank, world = distributed.rank(), distributed.world()
         batches = (batch.pin_memory() if self.pinned else batch for batch in map(self.at, range(start, stop)))
         if self.workers:
-            # a private generator: making an iterator would otherwise draw from torch's global one
+            # a generator of its own: otherwise making an iterator would draw from torch's global one
             batches = DataLoader(
                 _Steps(self, start, stop), batch_size=None, num_workers=self.workers, generator=torch.Generator(),
                 pin_memory=self.pinned,

@@ -1,7 +1,7 @@
-"""The seam between a stage and whatever distributes it: seven things a stage asks for, and nothing else.
+"""The interface between a stage and the library that distributes it: seven methods, and nothing else.
 
-`TorchEngine` is plain `torch.distributed` under `torchrun`, and on one process nothing at all. `adapters` puts
-accelerate or Lightning Fabric behind the same seam; the same stage then finds the same weights.
+`TorchEngine` is plain `torch.distributed` under `torchrun`; with one process it does nothing. `adapters` has engines
+for accelerate and Lightning Fabric; the same stage then finds the same weights.
 """
 
 import inspect
@@ -25,25 +25,26 @@ BOTH_DEVICES = "cpu:gloo,cuda:nccl"
 
 
 class Engine(Protocol):
-    """What a stage asks of the machinery around it."""
+    """What a stage needs of the library that distributes it."""
 
     rank: int
     world: int
     device: torch.device
 
     def wrap(self, module: nn.Module, *, trainable: bool = True) -> nn.Module:
-        """Gives the module to call in a forward pass: on the device, its gradients averaged over ranks in the backward.
+        """Gives the module to call in a forward pass: on the device, with gradients averaged over ranks in the
+        backward.
 
-        Wrap what a step trains, and only that. A discriminator is called bare in the generator's part of a step.
+        Wrap only what a step trains. In the generator's part of a step the discriminator is called without the wrapper.
         """
         ...
 
     def backward(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None] | None = None) -> None:
-        """Walks back from several tensors at once.
+        """Runs the backward pass from several tensors at once.
 
         Args:
-            tensors: Where to begin.
-            gradients: The gradient at each; None stands for one, at scalars.
+            tensors: Where it begins.
+            gradients: The gradient at each; None stands for 1, at a scalar.
         """
         ...
 
@@ -64,7 +65,7 @@ class Engine(Protocol):
         ...
 
     def accumulate(self, *modules: nn.Module) -> AbstractContextManager[object]:
-        """Opens a stretch in which gradients stay on their rank: around all micro-batches but the last."""
+        """Gives a context in which gradients are not averaged over ranks: for all micro-batches but the last."""
         ...
 
 
@@ -143,7 +144,7 @@ class TorchEngine:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Gives half precision as float32, and anything else as it is: where forward passes end and losses begin.
+    """Gives half-precision tensors as float32, others unchanged; for the results of forward passes, before the losses.
 
     Args:
         tensor: Any shape and type.
@@ -166,7 +167,7 @@ def started(*, timeout: timedelta = timedelta(minutes=10)) -> Iterator[torch.dev
 
     Note:
         On GPUs the group serves both kinds of tensor, gloo those of the CPU and NCCL those of the GPU: checkpoints
-        gather states of generators, and ranks ask one another questions, on the CPU.
+        gather the states of random generators on the CPU, and flags are exchanged there.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The list of a folder's training images: which they are, and the sha256 of each, made once by looking at every byte.
+"""The list of a folder's training images with the sha256 of each, made once by reading every byte.
 
 `codeprior data check FOLDER` writes it. Training then reads only what is listed, and a file that is no longer the one
 that was listed is not used.
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What a look at every file of a folder found."""
+    """What was found in a folder when every file was read."""
 
     entries: list[Entry]
     """Images that can be used, in order of name."""
@@ -49,7 +49,7 @@ def check_images(folder: str | Path, *, square: bool = True, workers: int = 1) -
     """Reads every image of a folder completely, and says which can be trained on.
 
     Args:
-        folder: Searched through with everything below it; names that begin with a dot are passed over.
+        folder: Searched with everything below it; names that begin with a dot are skipped.
         square: Refuse images that are not square.
         workers: Files that are read at the same time.
 

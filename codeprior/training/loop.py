@@ -91,7 +91,7 @@ def train(
         stage: What is trained.
         data: The batches, by step.
         folder: Where `checkpoints/`, `log.jsonl`, `previews/` and, at the end, `report.html` go.
-        steps: Number of updates in all, earlier runs in the same folder counted in.
+        steps: Number of updates in all, including those of earlier runs in the same folder.
         saving: When checkpoints are written, and which stay; `Saving()` without it.
         log_every: Steps between lines of the log; each holds the means since the line before.
         preview_every: Steps between pictures; 0 for none.
@@ -99,9 +99,9 @@ def train(
         validate: Gives figures of held-out images; every rank calls it, and it must change nothing that training uses.
             They are logged as `validation_` and their names.
         validate_every: Steps between its calls, and one at the end; 0 for none.
-        settings: What must be the same when the run is gone on with: JSON values, or a recipe's fields as `Settings`;
-            fields that the recipe has gained since count as their defaults. The stage's class, its optimisers and the
-            data are compared without it.
+        settings: What must be the same when the run is resumed: JSON values, or the fields of a stage's settings as
+            `Settings`; a field that was added since counts as its default. The stage's class, its optimisers and the
+            data are compared in any case.
         resume: Go on from the newest sound checkpoint in the folder.
         minutes: Stop cleanly, with a checkpoint, when this call has taken so long.
         device: Where batches are sent; the stage's modules are there already. An engine's own device goes before it.
@@ -157,7 +157,7 @@ def train(
 
     with stack, _requests() as asked:
         if saved < 0:
-            save()  # the beginning too, so that whatever drew the first weights need not draw the same again
+            save()  # the beginning too, so that a resumed run does not depend on how the first weights were drawn
         for batch in data.between(step, steps):
             guard.before()
             metrics = stage.update(batch.to(engine.device), step)
@@ -191,7 +191,7 @@ def train(
             stop, late = bool(asked), minutes is not None and line.elapsed > minutes * 60
             due = saving.overdue(line.elapsed - saved_at)
             if engine.world > 1:
-                # each rank has its own clock and its own signals; a question to all waits for the device, so it is rare
+                # each rank has its own clock and signals; asking all ranks waits for the device, so it is done rarely
                 early = step % _ASKED_EVERY == 0 and engine.any(stop or late)
                 stop, late = early and engine.any(stop), early
                 due = saving.minutes is not None and step % _ASKED_EVERY == 0 and engine.any(due)
@@ -225,7 +225,7 @@ def _saving(saving: Saving | None, former: FormerSaving) -> Saving:
 
 
 def _claim(folder: Path, engine: Engine, stack: ExitStack) -> None:
-    """Keeps the folder for this run; where another has it, every rank stops."""
+    """Locks the folder for this run; where another run has it, every rank stops."""
     refusal: FolderInUse | None = None
     if engine.rank == 0:
         try:
@@ -317,7 +317,7 @@ def _requests() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    # the handler only remembers; the loop stops between two steps, on all ranks at the same one
+    # the handler only sets a flag; the loop stops between two steps, on all ranks at the same one
     before = {
         number: signal.signal(number, lambda got, _: asked.append(got))
         for number in (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))  # Windows has the first alone

@@ -1,6 +1,6 @@
 """One checkpoint on the disk: the manifest that lists its files, every byte checked against it, and its removal.
 
-What is removed is what a manifest lists, in a folder that is no link; anything else beside it stays.
+Only files that a manifest lists are removed, and only in a folder that is no link; other files stay.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint does not hold the bytes that its manifest promises."""
+    """A checkpoint does not hold the bytes that its manifest lists."""
 
 
 def read_manifest(place: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def verify(place: Path) -> None:
 
 
 def _is_sound(manifest: Mapping[str, Any]) -> bool:
-    """Says whether a manifest has everything that is read of it later, and names nothing outside its folder."""
+    """Says whether a manifest has every entry that is read later, and names no file outside its folder."""
     written, skeletons, score = manifest["files"], manifest["skeletons"], manifest["score"]
     return (
         isinstance(manifest["notes"], dict)
@@ -85,7 +85,7 @@ def is_ours(place: Path) -> bool:
 
 
 def remove(place: Path) -> None:
-    """Removes a checkpoint; half of it is never seen under its name. What is not ours is put aside under another."""
+    """Removes a checkpoint; half of it never has its name. A folder that is not ours is renamed instead."""
     if not is_ours(place):
         os.rename(place, beside(place, "kept-"))
         return
@@ -101,7 +101,7 @@ def beside(place: Path, prefix: str) -> Path:
 
 
 def written_parts(folder: Path) -> list[str]:
-    """Gives what of an unfinished folder a checkpoint is made of."""
+    """Gives the files of an unfinished folder that belong to a checkpoint."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [path.name for path in folder.iterdir() if path.suffix == ".safetensors" or path.name == MANIFEST]

@@ -1,4 +1,4 @@
-"""Which samples stand in which batch: a pure function of the seed and the step, with nothing to save.
+"""Which samples are in which batch: a pure function of the seed and the step, so that no state need be saved.
 
 Position `p = step · batch + slot` of an endless stream lies in epoch `p // count`; a keyed permutation of that epoch
 says which sample stands there. The permutation is a Feistel network with cycle walking (Black and Rogaway, *Ciphers
@@ -21,7 +21,7 @@ class Slots(NamedTuple):
     indices: np.ndarray
     """Which sample of the source."""
     epochs: np.ndarray
-    """How many times the stream had gone round before."""
+    """How many times the stream has gone through all samples before."""
     keys: np.ndarray
     """Seed of everything random about this sample in this epoch, in [0, 2⁶³)."""
     flipped: np.ndarray
@@ -78,7 +78,7 @@ def _grouped(places: np.ndarray, count: int, key: np.ndarray | np.uint64, block:
         here = places // window == group
         size = min(window, int(count - group * window))
         shuffled[here] = group * window + _permute(places[here] - group * window, size, _mix(key, np.uint64(group), 4))
-    # the last group also shuffles the samples that fill no block, so they may stand anywhere in it
+    # the last group also shuffles the samples that do not fill a block
     whole = shuffled < blocks * block
     shuffled[whole] = (
         _permute(shuffled[whole] // block, blocks, _mix(key, np.uint64(0), 5)) * block + shuffled[whole] % block

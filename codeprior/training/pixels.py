@@ -1,4 +1,4 @@
-"""Images as one file of raw pixels, decoded once: what feeds eight GPUs without a core for decoding.
+"""Images as one file of raw pixels, decoded once: fast enough for eight GPUs, and no CPU core has to decode.
 
 FFHQ at 512 px is 55 GB and stays in the page cache of a large machine.
 """

@@ -1,6 +1,6 @@
-"""What remains to be looked at when a run is over: one HTML file with its facts, curves and pictures, and nothing else.
+"""The report of a run: one HTML file with its facts, curves and pictures.
 
-It is made from `log.jsonl` and `previews/` alone, so that it can be made again, also of a run that was broken off.
+It is made from `log.jsonl` and `previews/` alone, so that it can be made again, also for a run that was interrupted.
 """
 
 import base64

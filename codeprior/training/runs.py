@@ -1,7 +1,7 @@
-"""The folder of a run: one process at a time, and one recipe from its beginning to its end.
+"""The folder of a run: one process at a time, and the same settings from its beginning to its end.
 
-A run that is started again must be made as it was begun: the same stage, the same optimisers, the settings that its
-caller names. What may change is the number of steps and what is logged, saved or shown; a change is written to the log.
+A run that is started again must have the same stage, the same optimisers and the same settings as at its beginning. The
+number of steps may change, and what is logged, saved or shown; the log records such changes.
 """
 
 import json
@@ -20,7 +20,7 @@ LOCK = ".lock"
 """Name of the file that a running process holds, in the folder of its run."""
 _MOST = 5
 _HOW = ("fused", "foreach", "capturable", "differentiable")
-"""Options of an optimiser that choose how it computes, not what: a run may go on on another kind of device."""
+"""Options of an optimiser that choose how it computes, not what: with them a run may resume on another device."""
 
 
 class FolderInUse(RuntimeError):
@@ -29,16 +29,16 @@ class FolderInUse(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """The fields of a recipe, as what a run must be gone on with.
+    """The fields of a stage's settings, which must be the same when a run is resumed.
 
-    A recipe may gain fields while a run lasts. A field that the run's checkpoints do not name was at its default then,
-    so it counts as that.
+    A later version may add fields. A field that the run's checkpoints do not name had its default then, and is compared
+    with that.
 
     Args:
         recipe: A dataclass; its fields may be dataclasses, mappings and JSON values.
         name: What the recipe is called.
         without: Fields that may change, such as the number of steps.
-        options: What else the run was told, for the record; it may change.
+        options: Further options of the run, which are recorded and may change.
     """
 
     recipe: Any
@@ -52,7 +52,7 @@ class Settings:
         return {"recipe": self.name} | {name: _json(getattr(self.recipe, name)) for name in names}
 
     def write(self, folder: Path) -> None:
-        """Writes everything that the run is made with into `configuration.json`, from which it can be made again.
+        """Writes all settings of the run into `configuration.json`, from which it can be started again.
 
         Args:
             folder: Of the run.
@@ -74,7 +74,7 @@ class Settings:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keeps a folder for this process while the block runs; the system gives it free when the process ends, however.
+    """Locks a folder for this process while the block runs; the system frees it when the process ends in any way.
 
     Args:
         folder: Of the run; made if needed.
@@ -99,7 +99,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def made(stage: Any, settings: Mapping[str, Any] | Settings | None) -> dict[str, Any]:
-    """Gives what a run is made of, as JSON values: it is kept in every checkpoint.
+    """Gives stage, optimisers and settings of a run as JSON values, which every checkpoint holds.
 
     Args:
         stage: Fresh, before anything is restored into it.
@@ -145,7 +145,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], settings: Any
         f"and is {_shown(new, name)}"
         for name in names
     ]
-    # a stage that was derived from the other is the same stage, watched or changed in one respect
+    # a stage whose class derives from the other's counts as the same stage
     if all(kinds) and kinds[0][0] not in kinds[1] and kinds[1][0] not in kinds[0]:
         lines.insert(0, f"stage was {kinds[0][0]} and is {kinds[1][0]}")
     return lines[:_MOST] + ([f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else [])
@@ -212,7 +212,7 @@ def _lock(file: IO[Any]) -> bool:
     except ImportError:
         return _lock_elsewhere(file)
     try:
-        # of the process, so that loader processes do not keep it when their parent is killed
+        # a lock of the process, so that loader processes do not hold it when their parent is killed
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

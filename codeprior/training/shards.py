@@ -84,7 +84,7 @@ class ImageShards:
             ValueError: Its bytes are not those that were listed.
         """
         member = self.members[index]
-        # a read at a place moves no position, so loader processes can share what was opened before they began
+        # `pread` does not move the file's position, so loader processes can share files that were opened before them
         content = self._read(member)
         if hashlib.sha256(content).hexdigest() != member.sha256:
             raise ValueError(f"{self.name(index)} is not the image that was listed")
@@ -196,7 +196,7 @@ def _members(path: Path, square: bool) -> Iterator[Member | tuple[str, str]]:
                     continue
                 content = tar.extractfile(header).read()  # pyright: ignore[reportOptionalMemberAccess]
                 if not kind(content[:512]).picture:
-                    continue  # captions and labels travel beside the images
+                    continue  # tar files may also hold captions and labels
                 try:
                     one = described(header.name, content, square=square)
                     member = Member(path.name, header.offset_data, one.bytes, one.sha256, one.name, *one[3:])
@@ -208,7 +208,7 @@ def _members(path: Path, square: bool) -> Iterator[Member | tuple[str, str]]:
 
 
 class _Bounded:
-    """A file of which nobody can ask for more bytes than it has: a header may claim terabytes."""
+    """A file that refuses to read more bytes than it has, because a damaged header may claim terabytes."""
 
     def __init__(self, file: BinaryIO):
         self._file, self._size = file, file.seek(0, 2)

@@ -77,11 +77,11 @@ class ImageFolder:
 
     @property
     def contents(self) -> str:
-        """Stands for the bytes of files that no list knows.
+        """A digest of the bytes of files that are in no list.
 
         Note:
-            Of folders of more than 1 GiB, 16 pieces of each file, from its beginning to its end, stand for the whole:
-            what changes between them alone is found by a list only (`codeprior data check`).
+            In folders of more than 1 GiB only 16 pieces of each file are read, spread from its beginning to its end. A
+            change between them is noticed only where there is a list (`codeprior data check`).
         """
         digest = hashlib.sha256()
         unknown = self.files if self._digests is None else []
@@ -133,7 +133,7 @@ class Joined:
 
     @property
     def contents(self) -> str:
-        """Stands for the bytes of those that no list knows."""
+        """A digest of the bytes of files that are in no list."""
         return "".join(getattr(one, "contents", "") for one in self.sources)
 
     def __len__(self) -> int:

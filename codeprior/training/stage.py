@@ -1,4 +1,4 @@
-"""What a recipe writes: one stage of training, as the modules it saves, one update and one preview."""
+"""What a family writes for its training: a stage, with the modules that it saves, an update and a preview."""
 
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
@@ -40,6 +40,6 @@ class Stage(Protocol):
     def preview(self, batch: Batch) -> Mapping[str, Image]:
         """Gives pictures to look at, by name, in the order of the columns; unit, [0, 1].
 
-        It changes no state: evaluation mode is the stage's own affair, the generators are restored by the loop.
+        It must not change any state. The stage sets evaluation mode itself; the loop restores the random generators.
         """
         ...

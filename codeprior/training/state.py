@@ -16,7 +16,7 @@ from codeprior import distributed
 
 
 class Frozen(NamedTuple):
-    """The state of one part, copied to memory of its own on the CPU."""
+    """The state of one part, copied to new memory on the CPU."""
 
     tensors: dict[str, Tensor]
     skeleton: Any
@@ -89,7 +89,7 @@ def _unwrap(part: Any) -> Any:
 def _freeze(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = where or "tensor"
-        # contiguous in the file; the strides come back with the mark
+        # contiguous in the file; the mark says that the strides are channels-last
         tensors[name] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         marked = (
             value.ndim == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)

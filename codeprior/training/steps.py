@@ -1,4 +1,4 @@
-"""Inside a step: moving weights only where every gradient is finite, and paying memory with time."""
+"""Inside a step: updating weights only where every gradient is finite, and recomputation that saves memory."""
 
 import functools
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ class NotFinite(RuntimeError):
 
 
 def step_if_finite(*optimizers: Optimizer, clip: float | None = None, unless: Tensor | None = None) -> Tensor:
-    """Steps all the optimisers if all their gradients are finite, and else none.
+    """Steps all the optimisers if all their gradients are finite; otherwise none.
 
-    Gradients have been averaged over ranks by then, so every rank decides alike without asking the others.
+    Gradients have been averaged over ranks before, so every rank comes to the same decision without communication.
 
     Args:
         *optimizers: With their gradients in place. Fused ones decide on the device; others cost a synchronisation.
         clip: Largest Euclidean norm of all the gradients together; longer ones are scaled down to it. None leaves
             them as they are.
-        unless: Scalar on the gradients' device; where it is true the optimisers rest at this update, which does not
-            count as left out.
+        unless: Scalar on the gradients' device; where it is true the optimisers do not step, and the update does not
+            count as skipped.
 
     Returns:
         How many updates were left out, 0.0 or 1.0, a scalar on the parameters' device; report it as `skipped`.
@@ -57,10 +57,10 @@ class Guard:
 
     Args:
         modules: Whose buffers (running statistics, moving-average codes) a skipped update must not touch.
-        in_a_row: So many skipped updates one after the other end the run.
-        share: So does more than this share of all updates, where that is also more than `in_a_row` of them.
-        skipped: Counted before, in the runs that this one goes on with.
-        run: How many of these were the last ones.
+        in_a_row: This many skipped updates one after the other end the run.
+        share: More than this share of skipped updates also ends it, if there are more than `in_a_row` of them.
+        skipped: Count of skipped updates in the runs that this one resumes.
+        run: How many of them were the last ones, in a row.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Guard:
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def after(self, step: int, keys: Tensor, skipped: Tensor | None) -> None:
-        """Takes note of an update; nothing waits for the device until `check`.
+        """Records an update; it does not wait for the device, which `check` does.
 
         Args:
             step: Number of the update.
@@ -95,7 +95,7 @@ class Guard:
             self.check()
 
     def check(self) -> None:
-        """Counts what is noted.
+        """Counts the recorded updates.
 
         Raises:
             NotFinite: There are too many; the text has the steps and the samples' keys.
@@ -121,7 +121,7 @@ class Guard:
 
 
 def checkpoint_activations(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
-    """Makes blocks of a module forget their activations, and compute them again in the backward pass.
+    """Makes blocks of a module drop their activations and compute them again in the backward pass.
 
     Args:
         module: Changed in place; its parameters keep their names.

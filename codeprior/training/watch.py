@@ -20,7 +20,7 @@ from codeprior.shapes import Image
 
 
 class Log:
-    """A file of JSON objects, one a line, each with the step and the time; only ever appended to, and cut on resume.
+    """A file of JSON objects, one a line, each with the step and the time; lines are appended, and cut on resume.
 
     Args:
         path: The file; made with its folder at the first line.
@@ -54,7 +54,7 @@ class Log:
 
 
 class Means:
-    """Running means of what updates report, kept on the device until somebody asks."""
+    """Running means of what updates report; they stay on the device until they are read."""
 
     def __init__(self, sums: Mapping[str, float] | None = None, counts: Mapping[str, int] | None = None):
         self.sums: dict[str, Any] = dict(sums or {})
@@ -62,7 +62,7 @@ class Means:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Means":
-        """Gives the means that go on from a `state`; a state of another kind is forgotten."""
+        """Gives the means that continue from a `state`; a state of another kind is ignored."""
         return cls(state["sums"], state["counts"]) if {"sums", "counts"} <= set(state) else cls()
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
@@ -80,12 +80,12 @@ class Means:
         return {"sums": {name: float(total) for name, total in self.sums.items()}, "counts": self.counts}
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Starts the means again."""
         self.sums, self.counts = {}, {}
 
 
 class Progress:
-    """The line that says how far, how fast, and how long still; on the error stream.
+    """The progress line: steps made, steps a second, and the time that remains; on the error stream.
 
     Args:
         steps: Where the run ends.

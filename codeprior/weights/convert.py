@@ -1,4 +1,4 @@
-"""Somebody's tensors under our names: whichever installed family knows their layout builds the modules."""
+"""Tensors of other people's checkpoints under our names: an installed family that knows their layout builds modules."""
 
 from codeprior.families import Converted, Family, State, find_family, installed_families
 from codeprior.weights.store import no_larger_than
@@ -7,12 +7,12 @@ from codeprior.weights.store import no_larger_than
 def convert_state(
     state: State, *, family: str | None = None, variant: str | None = None
 ) -> tuple[Family, Converted] | None:
-    """Gives what an installed family makes of somebody's tensors, or None where the names are nobody's.
+    """Gives the modules that an installed family builds from tensors, or None where none knows their names.
 
     Args:
-        state: Tensors by the names of whoever wrote them.
-        family: The family to ask; all of them by default.
-        variant: Which of the layout's variants it is, where tensors cannot say; None leaves it to the layout.
+        state: Tensors by their names in the checkpoint.
+        family: Name of the family; all of them by default.
+        variant: Which of the layout's variants it is, where the tensors do not show it; None leaves it to the layout.
 
     Raises:
         ValueError: No such family is installed, the layout has no such variant; or the names are of a layout, and the

@@ -122,7 +122,7 @@ def vqgan_sizes(state: State, prefix: str, *, encoder: str = "encoder", table: s
 
 
 def _absent(state: State, stage: Stage) -> list[str]:
-    """Gives what every checkpoint of a stage has at its ends, and this one lacks; groups of tensors end in `*`."""
+    """Gives tensors that every checkpoint of a stage has and this one lacks; groups of them end in `*`."""
     sides = {"codebook": ("vqvae",), "association": ("vqvae", "vqvae_LQ"), "final": ("vqvae",)}[stage]
     nets, ends = ("encoder",), ("quant_conv", "post_quant_conv")
     table = "quantize"

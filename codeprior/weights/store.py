@@ -4,7 +4,7 @@ The header keeps the class name, the constructor arguments (`module.config`), th
 class, the caller's metadata and a SHA-256 of all of it with the tensors. Loading builds the class from a fixed list of
 rooms and the installed families, within the size that the file itself declares, and fills it strictly. A file can name
 a class and an installed family; it can never name something else to import, to open or to download.
-Last room of the walk: what a trained model leaves behind.
+This is the last room of the walk: the file of a trained model.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ _ROOMS = (
     "discriminators",
 )
 _MAX_HEADER = 100_000_000  # the format's own cap
-_MOST = 2**16  # counts up to this are accepted whatever the file's size
+_MOST = 2**16  # counts up to this are accepted for any size of the file
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -189,7 +189,7 @@ def _import_family(header: Mapping[str, str]) -> None:
 
 
 def _ordered(file: bytes) -> bytes:
-    # the format's writer puts the text in another order at every call; equal modules are to give equal files
+    # the format's writer orders the text differently at every call; equal modules are to give equal files
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -238,7 +238,7 @@ def _digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _content(path: Path, most: int = -1) -> bytes:
-    """Reads a file into memory of its own: what is mapped changes when the file does."""
+    """Reads a file into new memory, because mapped memory changes when the file does."""
     try:
         with files.opened(path) as file:
             check_size(file)
@@ -280,7 +280,7 @@ def _build(path: Path, recorded: str, tensors: Mapping[str, Tensor]) -> nn.Modul
     try:
         config = _harmless(json.loads(recorded), most=max(_MOST, sum(value.numel() for value in tensors.values())))
         with torch.random.fork_rng(devices=[]):
-            # once without memory, to see that it is the module of these tensors; only then with it
+            # built first without memory, to check that the tensors fit; only then with memory
             with no_larger_than(tensors), torch.device("meta"):
                 sketch = build(config)
             _check_fit(path, sketch, tensors)
@@ -292,7 +292,7 @@ def _build(path: Path, recorded: str, tensors: Mapping[str, Tensor]) -> nn.Modul
 
 
 def _harmless(value: Any, *, most: int) -> Any:
-    """Takes from a recorded configuration what would fetch something, and refuses counts that no such file needs."""
+    """Gives a configuration without what would download weights; refuses counts that the file cannot need."""
     if isinstance(value, dict):
         return {key: False if key == "pretrained" else _harmless(item, most=most) for key, item in value.items()}
     if isinstance(value, list):
@@ -353,7 +353,7 @@ def _check_fit(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> 
 
 
 def _sort(value: Tensor) -> str:
-    # complex numbers would lose a half without a word, and fractions their fraction
+    # complex numbers would silently lose their imaginary part, and fractions what follows the point
     return "complex" if value.is_complex() else "float" if value.is_floating_point() else "whole"
 
 

@@ -1,7 +1,8 @@
-"""The ladder that every VQGAN of the field climbs, read off a checkpoint: our names for its tensors, and its sizes.
+"""The pyramid of a VQGAN, read from a checkpoint: our names for its tensors, and its sizes.
 
-Origins name the same steps in their own ways: a flat list, lists in lists, a word for each. A layout says under which
-prefixes the steps lie, in the order in which they are run; what each step is shows in the tensors under its prefix.
+Checkpoints of different origins name the same steps differently: as a flat list, as lists in lists, or with a word for
+each. A layout gives the prefixes of the steps in the order in which they are run; the tensors under a prefix show what
+kind of step it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 State = Mapping[str, Tensor]
-"""Tensors by the names of whoever wrote them."""
+"""Tensors by their names in the checkpoint."""
 
 _BLOCK = {"nin_shortcut": "skip", "conv_out": "skip", "shortcut_conv": "skip", "residual_func": "skip"}
 _ATTENTION = {
@@ -89,7 +90,7 @@ def read_decoder(state: State, steps: Sequence[str], *, bilinear: bool = False) 
     for step, kind in ((norm, "norm"), (last, "convolution")):
         _expect("decoder", step, kind)
     middle = len(body) > 2 and body[0].kind == "residual" and body[1].kind == "attention" and body[2].kind == "residual"
-    # a level with attention is a middle to look at, unless another attention follows its second block
+    # a level with attention looks like the middle, unless another attention follows its second block
     middle = middle and not (len(body) > 3 and body[3].kind == "attention")
     levels = _split(body[3 * middle :])[::-1]
     names = _renamed(norm, "norm_out") | _renamed(last, "conv_out")
@@ -141,7 +142,7 @@ def predictor_name(key: str) -> str | None:
 
 
 def account(state: State, names: Mapping[str, str], *, who: str) -> dict[str, Tensor]:
-    """Gives the tensors under our names; a key that nobody named is an error.
+    """Gives the tensors under our names; a key without a name is an error.
 
     Args:
         state: The checkpoint, without what is dropped.

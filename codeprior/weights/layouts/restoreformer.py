@@ -1,8 +1,8 @@
 """Checkpoints of RestoreFormer: the high-quality dictionary, the restorer, and RestoreFormer++.
 
 The dictionary and the restorer have the same tensors of the same shapes, so a file cannot say which it is, nor how many
-heads its attention has; the caller does. Source: keys and containers recorded from wzhouxiff/RestoreFormer@294cf95, of
-which nothing else is used.
+heads its attention has; the caller must say so. Source: keys and containers recorded from
+wzhouxiff/RestoreFormer@294cf95, of which nothing else is used.
 """
 
 from typing import Literal, NamedTuple
