@@ -73,6 +73,7 @@ class SynthesisNetwork(nn.Module):
             instead of by transposed convolutions and blurs.
 
     Attributes:
+        injection: What its convolutions do with noise.
         slots: Styles that one image takes, `2 log2(size) - 2`; each belongs to a convolution, and the last to a
             picture.
         noise_shapes: Channels and side of each map of noise, coarsest first.
@@ -94,7 +95,7 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         sides = resolutions_of("SynthesisNetwork", size)
         widths = {side: stylegan_channels(side, multiplier=multiplier, narrow=narrow) for side in sides}
-        self.size, self.dim, self.slots = size, dim, 2 * len(sides)
+        self.size, self.dim, self.slots, self.injection = size, dim, 2 * len(sides), noise
         self._sides = sides
         self.noise_shapes = tuple((widths[side], side) for side in sides for _ in range(1 if side == 4 else 2))
         self.constant = nn.Parameter(torch.randn(1, widths[4], 4, 4))

@@ -80,8 +80,11 @@ def path_length_penalty(lengths: Float[Tensor, " b"], mean: Float[Tensor, ""], *
         mean: The running mean before this step; 0 at first.
         decay: Share of the distance to the mean of `lengths` by which the running mean moves.
 
+    Note:
+        The gradient also goes through the share of the running mean that is of this step, as in GPEN's code.
+
     Source:
         Karras et al. 2020 (StyleGAN2). StyleGAN2 and GPEN add it every 4 steps, with the weight 4 · 2.
     """
-    moved = mean + decay * (lengths.detach().mean() - mean)
-    return PathPenalty((lengths - moved).square().mean(), moved)
+    moved = mean + decay * (lengths.mean() - mean)
+    return PathPenalty((lengths - moved).square().mean(), moved.detach())

@@ -1,6 +1,7 @@
 """Updates that families share: pairs of images, a VQGAN, codes predicted from degraded images, and fidelity taps."""
 
 from codeprior.stages.accumulated import precompute, update_in_parts
+from codeprior.stages.adversary import Adversary, AdversarySettings, PathLength
 from codeprior.stages.codes import CodeStage, PredictsCodes, use_cached_codes
 from codeprior.stages.exam import CodeExam
 from codeprior.stages.fidelity import TapsStage
@@ -31,6 +32,8 @@ from codeprior.stages.vqgan import VQGANObjective
 from codeprior.stages.vqgan_stage import VQGANStage, going_on
 
 __all__ = [
+    "Adversary",
+    "AdversarySettings",
     "BackwardInputs",
     "CodeExam",
     "CodeSettings",
@@ -43,6 +46,7 @@ __all__ = [
     "Health",
     "Measured",
     "Pair",
+    "PathLength",
     "PredictsCodes",
     "Shipped",
     "StageSettings",

@@ -23,7 +23,7 @@ FAMILY = Family(
         "codes": f"{__name__}.codes_stage:CodesStage",
         "fidelity": f"{__name__}.fidelity_stage:FidelityStage",
     },
-    tasks={"inpaint": f"{__name__}.tasks:inpaint", "colourise": f"{__name__}.tasks:colourise"},
+    tasks={"inpaint": "codeprior.restorers.tasks:inpaint", "colourise": "codeprior.restorers.tasks:colourise"},
     options={"fidelity": Option(float, 0.5, 0.0, 1.0, "the paper's w: 0 the prior's word, 1 the picture's")},
     # the publisher gives no checksums; these are what several independent users recorded of the released files
     published=(

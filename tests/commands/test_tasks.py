@@ -8,7 +8,7 @@ import pytest
 from codeprior import save
 from codeprior.__main__ import main
 from codeprior.photos.files import read, write
-from codeprior.recipes.codeformer.tasks import colourise, inpaint
+from codeprior.restorers.tasks import colourise, inpaint
 from tests import small_families as small
 
 

@@ -103,3 +103,7 @@ def test_the_running_mean_moves_by_its_share():
     found = path_length_penalty(lengths, torch.tensor(1.0), decay=0.25)
     assert found.mean.item() == 1.25 and not found.mean.requires_grad
     assert found.penalty.item() == pytest.approx(((1 - 1.25) ** 2 + (3 - 1.25) ** 2) / 2)
+    found.penalty.backward()
+    # d/dl_i of mean (l_j − m)², with m moving by an eighth for each length
+    apart = torch.tensor([1 - 1.25, 3 - 1.25])
+    torch.testing.assert_close(lengths.grad, apart - 0.125 * apart.sum())

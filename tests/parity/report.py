@@ -2,10 +2,12 @@
 
 `python -m tests.parity.report --fixtures tests/parity/fixtures/daefr --images open`
 `python -m tests.parity.report --fixtures tests/parity/fixtures/codebook_family --images open`
+`python -m tests.parity.report --fixtures tests/parity/fixtures/gpen --images open`
 
 Any folder of the same layout is taken: files of DAEFR are known by the words in their names (`tiny` or `full`;
 `codebook`, `association`, `final` or `decode`), those of the codebook family by the model whose name they begin with
-(`codeformer`, `vqfr_v2_nearest`, …, `blocks`). So `tiny_final.npz` and `tiny_final_held.npz` both will do, and of two
+(`codeformer`, `vqfr_v2_nearest`, …, `blocks`), those of GPEN by the first words (`gpen_tiny_eq`, `gpen_512_eq`,
+`gpen_losses_tiny`, `stylegan_ops`). So `tiny_final.npz` and `tiny_final_held.npz` both will do, and of two
 files for the same thing the one that names the image set is read. Exits 1 when a row is out, when an array or a file is
 not known here, or when there is nothing to compare.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.parity import gpen
 from tests.parity.arrays import ARRAYS
 from tests.parity.families import MODELS, model_of
 from tests.parity.family_report import block_rows, rows_of
@@ -57,6 +60,7 @@ def rows(
     """
     paths, unknown = recognised(folder, images)
     others, unknown = family_files(unknown, images)
+    gpens, unknown = gpen_files(unknown, images)
     for path in unknown:
         yield Row(path.name, "-", None, None, "UNKNOWN file")
     for (size, kind), path in paths.items():
@@ -66,6 +70,8 @@ def rows(
         with np.load(path, allow_pickle=False) as stored:
             for array in stored.files:
                 yield judge(path.name, array, stored, ours, gate_open=_gate_open(array))
+    for path in gpens:
+        yield from gpen.rows_of(path)
     for name, path in others.items():
         yield from block_rows(path) if name == "blocks" else rows_of(path, name, images)
 
@@ -86,6 +92,21 @@ def family_files(paths: Sequence[Path], images: str) -> tuple[dict[str, Path], l
         for name, found in known.items()
     }
     return {name: chosen[name] for name in ("blocks", *MODELS) if name in chosen}, unknown
+
+
+def gpen_files(paths: Sequence[Path], images: str) -> tuple[list[Path], list[Path]]:
+    """Gives GPEN's files, one of each kind, and the files that are none of them.
+
+    Args:
+        paths: That no other model knows.
+        images: Where two files are of one kind, the one whose name holds this word is taken, else the shorter.
+    """
+    known: dict[str, list[Path]] = {}
+    for path in paths:
+        known.setdefault(gpen.file_of(path) or "", []).append(path)
+    unknown = known.pop("", [])
+    chosen = [min(of, key=lambda path: (images not in path.stem.split("_"), len(path.stem))) for of in known.values()]
+    return chosen, unknown
 
 
 def recognised(folder: Path, images: str) -> tuple[dict[tuple[str, str], Path], list[Path]]:

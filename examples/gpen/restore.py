@@ -1,0 +1,26 @@
+"""Loading a GPEN from a weights file."""
+
+from pathlib import Path
+
+import torch
+
+from codeprior import weights
+
+from .model import GPEN
+
+
+def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> GPEN:
+    """Gives the model of a weights file.
+
+    Args:
+        path: Of a file that `codeprior.save` or `codeprior convert` wrote.
+        device: Where it runs.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds no GPEN.
+    """
+    model = weights.load(path, device=device)
+    if not isinstance(model, GPEN):
+        raise ValueError(f"load: {path} holds a {type(model).__name__}; a GPEN restores faces.")
+    return model
