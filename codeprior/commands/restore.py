@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an option of the model, as codeprior families lists them; may be given several times",
     )
-    parser.add_argument("--task", metavar="inpaint|colourise|draw", help="do this with aligned faces instead of restoring")
+    parser.add_argument("--task", metavar="NAME", help="inpaint, colourise or draw aligned faces instead of restoring")
     parser.add_argument(
         "--mask",
         type=Path,
