@@ -4,7 +4,6 @@ Everything goes the way of `codeprior restore`: the same reading of files that n
 same writing. One photograph is worked on at a time, whoever asked for it.
 """
 
-import shutil
 import tempfile
 import time
 import zipfile
@@ -126,7 +125,7 @@ class Bench:
         self.names = _named(weights)
         self._finder, self._restorers, self._one = finder, dict[str, Restorer](), Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="codeprior-ui-")
-        self._made: list[Path] = []
+        self._made: list[tempfile.TemporaryDirectory] = []
 
     def open(self, path: Path) -> Opened:
         """Reads a photograph and finds its faces; all are chosen.
@@ -197,8 +196,8 @@ class Bench:
             done; when the time is over, the rest is left out.
         """
         folder, told, end = self._new_folder(), [], time.monotonic() + self.limits.seconds
-        work, _ = jobs([str(path) for path in paths], folder / "restored")
-        (folder / "restored").mkdir()
+        made = tempfile.TemporaryDirectory(dir=folder)
+        work, _ = jobs([str(path) for path in paths], Path(made.name))
         for number, job in enumerate(work):
             if number >= self.limits.photographs:
                 told.append((job.source.name, f"left out: {self.limits.photographs} photographs are done at once"))
@@ -216,9 +215,9 @@ class Bench:
                 told.append((job.source.name, f"failed: {_without_folder(error, job.source)}"))
         archive = folder / "restored.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-            for path in sorted((folder / "restored").iterdir()):
+            for path in sorted(Path(made.name).iterdir()):
                 file.write(path, path.name)
-        shutil.rmtree(folder / "restored")
+        made.cleanup()
         return archive, told
 
     def _restored(self, job: Job, settings: Settings, faces: Sequence[Face] | None) -> dict[str, Any]:
@@ -262,12 +261,11 @@ class Bench:
         return pixels
 
     def _new_folder(self) -> Path:
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        self._made.append(folder)
+        self._made.append(tempfile.TemporaryDirectory(dir=self._folder.name, ignore_cleanup_errors=True))
         for old in self._made[:-_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+            old.cleanup()
         self._made = self._made[-_KEPT:]
-        return folder
+        return Path(self._made[-1].name)
 
 
 def clicked(opened: Opened, x: float, y: float) -> Opened:

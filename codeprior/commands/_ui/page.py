@@ -5,7 +5,7 @@ from typing import Any
 
 from codeprior.commands._ui.bench import Bench, Opened, Result, Settings, clicked
 from codeprior.extras import needed
-from codeprior.files import PICTURES, printable
+from codeprior.files import ONLY_READ, PICTURES, printable
 
 _ABOUT = (
     "Where a face shows little, the model invents: eyes, teeth, skin and age can be those of another person. "
@@ -31,7 +31,7 @@ def page(bench: Bench) -> Any:
             with gradio.Column(scale=1, min_width=300):
                 files = gradio.File(
                     label="Photographs", file_count="multiple", elem_id="files",
-                    file_types=[*sorted(PICTURES), ".heic", ".heif", ".jxl"],
+                    file_types=sorted({*PICTURES, *ONLY_READ}),
                 )  # fmt: skip
                 which = gradio.Dropdown(label="Photograph", choices=[], visible=False, elem_id="which")
                 faces = gradio.Image(

@@ -20,8 +20,8 @@ def application(blocks: Any, *, host: str, megabytes: int) -> Any:
 
     Args:
         blocks: The page.
-        host: The address it will listen at. At a loopback address requests under another name are refused, so that no
-            page of another site reaches this one through a name that points here.
+        host: The address it will listen at. At a loopback address requests under another name are refused, and those
+            that a page of another site sends, so that none of them uses this one through the user's browser.
         megabytes: Largest file that is taken.
 
     Raises:
@@ -36,6 +36,7 @@ def application(blocks: Any, *, host: str, megabytes: int) -> Any:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if is_loopback(host):
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+        app.add_middleware(_OwnPageOnly)
     app.add_middleware(_OwnHostOnly)
     plain = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     return gradio.mount_gradio_app(
@@ -54,6 +55,22 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class _OwnPageOnly:
+    """Refuses what a browser sends for a page of another site: an upload needs nobody's leave to be sent."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"This page takes nothing from other sites."})
+            return
+        await self.app(scope, receive, send)
 
 
 class _OwnHostOnly:

@@ -39,6 +39,25 @@ def test_a_name_that_is_not_this_machine_is_refused(client):
     assert client.get("/", headers={"host": "elsewhere.example"}).status_code == 400
 
 
+def test_a_page_of_another_site_uploads_nothing(client):
+    own, name = "http://127.0.0.1:7860", "/gradio_api/upload"
+    assert client.post(name, files={"files": ("a.png", b"x")}, headers={"origin": own}).status_code == 200
+    for origin in (
+        "http://elsewhere.example",
+        "null",
+        "http://127.0.0.1:80",
+        "https://127.0.0.1:7860.elsewhere.example",
+    ):
+        answer = client.post(name, files={"files": ("a.png", b"x")}, headers={"origin": origin})
+        assert answer.status_code == 403 and "from other sites" in answer.text
+
+
+def test_files_of_the_server_are_not_given_out(client):
+    for place in ("/etc/passwd", "../../../etc/passwd", __file__):
+        assert client.get(f"/gradio_api/file={place}").status_code in (403, 404)
+    assert client.post("/gradio_api/upload", files={"files": ("a.png", bytes(2**20 + 1))}).status_code == 413
+
+
 def test_a_call_that_makes_no_sense_ends_with_its_reason(capsys):
     pytest.importorskip("gradio")
     assert main(["ui", "--weights", "nothing.safetensors"]) == 2
