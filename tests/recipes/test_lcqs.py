@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import codeprior
+from codeprior.encoders.timm import _strides as timm_strides
 from codeprior.estimators import load_estimator
 from codeprior.families import find_family
 from codeprior.generators import MappingNetwork, StyleGANGenerator, SynthesisNetwork
@@ -315,3 +316,11 @@ def test_a_sweep_writes_figures_tables_and_a_picture(tmp_path: Path):
     assert "| lcqs-mild | input |" in (tmp_path / "out/sweep.md").read_text()
     assert Image.open(tmp_path / "out/sweep.png").size == (2 * 4 * SIZE, 2 * 3 * SIZE)
     assert sweep.main([*words[:1], str(tmp_path / "none.safetensors"), *words[2:]]) == 2
+
+
+def test_the_small_network_loads_in_a_process_that_has_never_built_its_backbone(tmp_path: Path):
+    model = fresh(numbers.small_network())
+    codeprior.save(tmp_path / "lcqs.safetensors", model)
+    timm_strides.cache_clear()
+    loaded = find_family("lcqs").load(tmp_path / "lcqs.safetensors")
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
