@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,23 @@ def test_rooms_of_one_level_do_not_import_in_a_circle():
     edges = {(_room(path), other) for path in _files() for other in _rooms_imported(path)}
     circles = {(a, b) for a, b in edges if a < b and (b, a) in edges}
     assert not circles
+
+
+def test_files_do_not_import_in_a_circle():
+    files = {_dotted(path): path for path in _files()}
+    graph = {name: {_file_of(other, files) for other in _imported(path)} - {name, None} for name, path in files.items()}
+    # raises CycleError, which names the circle
+    assert set(TopologicalSorter(graph).static_order()) == set(files)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _file_of(name: str, files: dict[str, Path]) -> str | None:
+    while name and name not in files:
+        name = name.rpartition(".")[0]
+    return name or None
 
 
 @pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(LIBRARY)))
