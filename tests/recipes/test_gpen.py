@@ -10,6 +10,7 @@ import torch
 from codeprior import save
 from codeprior.families import find_family
 from codeprior.layers import build
+from codeprior.recipes.gpen import ablate
 from codeprior.recipes.gpen import settings as numbers
 from codeprior.recipes.gpen import train as command
 from codeprior.recipes.gpen.finetuning_stage import FineTuningStage
@@ -19,6 +20,7 @@ from codeprior.restorers import Restorer, load_restorer
 from codeprior.restorers.tasks import draw, inpaint
 from codeprior.stages import loss_weights
 from codeprior.training import Saving, train
+from tests.recipes.coarse import coarse_faces
 from tests.torture.stages import digest, stream
 
 TINY = replace(numbers.small_network(), size=16, dim=8, layers=2, narrow=1 / 128)
@@ -225,3 +227,34 @@ def test_the_command_trains_both_stages_and_the_variants(tmp_path: Path, monkeyp
     variant = ["--out", str(out / "added"), "--preset", "noise-added"]
     assert command.main(["finetuning_small", *shared, *variant]) == 2
     assert "the prior's noise is concatenated, the model's is added" in capsys.readouterr().err
+
+
+def test_the_ablation_measures_every_seed_on_the_same_faces(tmp_path: Path, monkeypatch, capsys):
+    coarse_faces(tmp_path / "test", "abc", cells=4, side=32)
+    recipe = replace(numbers.finetuning_small(), network=TINY, degradation_size=32)
+    monkeypatch.setattr(ablate, "finetuning_small", lambda: recipe)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        (tmp_path / f"run{seed}").mkdir()
+        save(tmp_path / f"run{seed}" / "restorer.safetensors", gpen(TINY))
+    runs = [f"--model=GPEN={tmp_path / f'run{seed}'}" for seed in range(2)]
+    clean, degraded = ablate.test_faces(recipe, [tmp_path / "test"], limit=2)
+    assert clean.shape == degraded.shape == (2, 3, 16, 16) and not torch.equal(clean, degraded)
+    assert torch.equal(degraded, ablate.test_faces(recipe, [tmp_path / "test"], limit=2)[1])
+    monkeypatch.setattr(ablate, "COLUMNS", ("psnr",))
+    monkeypatch.setattr(ablate.measured, "__kwdefaults__", {"columns": ("psnr",)})
+    call = ["--faces", str(tmp_path / "test"), "--out", str(tmp_path / "out"), "--limit", "2"]
+    assert ablate.main([*call, *runs]) == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    each = [-10 * ((degraded - clean) ** 2).mean((1, 2, 3)).log10()]
+    shown = float(next(line for line in table.splitlines() if line.startswith("| degraded")).split("|")[3])
+    # the measure rounds both to 8 bits first
+    assert shown == pytest.approx(each[0].mean().item(), abs=0.1)
+    assert "| GPEN | 2 |" in table and "±" in table and (tmp_path / "out" / "faces.png").stat().st_size
+    assert ablate.main([*call, "--model=GPEN"]) == 2
+    assert "ablate: expected NAME=FOLDER, got 'GPEN'" in capsys.readouterr().err
+
+
+def test_a_table_has_means_and_deviations_over_seeds():
+    table = ablate.as_table({"a": [{"psnr": 1.0}, {"psnr": 3.0}], "b": [{"psnr": 2.0}]})
+    assert table.splitlines()[2:] == ["| a | 2 | 2.000 ± 1.414 |", "| b | 1 | 2.000 |"]
