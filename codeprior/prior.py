@@ -162,6 +162,11 @@ class CodePrior(nn.Module):
         return self.codebook.size
 
     @property
+    def tables(self) -> int:
+        """How many codes stand at a place: 1, or one of each residual table or group."""
+        return getattr(self.codebook, "count", getattr(self.codebook, "groups", 1))
+
+    @property
     def stride(self) -> int:
         """Pixels a grid step."""
         return self.decoder.stride

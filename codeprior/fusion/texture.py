@@ -136,12 +136,13 @@ class TextureBranch(nn.Module):
     joined with the warped texture of that stride, and given to a residual block.
 
     Args:
-        channels: Of the texture at the strides 1, 2, 4 and so on, in pixels a grid step.
+        channels: Of the texture at the strides 1, 2, 4 and so on times `finest`, in pixels a grid step.
         condition_channels: Channels that a first convolution reads from the picture.
         bilinear: As in the first version of VQFR: features are enlarged bilinearly, and the condition is convolved
             after it is reduced.
         deformable_groups: Groups of channels that are moved together.
         groups: Groups of the normalisations.
+        finest: Stride of the finest texture; above 1 for a decoder that shuffles squares of pixels at its end.
 
     Attributes:
         strides: Coarsest first.
@@ -165,10 +166,11 @@ class TextureBranch(nn.Module):
         bilinear: bool = False,
         deformable_groups: int = 4,
         groups: int = 32,
+        finest: int = 1,
     ):
         super().__init__()
         widths = list(reversed(channels))
-        self.strides = [2**index for index in reversed(range(len(widths)))]
+        self.strides = [finest * 2**index for index in reversed(range(len(widths)))]
         self.channels = channels[0]
         self.look = nn.Conv2d(3, condition_channels, 3, padding=1)
         self.warps = nn.ModuleList(
@@ -188,7 +190,7 @@ class TextureBranch(nn.Module):
         return [Tap(stride) for stride in self.strides]
 
     def forward(self, textures: Mapping[Tap, Tensor], image: Image) -> Float[Tensor, "b c H W"]:
-        """Gives the joined feature at the picture's own resolution.
+        """Gives the joined feature on the grid of the finest texture.
 
         Args:
             textures: Of a decoder, at `places`.

@@ -10,6 +10,8 @@ from codeprior.stages.passes import BackwardInputs, GeneratorLosses, GeneratorRe
 from codeprior.stages.presets import as_released, invariant
 from codeprior.stages.sequential import reconstruct_again, update_sequentially
 from codeprior.stages.settings import (
+    MIXED,
+    AdversarialSettings,
     CodeSettings,
     Degradation,
     FidelitySettings,
@@ -32,6 +34,8 @@ from codeprior.stages.vqgan import VQGANObjective
 from codeprior.stages.vqgan_stage import VQGANStage, going_on
 
 __all__ = [
+    "MIXED",
+    "AdversarialSettings",
     "Adversary",
     "AdversarySettings",
     "BackwardInputs",

@@ -15,6 +15,11 @@ from codeprior.discriminators import DiscriminatorNorm
 Degradation = str | Mapping[str, float]
 """A preset, or the share of samples of each of several; `"clean"` damages nothing."""
 
+MIXED: Mapping[str, float] = MappingProxyType(
+    {"daefr": 0.55, "lcqs-mild": 0.12, "lcqs-moderate": 0.12, "lcqs-severe": 0.12, "clean": 0.09}
+)
+"""Mostly DAEFR's range, with milder damage and some faces that nothing is the matter with: what small restorers see."""
+
 
 def loss_weights(**weights: float) -> Mapping[str, float]:
     """Gives loss weights by the names under which the losses are logged; the mapping cannot be changed.
@@ -47,32 +52,19 @@ class StageSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VQGANSettings(StageSettings):
-    """A VQGAN that gives its image back, fools a discriminator and keeps to its codes; the defaults are DAEFR's."""
+class AdversarialSettings(StageSettings):
+    """Pictures are made and compared with the truth, and from some step on a discriminator judges them."""
 
-    steps: int = 700_000
     weights: Mapping[str, float] = field(
         default_factory=lambda: loss_weights(l1=1.0, perceptual=1.0, adversarial=0.8, codebook=1.0)
     )
-    perceptual_from: float = 0.0  # share of the steps after which the perceptual distance counts
-    codes_from: float = 0.0  # share of the steps after which latents are exchanged for codes, which k-means starts
-    revive_below: float = 0.0  # of the mean use; codes that a gradient moves are set to vectors of the batch below it
-    revive_every: int = 200  # steps over which their use is counted before they are
-    commitment_term: float = 1.0  # moves the encoder
-    codebook_term: float = 0.25  # moves the codes
     adversarial_start: int = 30_001  # step
     adversarial_from: float | None = None  # share of the steps, in place of `adversarial_start`
-    discriminator_rest: float = 0.0  # the discriminator learns nothing while the mean of its loss is below this
-    adaptive: Literal["local", "global"] = "local"
     adaptive_limit: float = 1e4  # largest adaptive weight
-    generator_pass: Literal["shared", "sequential"] = "shared"  # one forward for all optimisers, or one for each
     perceptual: str = "vgg16"
     discriminator_channels: int = 64
     discriminator_layers: int = 3
     discriminator_norm: DiscriminatorNorm = "batch"
-    crop: int | None = None  # pixels; training on windows of this side
-    crop_until: float = 1.0  # share of the steps after which whole images are used
-    whole_batch: int | None = None  # of each batch's samples, how many are used once images are whole; None: all
 
     @property
     def first_adversarial(self) -> int:
@@ -80,6 +72,25 @@ class VQGANSettings(StageSettings):
         if self.adversarial_from is None:
             return self.adversarial_start
         return round(self.adversarial_from * self.steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VQGANSettings(AdversarialSettings):
+    """A VQGAN that gives its image back, fools a discriminator and keeps to its codes; the defaults are DAEFR's."""
+
+    steps: int = 700_000
+    perceptual_from: float = 0.0  # share of the steps after which the perceptual distance counts
+    codes_from: float = 0.0  # share of the steps after which latents are exchanged for codes, which k-means starts
+    revive_below: float = 0.0  # of the mean use; codes that a gradient moves are set to vectors of the batch below it
+    revive_every: int = 200  # steps over which their use is counted before they are
+    commitment_term: float = 1.0  # moves the encoder
+    codebook_term: float = 0.25  # moves the codes
+    discriminator_rest: float = 0.0  # the discriminator learns nothing while the mean of its loss is below this
+    adaptive: Literal["local", "global"] = "local"
+    generator_pass: Literal["shared", "sequential"] = "shared"  # one forward for all optimisers, or one for each
+    crop: int | None = None  # pixels; training on windows of this side
+    crop_until: float = 1.0  # share of the steps after which whole images are used
+    whole_batch: int | None = None  # of each batch's samples, how many are used once images are whole; None: all
 
     @property
     def first_coded(self) -> int:

@@ -116,7 +116,9 @@ class FidelityStage:
         taps = self.model.taps
         recorder = None if phase.fidelity is None or taps is None else taps.recorder()
         with self.engine.autocast():
-            prediction = self.model(pair.degraded, record=recorder)
+            # a predictor of several tables is told the codes of those before it
+            known = target.indices if target.indices.ndim == 4 else None
+            prediction = self.model(pair.degraded, known, record=recorder)
         prediction = Prediction(full(prediction.logits), full(prediction.latent))
         terms = {
             "feature": F.mse_loss(prediction.latent, target.codes.detach()),
@@ -131,14 +133,14 @@ class FidelityStage:
             pictured = {"l1": (image - pair.clean).abs().mean(), "perceptual": self.perceptual(image, pair.clean)}
             total = total + self._weighed(pictured)
             terms |= pictured
-            if step >= self.recipe.adversarial_start:
+            if step >= self.recipe.first_adversarial:
                 fooling, counted = self._fooling(image, self._weighed(pictured))
                 total = total + counted * fooling
                 terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
         skipped = self._stepped(self.optimizer, clip=self.recipe.clip)
         terms["total"] = total
-        if image is not None and step >= self.recipe.adversarial_start:
+        if image is not None and step >= self.recipe.first_adversarial:
             judged, more = self._judge(pair.clean, image.detach())
             terms["discriminator"], skipped = judged, torch.maximum(skipped, more)
         if self.average is not None:

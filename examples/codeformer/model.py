@@ -1,5 +1,6 @@
 """CodeFormer: a transformer predicts the codes of the clean face, and a weight says how far the picture is followed."""
 
+from copy import deepcopy
 from typing import Any, Literal, NamedTuple, Self, cast
 
 import torch
@@ -12,7 +13,7 @@ from codeprior.fusion import FidelityTaps, adain
 from codeprior.layers import Recorder, configured
 from codeprior.predictors import CodePredictor
 from codeprior.prior import VQGAN, CodePrior
-from codeprior.shapes import Image, Latent, Logits
+from codeprior.shapes import Image, Latent, Logits, ManyIndices, ManyLogits
 
 from .settings import Network
 
@@ -27,11 +28,11 @@ class Prediction(NamedTuple):
     """What CodeFormer thinks of a degraded face.
 
     Attributes:
-        logits: `b h w k`, a score for every code.
+        logits: `b h w k`, a score for every code; on a prior of several tables `b m h w k`.
         latent: `b d h w`, what the encoder gave.
     """
 
-    logits: Logits
+    logits: Logits | ManyLogits
     latent: Latent
 
 
@@ -83,15 +84,18 @@ class CodeFormer(nn.Module):
         """Gives a model of the same parts, shared, and these taps."""
         return type(self)(self.prior, self.encoder, self.predictor, taps, task=self.task)
 
-    def forward(self, degraded: Image, *, record: Recorder | None = None) -> Prediction:
+    def forward(
+        self, degraded: Image, known: ManyIndices | None = None, *, record: Recorder | None = None
+    ) -> Prediction:
         """Gives the scores of every code for degraded faces.
 
         Args:
             degraded: `b 3 H W`, signed.
+            known: `b m h w`, the true codes, for training on a prior of several tables; see `CodePredictor`.
             record: Keeps the encoder's features for the taps.
         """
         latent = self.encoder(degraded) if record is None else self.encoder(degraded, taps=record.taps)
-        return Prediction(self.predictor(latent), latent)
+        return Prediction(self.predictor(latent) if known is None else self.predictor(latent, known), latent)
 
     @torch.no_grad()
     def restore(self, degraded: Image, *, fidelity: float | Tensor | None = None, adapt: bool | None = None) -> Image:
@@ -151,14 +155,18 @@ def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
 
 
 def fresh(network: Network, teacher: VQGAN) -> CodeFormer:
-    """Gives the model of the second stage: prior and encoder are the teacher's, the predictor is drawn."""
-    encoder = _encoder(network)
-    encoder.load_state_dict(teacher.encoder.state_dict())
+    """Gives the model of the second stage: prior and encoder are the teacher's, the predictor is drawn.
+
+    Args:
+        network: Sizes of the predictor, and of the images.
+        teacher: The auto-encoder of the first stage, with one table of codes or residual ones.
+    """
+    prior, encoder = teacher.prior(), deepcopy(cast(nn.Module, teacher.encoder)).requires_grad_(True)
     predictor = CodePredictor(
-        network.dim, network.codes, grid=network.grid, width=network.width, layers=network.layers, heads=network.heads,
-        hidden=network.hidden, any_grid=True,
+        prior.dim, prior.size, grid=network.grid, width=network.width, layers=network.layers, heads=network.heads,
+        hidden=network.hidden, tables=prior.tables, any_grid=True,
     )  # fmt: skip
-    return CodeFormer(teacher.prior(), encoder, predictor)
+    return CodeFormer(prior, encoder, predictor)
 
 
 def fresh_taps(network: Network) -> FidelityTaps:

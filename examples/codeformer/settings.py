@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from codeprior.discriminators import DiscriminatorNorm
-from codeprior.stages import CodeSettings, StageSettings, VQGANSettings, loss_weights
+from codeprior.stages import MIXED, AdversarialSettings, CodeSettings, Degradation, VQGANSettings, loss_weights
 
 
 class Phase(NamedTuple):
@@ -67,34 +66,34 @@ class CodesSettings(CodeSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FidelitySettings(StageSettings):
+class FidelitySettings(AdversarialSettings):
     """Stage III: the taps learn to follow the picture, while encoder and transformer go on learning codes."""
 
     network: Network = field(default_factory=Network)
-    mild: str = "codeformer-III-small"  # degradation of the steps that make pictures
-    severe: str = "codeformer-III-large"  # degradation of the steps that learn codes only
+    mild: Degradation = "codeformer-III-small"  # degradation of the steps that make pictures
+    severe: Degradation = "codeformer-III-large"  # degradation of the steps that learn codes only
     weights: Mapping[str, float] = field(
         default_factory=lambda: loss_weights(feature=1.0, code=0.5, l1=1.0, perceptual=1.0, adversarial=0.1)
     )
     adversarial_start: int = 5_001  # step
     adaptive_limit: float = 1.0  # largest adaptive weight
-    gentle_until: int = 40_000  # step up to which the taps count once, on mild damage
-    strong_until: int = 80_000  # step up to which they count `strong_fidelity` times, on mild damage
-    codes_until: int = 120_000  # step up to which only codes are learned, on severe damage
+    gentle_until: float = 40 / 150  # share of the steps up to which the taps count once, on mild damage
+    strong_until: float = 80 / 150  # share up to which they count `strong_fidelity` times, on mild damage
+    codes_until: float = 120 / 150  # share up to which only codes are learned, on severe damage
     strong_every: int = 15  # of the steps after that, every so many goes back to the taps
     strong_fidelity: float = 1.3
-    perceptual: str = "vgg16"
-    discriminator_channels: int = 64
     discriminator_layers: int = 4
-    discriminator_norm: DiscriminatorNorm = "batch"
 
     def phase(self, step: int) -> Phase:
         """Gives what a step does."""
-        if step <= self.gentle_until:
+        gentle, strong, codes = (
+            round(share * self.steps) for share in (self.gentle_until, self.strong_until, self.codes_until)
+        )
+        if step <= gentle:
             return Phase("mild", 1.0)
-        if step <= self.strong_until:
+        if step <= strong:
             return Phase("mild", self.strong_fidelity)
-        if step > self.codes_until and step % self.strong_every == 0:
+        if step > codes and step % self.strong_every == 0:
             return Phase("mild", self.strong_fidelity)
         return Phase("severe", None)
 
@@ -154,19 +153,17 @@ def prior_small() -> PriorSettings:
 def codes_small() -> CodesSettings:
     """Stage II at small size."""
     return replace(
-        codes(), network=small_network(), batch=8, steps=2_000, learning_rate=8e-4, clip=1.0, average=0.99
+        codes(), network=small_network(), degradation=MIXED, batch=8, steps=2_000, learning_rate=8e-4, clip=1.0,
+        average=0.99,
     )  # fmt: skip
 
 
 def fidelity_small() -> FidelitySettings:
-    """Stage III at small size: the published shares of its phases; the discriminator starts at the same share too."""
-    small, whole = 900, fidelity()
-    share = small / whole.steps
+    """Stage III at small size: the published shares of its phases, a discriminator that begins later."""
     return replace(
-        whole, network=small_network(), batch=8, steps=small, learning_rate=5e-4, clip=1.0, average=0.99,
-        adversarial_start=round(share * whole.adversarial_start), gentle_until=round(share * whole.gentle_until),
-        strong_until=round(share * whole.strong_until), codes_until=round(share * whole.codes_until),
-        perceptual="mobilenet_v2", discriminator_channels=32, discriminator_layers=3, discriminator_norm="group",
+        fidelity(), network=small_network(), mild=MIXED, severe="daefr", batch=8, steps=900, learning_rate=5e-4,
+        clip=1.0, average=0.99, adversarial_from=0.4, perceptual="mobilenet_v2", discriminator_channels=32,
+        discriminator_layers=3, discriminator_norm="group",
     )  # fmt: skip
 
 

@@ -9,13 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from codeprior.stages import CodeSettings, Degradation, FidelitySettings, VQGANSettings, invariant, loss_weights
+from codeprior.stages import MIXED, CodeSettings, Degradation, FidelitySettings, VQGANSettings, invariant, loss_weights
 from codeprior.stages import as_released as paper
-
-MIXED: Mapping[str, float] = MappingProxyType(
-    {"daefr": 0.55, "lcqs-mild": 0.12, "lcqs-moderate": 0.12, "lcqs-severe": 0.12, "clean": 0.09}
-)
-"""Mostly the paper's range, with milder damage and some faces that nothing is the matter with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

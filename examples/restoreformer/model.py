@@ -1,7 +1,8 @@
 """RestoreFormer: a dictionary of clean faces, whose textures the degraded face asks for in the decoder's attention."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from copy import deepcopy
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class RestoreFormer(nn.Module):
 
     def __init__(self, encoder: nn.Module, codebook: nn.Module, decoder: nn.Module, *, size: int = 512):
         super().__init__()
-        self.encoder, self.codebook = encoder, codebook.requires_grad_(False)
+        self.encoder, self.codebook = encoder, codebook.requires_grad_(False).eval()
         self.decoder = cast(VQGANDecoder, decoder)
         self.size = size
 
@@ -45,6 +46,12 @@ class RestoreFormer(nn.Module):
     def stride(self) -> int:
         """Pixels a grid step of the codes."""
         return self.decoder.stride
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of encoder and decoder; a dictionary of moving averages stays as it is."""
+        super().train(mode)
+        self.codebook.eval()
+        return self
 
     def forward(self, degraded: Image) -> Reconstruction:
         """Gives the restored faces, with everything on the way that losses need.
@@ -101,10 +108,7 @@ def fresh(network: Network, dictionary: VQGAN) -> RestoreFormer:
     encoder, decoder = _encoder(network), _decoder(network, guided=True)
     encoder.load_state_dict(dictionary.encoder.state_dict())
     _copy_blocks(decoder, cast(VQGANDecoder, dictionary.decoder))
-    codebook = Codebook(network.codes, network.dim)
-    with torch.no_grad():
-        codebook.weight.copy_(cast(Any, dictionary.codebook).weight)
-    return RestoreFormer(encoder, codebook, decoder, size=network.size)
+    return RestoreFormer(encoder, deepcopy(cast(nn.Module, dictionary.codebook)), decoder, size=network.size)
 
 
 def _copy_blocks(decoder: VQGANDecoder, known: VQGANDecoder) -> None:

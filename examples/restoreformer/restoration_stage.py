@@ -117,7 +117,7 @@ class RestorationStage:
         image = full(found.image)
         terms = self.terms(found._replace(image=image), pair.clean, step)
         total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
-        judging = step >= self.recipe.adversarial_start
+        judging = step >= self.recipe.first_adversarial
         if judging:
             wanted = torch.stack([self.recipe.weights[name] * terms[name] for name in terms if name != "codebook"])
             fooling, counted = self._fooling(image, wanted.sum())
@@ -151,7 +151,7 @@ class RestorationStage:
         }
         if "style" in self.recipe.weights:
             terms["style"] = style_loss(mine, theirs, distance="squared")
-        known = "identity" in self.recipe.weights and step >= self.recipe.adversarial_start
+        known = "identity" in self.recipe.weights and step >= self.recipe.first_adversarial
         if self.identity is not None and known:
             terms["identity"] = self.identity(found.image, clean)
         return terms

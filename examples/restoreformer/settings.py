@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from codeprior.discriminators import DiscriminatorNorm
-from codeprior.stages import StageSettings, VQGANSettings, loss_weights
+from codeprior.stages import MIXED, AdversarialSettings, VQGANSettings, loss_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,7 @@ class DictionarySettings(VQGANSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RestorationSettings(StageSettings):
+class RestorationSettings(AdversarialSettings):
     """The second stage: encoder and decoder learn to restore, with the dictionary as it is."""
 
     network: Network = field(default_factory=Network)
@@ -51,11 +50,6 @@ class RestorationSettings(StageSettings):
     )
     attention_rate: float = 10.0  # times the rate, of the decoder's attention
     adversarial_start: int = 10_001  # step; also of the identity term
-    adaptive_limit: float = 1e4  # largest adaptive weight
-    perceptual: str = "vgg16"
-    discriminator_channels: int = 64
-    discriminator_layers: int = 3
-    discriminator_norm: DiscriminatorNorm = "batch"
 
 
 def dictionary() -> DictionarySettings:
@@ -112,10 +106,10 @@ def dictionary_small() -> DictionarySettings:
 def restoration_small() -> RestorationSettings:
     """The second stage at small size: without the terms whose networks no package ships, and a late discriminator."""
     return replace(
-        restoration(), network=small_network(), batch=8, steps=2_000, learning_rate=5e-4, betas=(0.9, 0.99), warmup=100,
-        decay="cosine", decay_from=0.0, clip=1.0, average=0.999, attention_rate=2.0, adversarial_start=1_500,
-        weights=loss_weights(l1=1.0, perceptual=0.5, codebook=1.0, adversarial=0.1), perceptual="mobilenet_v2",
-        discriminator_channels=32, discriminator_norm="group",
+        restoration(), network=small_network(), degradation=MIXED, batch=8, steps=2_000, learning_rate=5e-4,
+        betas=(0.9, 0.99), warmup=100, decay="cosine", decay_from=0.0, clip=1.0, average=0.999, attention_rate=2.0,
+        adversarial_from=0.8, weights=loss_weights(l1=1.0, perceptual=0.5, codebook=1.0, adversarial=0.1),
+        perceptual="mobilenet_v2", discriminator_channels=32, discriminator_norm="group",
     )  # fmt: skip
 
 

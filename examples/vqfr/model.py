@@ -1,5 +1,6 @@
 """VQFR: a codebook gives the texture, and a second branch warps it to the degraded face; both versions."""
 
+from copy import deepcopy
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,7 +14,7 @@ from codeprior.fusion import TextureBranch
 from codeprior.layers import Recorder, Tap, Tapped, configured, group_norm
 from codeprior.predictors import LinearPredictor
 from codeprior.prior import VQGAN, CodePrior
-from codeprior.shapes import Image, Latent, Logits
+from codeprior.shapes import Image, Latent, Logits, ManyLogits
 
 from .settings import Network
 
@@ -22,11 +23,12 @@ class Prediction(NamedTuple):
     """What VQFR thinks of a degraded face.
 
     Attributes:
-        logits: `b h w k`, a score for every code; None where the nearest codes are taken.
+        logits: `b h w k`, a score for every code, on a prior of several tables `b m h w k`; None where the nearest
+            codes are taken.
         latent: `b d h w`, what the encoder gave.
     """
 
-    logits: Logits | None
+    logits: Logits | ManyLogits | None
     latent: Latent
 
 
@@ -200,14 +202,14 @@ def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
 
 def fresh(network: Network, teacher: VQGAN) -> VQFRv2:
     """Gives a model of the second version: prior and encoder are the teacher's, branch and predictor are drawn."""
-    encoder = _encoder(network)
-    encoder.load_state_dict(teacher.encoder.state_dict())
+    prior, encoder = teacher.prior(), deepcopy(cast(nn.Module, teacher.encoder)).requires_grad_(True)
+    widths = cast(VQGANDecoder, teacher.decoder).tap_channels
     branch = TextureBranch(
-        [network.channels * multiplier for multiplier in network.multipliers], groups=network.groups,
+        [widths[stride] for stride in sorted(widths)], groups=network.groups, finest=min(widths),
         condition_channels=network.condition_channels, deformable_groups=network.deformable_groups,
     )  # fmt: skip
-    predictor = LinearPredictor(network.dim, network.codes, normalised=True)
-    return VQFRv2(teacher.prior(), encoder, branch, predictor, size=network.size)
+    predictor = LinearPredictor(prior.dim, prior.size, normalised=True, tables=prior.tables)
+    return VQFRv2(prior, encoder, branch, predictor, size=network.size)
 
 
 def _encoder(network: Network) -> VQGANEncoder:
@@ -217,5 +219,6 @@ def _encoder(network: Network) -> VQGANEncoder:
 def _pyramid(network: Network) -> dict[str, Any]:
     return {
         "channels": network.channels, "multipliers": network.multipliers, "blocks": network.blocks,
-        "attention": network.attention, "groups": network.groups, "code_convolution": False,
+        "attention": network.attention, "groups": network.groups, "unshuffle": network.unshuffle,
+        "code_convolution": False,
     }  # fmt: skip

@@ -113,7 +113,7 @@ class RestorationStage:
             "code": code_loss(cast(Tensor, prediction.logits), target.indices),
         }
         total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
-        judging = step >= self.recipe.adversarial_start
+        judging = step >= self.recipe.first_adversarial
         if judging:
             fooling, counted = self._fooling(image, terms["perceptual"])
             total = total + counted * fooling

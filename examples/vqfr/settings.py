@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from codeprior.discriminators import DiscriminatorNorm
-from codeprior.stages import StageSettings, VQGANSettings, loss_weights
+from codeprior.stages import MIXED, AdversarialSettings, VQGANSettings, loss_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,7 @@ class Network:
     blocks: int = 2  # residual blocks a level, of encoder and decoder alike
     attention: tuple[int, ...] = (-1,)
     groups: int = 32
+    unshuffle: int = 1  # side of the squares of pixels that the first convolution sees as channels
     condition_channels: int = 32  # that the branch reads from the picture
     deformable_groups: int = 4
 
@@ -38,7 +39,7 @@ class PriorSettings(VQGANSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RestorationSettings(StageSettings):
+class RestorationSettings(AdversarialSettings):
     """The second stage: encoder and predictor learn codes, the branch learns pictures, each at its own rate."""
 
     network: Network = field(default_factory=Network)
@@ -48,9 +49,6 @@ class RestorationSettings(StageSettings):
     branch_rate: float = 0.2  # times the rate, of the branch and the discriminator
     branch_betas: tuple[float, float] = (0.5, 0.9)
     adversarial_start: int = 5_000  # step
-    adaptive_limit: float = 1e4  # largest adaptive weight
-    perceptual: str = "vgg16"
-    discriminator_channels: int = 64
     discriminator_layers: int = 4
     discriminator_norm: DiscriminatorNorm = "spectral"
 
@@ -81,8 +79,8 @@ def restoration() -> RestorationSettings:
 def small_network() -> Network:
     """A network for 128 px and one CPU core: 16×16 places of stride 8."""
     return replace(
-        Network(), size=128, dim=32, codes=512, channels=16, multipliers=(1, 2, 2, 4), blocks=1, attention=(), groups=8,
-        condition_channels=8,
+        Network(), size=128, dim=32, codes=512, channels=32, multipliers=(1, 2, 4), unshuffle=2, blocks=1, attention=(),
+        groups=8, condition_channels=8,
     )  # fmt: skip
 
 
@@ -100,9 +98,9 @@ def prior_small() -> PriorSettings:
 def restoration_small() -> RestorationSettings:
     """The second stage at small size."""
     return replace(
-        restoration(), network=small_network(), batch=8, steps=1_500, learning_rate=8e-4, branch_rate=1.0, clip=1.0,
-        average=0.99, adversarial_start=1_200, perceptual="mobilenet_v2", discriminator_channels=32,
-        discriminator_layers=3,
+        restoration(), network=small_network(), degradation=MIXED, batch=8, steps=1_500, learning_rate=8e-4,
+        branch_rate=1.0, clip=1.0, average=0.99, adversarial_from=0.8, perceptual="mobilenet_v2",
+        discriminator_channels=32, discriminator_layers=3,
     )  # fmt: skip
 
 

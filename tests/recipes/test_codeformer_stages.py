@@ -54,7 +54,10 @@ def _fidelity(seed: int = 0, **changes) -> FidelityStage:
     teacher = _teacher()
     torch.manual_seed(seed)
     # picture steps until 4, codes until 6, then every second step goes back to pictures
-    phases = {"gentle_until": 2, "strong_until": 4, "codes_until": 6, "strong_every": 2, "adversarial_start": 1}
+    phases = {
+        "steps": 900, "gentle_until": 2 / 900, "strong_until": 4 / 900, "codes_until": 6 / 900, "strong_every": 2,
+        "adversarial_from": None, "adversarial_start": 1,
+    }  # fmt: skip
     settings = replace(
         numbers.fidelity_small(), **SMALL, **(phases | changes), discriminator_channels=4, discriminator_layers=1
     )
@@ -136,7 +139,7 @@ def test_the_published_numbers_stand_in_the_settings():
 
 def test_fidelity_moves_the_picture_towards_the_input(tmp_path: Path):
     """After a short training of the taps, the restored face is the nearer to the input the higher the weight."""
-    stage = _fidelity(gentle_until=200, strong_until=200, adversarial_start=10**6)
+    stage = _fidelity(gentle_until=0.5, strong_until=0.5, adversarial_start=10**6)
     stage.recipe = replace(stage.recipe, learning_rate=3e-3, decay_from=1.0)
     stage.average = None
     data = stream(tmp_path / "faces")

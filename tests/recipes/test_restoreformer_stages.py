@@ -64,7 +64,8 @@ def _dictionary(seed: int = 0) -> VQGANStage:
 
 def _restoration(seed: int = 0, **changes) -> RestorationStage:
     changes = {
-        "adversarial_start": 2, "discriminator_channels": 4, "discriminator_layers": 1, "average": 0.9, "steps": 40,
+        "adversarial_from": None, "adversarial_start": 2, "discriminator_channels": 4, "discriminator_layers": 1,
+        "average": 0.9, "steps": 40,
         "weights": loss_weights(l1=1.0, perceptual=0.5, codebook=1.0, adversarial=0.1, style=10.0),
     } | changes  # fmt: skip
     dictionary = _dictionary_model()

@@ -40,7 +40,7 @@ def _prior(seed: int = 0) -> VQGANStage:
 def _restoration(seed: int = 0) -> RestorationStage:
     teacher = _teacher()
     torch.manual_seed(seed)
-    settings = replace(numbers.restoration_small(), **SMALL, adversarial_start=2)
+    settings = replace(numbers.restoration_small(), **SMALL, adversarial_from=None, adversarial_start=2)
     return RestorationStage(settings, teacher=teacher, perceptual=Edges())
 
 
