@@ -144,3 +144,9 @@ def test_what_a_model_gives_is_printed_in_a_line_and_shown_as_a_picture():
     with Image.open(io.BytesIO(made._repr_png_())) as shown:
         assert shown.size == (24, 8)
         assert np.array_equal(np.asarray(shown)[:, :12], to_array(cp.to_unit(made.image.detach())[0]))
+
+
+def test_a_prior_says_how_many_codes_stand_at_a_place():
+    decoder = cp.VQGANDecoder(4, channels=4, multipliers=(1,), blocks=1, attention=(), groups=2)
+    assert cp.CodePrior(cp.Codebook(5, 4), decoder).tables == 1
+    assert cp.CodePrior(ResidualCodebook(cp.Codebook(5, 4), stages=3), decoder).tables == 3

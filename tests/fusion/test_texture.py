@@ -81,3 +81,15 @@ def test_a_warp_without_its_trace_is_refused():
         TextureWarp(8, 2, before=4, groups=4)(texture, condition)
     with pytest.raises(ValueError, match="TextureWarp: this warp was built for no trace"):
         TextureWarp(8, 2, groups=4)(texture, condition, texture)
+
+
+def test_a_branch_follows_a_decoder_that_shuffles_pixels_at_its_end():
+    torch.manual_seed(0)
+    sizes = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (), "groups": 4}
+    decoder = cp.VQGANDecoder(6, unshuffle=2, **sizes)
+    branch = TextureBranch(list(decoder.tap_channels.values()), condition_channels=4, groups=4, finest=2)
+    assert branch.strides == [4, 2] == sorted(decoder.tap_channels, reverse=True)
+    recorder = Recorder(branch.places)
+    decoder(torch.randn(1, 6, 4, 6), taps=recorder.taps)
+    # the grid of the finest texture is half as fine as the picture
+    assert branch(recorder.features, torch.rand(1, 3, 16, 24)).shape == (1, 8, 8, 12)

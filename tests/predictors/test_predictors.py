@@ -107,3 +107,14 @@ def test_a_normalised_linear_predictor_does_not_see_the_scale():
     torch.testing.assert_close(predictor(latent), predictor(7 * latent), rtol=1e-3, atol=1e-4)
     plain = cp.predictors.LinearPredictor(16, 9)
     assert not torch.allclose(plain(latent), plain(7 * latent))
+
+
+def test_a_linear_predictor_of_several_tables_scores_each_of_them():
+    torch.manual_seed(0)
+    predictor = LinearPredictor(4, 7, tables=3)
+    latent = torch.randn(2, 4, 5, 6)
+    logits = predictor(latent)
+    assert logits.shape == (2, 3, 5, 6, 7)
+    weight, bias = predictor.to_logits.weight, predictor.to_logits.bias
+    expected = latent[1, :, 2, 3] @ weight[14:].T + bias[14:]
+    torch.testing.assert_close(logits[1, 2, 2, 3], expected)
