@@ -84,7 +84,7 @@ def decode(
     changes: Mapping[int, Change] | None = None,
     guides: Mapping[int, Tensor] | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """Gives the picture, and the features at the end of each level; changes come after a level's first block."""
+    """Gives the picture, and the features at the end of each level; changes come after a level's first step."""
     changes, guides, textures = changes or {}, guides or {}, {}
     feature = decoder.conv_in(decoder.from_code(values))
     for part in decoder.middle:
@@ -92,7 +92,7 @@ def decode(
     for stride, level in zip(reversed(decoder.tap_channels), reversed(decoder.levels), strict=True):
         for number, part in enumerate(level.steps):
             feature = step(part, feature, guides.get(stride))
-            if number == 0 and stride in changes:
+            if number == level.each - 1 and stride in changes:
                 feature = changes[stride](feature)
         textures[stride] = feature
         if hasattr(level.resample, "conv"):

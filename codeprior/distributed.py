@@ -3,6 +3,8 @@
 Call sites then read the same in a notebook and under `torchrun`.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -52,6 +54,20 @@ def broadcast(value: Tensor, source: int = 0) -> Tensor:
     shared = value.detach().clone()
     dist.broadcast(shared, source)
     return shared
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Averages the gradients of parameters over the ranks, in one exchange; parameters without a gradient are left out.
+
+    Args:
+        parameters: The same ones have a gradient on every rank, of one type; changed in place.
+    """
+    found = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if world() == 1 or not found:
+        return
+    mean = mean_over_ranks(torch.cat([gradient.flatten() for gradient in found]))
+    for gradient, part in zip(found, mean.split([gradient.numel() for gradient in found]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def gather(value: Tensor) -> list[Tensor]:

@@ -7,6 +7,7 @@ from codeprior.stages.exam import CodeExam
 from codeprior.stages.fidelity import TapsStage
 from codeprior.stages.pairs import Faces, Measured, Pair, training_view, windows
 from codeprior.stages.passes import BackwardInputs, GeneratorLosses, GeneratorResult, Health
+from codeprior.stages.pictures import PictureStage
 from codeprior.stages.presets import as_released, invariant
 from codeprior.stages.sequential import reconstruct_again, update_sequentially
 from codeprior.stages.settings import (
@@ -28,6 +29,7 @@ from codeprior.stages.updates import (
     set_rate,
     sync_gradients_on_last_part,
     update_by,
+    weighted,
     with_skipped,
 )
 from codeprior.stages.vqgan import VQGANObjective
@@ -51,6 +53,7 @@ __all__ = [
     "Measured",
     "Pair",
     "PathLength",
+    "PictureStage",
     "PredictsCodes",
     "Shipped",
     "StageSettings",
@@ -77,6 +80,7 @@ __all__ = [
     "update_in_parts",
     "update_sequentially",
     "use_cached_codes",
+    "weighted",
     "windows",
     "with_skipped",
 ]  # fmt: skip

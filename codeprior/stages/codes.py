@@ -20,7 +20,7 @@ from codeprior.prior import VQGAN
 from codeprior.shapes import Image
 from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import CodeSettings
-from codeprior.stages.updates import adam, update_by
+from codeprior.stages.updates import adam, update_by, weighted
 from codeprior.training import (
     Batch,
     CodeCache,
@@ -122,7 +122,8 @@ class CodeStage:
             logits, latent = self.network(degraded, *known)
         logits, latent = full(logits), full(latent)
         parts = {"code": code_loss(logits, target.indices), "feature": F.mse_loss(latent, target.codes.detach())}
-        total = torch.stack([weight * parts[name] for name, weight in self.recipe.weights.items()]).sum()
+        weights = self.recipe.weights
+        total = weighted({name: parts[name] for name in weights}, weights)
         return parts | {"total": total, "accuracy": code_accuracy(logits, target.indices)}
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from codeprior.losses import chroma_loss, pyramid_loss
 from codeprior.shapes import Image
 from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import FidelitySettings
-from codeprior.stages.updates import adam, perceptual_precision, update_by
+from codeprior.stages.updates import adam, perceptual_precision, update_by, weighted
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full
 
 
@@ -110,7 +110,7 @@ class TapsStage:
             image = full(self.decoder(degraded))
         terms = {"pyramid": pyramid_loss, "chroma": chroma_loss, "perceptual": self._differ}
         parts = {name: terms[name](image, clean) for name in self.recipe.weights}
-        return parts | {"total": torch.stack([self.recipe.weights[name] * part for name, part in parts.items()]).sum()}
+        return parts | {"total": weighted(parts, self.recipe.weights)}
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

@@ -82,6 +82,16 @@ def without_graph(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def weighted(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Gives the sum of terms, each times its weight, added up in the order of the terms.
+
+    Args:
+        terms: Scalars by name.
+        weights: By the same names; others are not looked at.
+    """
+    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+
+
 def means(metrics: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Gives the mean of each scalar over the parts of a batch.
 

@@ -32,6 +32,6 @@ class CodesStage(CodeStage):
         engine: Engine | None = None,
     ):
         super().__init__(
-            settings, model=fresh(settings.network, teacher), teacher=teacher, size=settings.network.size,
-            device=device, engine=engine,
+            settings, model=fresh(settings.network, teacher, task=settings.task), teacher=teacher,
+            size=settings.network.size, device=device, engine=engine,
         )  # fmt: skip

@@ -6,31 +6,25 @@ and compared with the truth, and a discriminator judges it; on severely damaged 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam
 
 from codeprior import distributed, to_unit
 from codeprior.discriminators import PatchGAN
-from codeprior.losses import (
-    adaptive_weight,
-    code_loss,
-    generator_adversarial_loss,
-    hinge_discriminator_loss,
-)
+from codeprior.losses import code_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.stages import Faces, Measured, adam, rate_at, set_rate
-from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full, step_if_finite
+from codeprior.stages import Faces, PictureStage, adam, weighted
+from codeprior.training import Batch, Engine, full, step_if_finite
 
 from .model import CodeFormer, Prediction, fresh_taps
 from .settings import FidelitySettings
 
 
-class FidelityStage:
+class FidelityStage(PictureStage):
     """Trains the taps, the encoder and the code predictor of a CodeFormer.
 
     Args:
@@ -48,8 +42,6 @@ class FidelityStage:
         Where the published code makes a picture with a weight of 0, whose adaptive weight fails, ours learns codes.
     """
 
-    measured: Measured = "restored"
-
     def __init__(
         self,
         recipe: FidelitySettings,
@@ -61,54 +53,24 @@ class FidelityStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        self.recipe: Any = recipe
-        self.engine = engine or TorchEngine(device)
-        device = self.engine.device
-        # faces of steps that make pictures, and of steps that learn codes only
-        self.faces, self.severe_faces = (
-            Faces.of(replace(recipe, degradation=damage), size=recipe.network.size, device=device)
-            for damage in (recipe.mild, recipe.severe)
-        )
-        self.teacher = teacher.to(device).requires_grad_(False).eval()
         taps = fresh_taps(recipe.network) if model.taps is None else model.taps
-        self.model = model.with_taps(taps).to(device).requires_grad_(True)
+        super().__init__(
+            replace(recipe, degradation=recipe.mild), model=model.with_taps(taps, task=recipe.task),
+            perceptual=perceptual, discriminator=discriminator, device=device, engine=engine,
+        )  # fmt: skip
+        self.recipe = recipe
+        device = self.engine.device
+        # faces of steps that learn codes only; those of `faces` make pictures
+        severe = replace(recipe, degradation=recipe.severe)
+        self.severe_faces = Faces.of(severe, size=recipe.network.size, device=device)
+        self.teacher = teacher.to(device).requires_grad_(False).eval()
+        self.model.requires_grad_(True)
         self.model.prior.requires_grad_(False)
-        self.perceptual = perceptual.to(device)
-        drawn = PatchGAN(recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm)
-        self.discriminator = (discriminator or drawn).to(device)
-        self.optimizer = adam(self.model, recipe)
-        self.discriminator_optimizer = adam(self.discriminator, recipe)
-        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
-
-    @property
-    def saved(self) -> Mapping[str, Any]:
-        """What a checkpoint holds."""
-        parts = {
-            "model": self.model, "discriminator": self.discriminator, "optimizer": self.optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }  # fmt: skip
-        return parts if self.average is None else parts | {"average": self.average}
-
-    @property
-    def result(self) -> CodeFormer:
-        """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(CodeFormer, self.average.module)
-
-    @property
-    def results(self) -> Mapping[str, nn.Module]:
-        """What restores faces."""
-        return {"restorer": self.result}
-
-    def answer(self, degraded: Image) -> Image:
-        """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed, at a fidelity of 0.5."""
-        return self.result.eval().restore(degraded)
+        self.optimizers["optimizer"] = adam(self.model, recipe)
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch, in the way of the step's phase."""
-        self.model.train()
-        for optimizer in (self.optimizer, self.discriminator_optimizer):
-            optimizer.zero_grad(set_to_none=True)
-            set_rate(optimizer, rate_at(self.recipe, step))
+        self.begin(step)
         phase = self.recipe.phase(step)
         pair = (self.faces if phase.damage == "mild" else self.severe_faces)(batch)
         with torch.no_grad():
@@ -124,57 +86,31 @@ class FidelityStage:
             "feature": F.mse_loss(prediction.latent, target.codes.detach()),
             "code": code_loss(prediction.logits, target.indices),
         }
-        total = self._weighed(terms)
+        weights = self.recipe.weights
+        total = weighted(terms, weights)
         image = None
         if recorder is not None and phase.fidelity is not None:
             with self.engine.autocast():
                 image = self.model.decode(prediction, recorder, fidelity=phase.fidelity)
             image = full(image)
             pictured = {"l1": (image - pair.clean).abs().mean(), "perceptual": self.perceptual(image, pair.clean)}
-            total = total + self._weighed(pictured)
+            wanted = weighted(pictured, weights)
+            total = total + wanted
             terms |= pictured
-            if step >= self.recipe.first_adversarial:
-                fooling, counted = self._fooling(image, self._weighed(pictured))
+            if self.judges(step):
+                last = cast(nn.Sequential, self.model.taps.modulations[-1].shift)[-1]
+                fooling, counted = self.fooling(image, wanted, last_layer=last)
                 total = total + counted * fooling
                 terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
-        skipped = self._stepped(self.optimizer, clip=self.recipe.clip)
+        # every rank has the same phase, so the same parameters have a gradient everywhere
+        distributed.average_gradients(self.model.parameters())
+        skipped = [step_if_finite(self.optimizers["optimizer"], clip=self.recipe.clip)]
         terms["total"] = total
-        if image is not None and step >= self.recipe.first_adversarial:
-            judged, more = self._judge(pair.clean, image.detach())
-            terms["discriminator"], skipped = judged, torch.maximum(skipped, more)
-        if self.average is not None:
-            self.average.update()
-        return {name: value.detach() for name, value in terms.items()} | {"skipped": skipped}
-
-    def _weighed(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
-
-    def _fooling(self, image: Image, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Gives the adversarial term of the taps, and how much it counts."""
-        taps = self.model.taps
-        assert taps is not None
-        last = cast(nn.Sequential, taps.modulations[-1].shift)[-1]
-        self.discriminator.requires_grad_(False)
-        fooling = generator_adversarial_loss(self.discriminator(image))
-        self.discriminator.requires_grad_(True)
-        adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=self.recipe.adaptive_limit)
-        return fooling, self.recipe.weights["adversarial"] * adaptive
-
-    def _judge(self, clean: Image, made: Image) -> tuple[Tensor, Tensor]:
-        loss = hinge_discriminator_loss(self.discriminator(clean), self.discriminator(made))
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        self.engine.backward([loss])
-        return loss, self._stepped(self.discriminator_optimizer, clip=None)
-
-    def _stepped(self, optimizer: Adam, *, clip: float | None) -> Tensor:
-        if self.engine.world > 1:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    # every rank has the same phase, so the same parameters have a gradient everywhere
-                    if parameter.grad is not None:
-                        parameter.grad = distributed.mean_over_ranks(parameter.grad)
-        return step_if_finite(optimizer, clip=clip)
+        if image is not None and self.judges(step):
+            terms["discriminator"], more = self.learn_to_judge(pair.clean, image)
+            skipped.append(more)
+        return self.finish(terms, *skipped)
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:

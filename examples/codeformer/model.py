@@ -1,7 +1,7 @@
 """CodeFormer: a transformer predicts the codes of the clean face, and a weight says how far the picture is followed."""
 
 from copy import deepcopy
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,7 @@ from codeprior.predictors import CodePredictor
 from codeprior.prior import VQGAN, CodePrior
 from codeprior.shapes import Image, Latent, Logits, ManyIndices, ManyLogits
 
-from .settings import Network
-
-Task = Literal["restoration", "inpainting", "colourisation"]
-"""What the weights were trained for; it decides AdaIN and the fidelity that is right unless another is chosen."""
+from .settings import Network, Task
 
 DEFAULT_FIDELITY = {"restoration": 0.5, "inpainting": 1.0, "colourisation": 0.0}
 """The paper's `w` of each task."""
@@ -80,9 +77,9 @@ class CodeFormer(nn.Module):
         """Pixels a grid step of the codes."""
         return self.prior.stride
 
-    def with_taps(self, taps: nn.Module) -> Self:
-        """Gives a model of the same parts, shared, and these taps."""
-        return type(self)(self.prior, self.encoder, self.predictor, taps, task=self.task)
+    def with_taps(self, taps: nn.Module, *, task: Task | None = None) -> Self:
+        """Gives a model of the same parts, shared, and these taps, for the same task or another."""
+        return type(self)(self.prior, self.encoder, self.predictor, taps, task=task or self.task)
 
     def forward(
         self, degraded: Image, known: ManyIndices | None = None, *, record: Recorder | None = None
@@ -154,19 +151,20 @@ def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
     return VQGAN(_encoder(network), table, VQGANDecoder(network.dim, **_pyramid(network)))
 
 
-def fresh(network: Network, teacher: VQGAN) -> CodeFormer:
+def fresh(network: Network, teacher: VQGAN, *, task: Task = "restoration") -> CodeFormer:
     """Gives the model of the second stage: prior and encoder are the teacher's, the predictor is drawn.
 
     Args:
         network: Sizes of the predictor, and of the images.
         teacher: The auto-encoder of the first stage, with one table of codes or residual ones.
+        task: What the weights will be for.
     """
     prior, encoder = teacher.prior(), deepcopy(cast(nn.Module, teacher.encoder)).requires_grad_(True)
     predictor = CodePredictor(
         prior.dim, prior.size, grid=network.grid, width=network.width, layers=network.layers, heads=network.heads,
         hidden=network.hidden, tables=prior.tables, any_grid=True,
     )  # fmt: skip
-    return CodeFormer(prior, encoder, predictor)
+    return CodeFormer(prior, encoder, predictor, task=task)
 
 
 def fresh_taps(network: Network) -> FidelityTaps:

@@ -11,6 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 from codeprior.stages import MIXED, AdversarialSettings, CodeSettings, Degradation, VQGANSettings, loss_weights
 
+Task = Literal["restoration", "inpainting", "colourisation"]
+"""What the weights were trained for; it decides AdaIN and the fidelity that is right unless another is chosen."""
+
 
 class Phase(NamedTuple):
     """What a step of the third stage does.
@@ -63,6 +66,7 @@ class CodesSettings(CodeSettings):
     """Stage II: the transformer learns which clean codes stand behind a degraded face."""
 
     network: Network = field(default_factory=Network)
+    task: Task = "restoration"  # what the weights are for; they say so
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +74,7 @@ class FidelitySettings(AdversarialSettings):
     """Stage III: the taps learn to follow the picture, while encoder and transformer go on learning codes."""
 
     network: Network = field(default_factory=Network)
+    task: Task = "restoration"  # what the weights are for; they say so
     mild: Degradation = "codeformer-III-small"  # degradation of the steps that make pictures
     severe: Degradation = "codeformer-III-large"  # degradation of the steps that learn codes only
     weights: Mapping[str, float] = field(
@@ -131,6 +136,31 @@ def fidelity() -> FidelitySettings:
     )  # fmt: skip
 
 
+def colourisation() -> CodesSettings:
+    r"""Stage II for colourisation: faces lose their colours, or get others; all else is as published for stage II.
+
+    `torchrun --nproc-per-node=8 -m codeprior.recipes.codeformer.train colourisation --faces FFHQ512 \
+        --out runs/colourisation`
+    """
+    return replace(codes(), degradation="codeformer-colourisation", task="colourisation")
+
+
+def inpainting() -> FidelitySettings:
+    r"""Stage III for inpainting by the published options: 300,000 steps of 12 faces with holes, pictures at every step.
+
+    `torchrun --nproc-per-node=4 -m codeprior.recipes.codeformer.train inpainting --faces FFHQ512 \
+        --out runs/inpainting --prior PRIOR --codes CODES`
+
+    The published network has 512 codes, so both earlier stages are its own.
+    """
+    return replace(
+        fidelity(), network=replace(Network(), codes=512, tap_strides=(16, 8, 4)), task="inpainting",
+        mild="codeformer-inpainting", severe="codeformer-inpainting", gentle_until=1.0, strong_until=1.0,
+        codes_until=1.0, batch=12, steps=300_000, learning_rate=7e-5, decay="linear", decay_from=1.0, decay_to=0.0,
+        halved_at=(250 / 300, 1.0), adversarial_start=296_001,
+    )  # fmt: skip
+
+
 def small_network() -> Network:
     """A network for 128 px and one CPU core: 16×16 places of stride 8."""
     return replace(
@@ -168,6 +198,18 @@ def fidelity_small() -> FidelitySettings:
 
 
 SETTINGS: Mapping[str, Callable[[], Any]] = MappingProxyType(
-    {function.__name__: function for function in (prior, codes, fidelity, prior_small, codes_small, fidelity_small)}
+    {
+        function.__name__: function
+        for function in (
+            prior,
+            codes,
+            fidelity,
+            colourisation,
+            inpainting,
+            prior_small,
+            codes_small,
+            fidelity_small,
+        )
+    }
 )
 """Every configuration by the name that the command line takes."""

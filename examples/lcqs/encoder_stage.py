@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from codeprior.images import to_unit
 from codeprior.shapes import Image
-from codeprior.stages import rate_at
+from codeprior.stages import rate_at, weighted
 from codeprior.training import Batch, Engine, Stream, TorchEngine, WeightAverage, full, step_if_finite
 
 from .model import LCQS
@@ -92,7 +92,7 @@ class EncoderStage:
         terms = {"l1": (image - truth).abs().mean()}
         if "perceptual" in self.recipe.weights:
             terms["perceptual"] = self.perceptual(image, truth)
-        total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
+        total = weighted(terms, self.recipe.weights)
         self.engine.backward([total])
         skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
         if self.average is not None:

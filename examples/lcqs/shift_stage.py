@@ -13,7 +13,7 @@ from codeprior.discriminators import StyleGANDiscriminator
 from codeprior.images import to_unit
 from codeprior.losses import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from codeprior.shapes import Image
-from codeprior.stages import rate_at
+from codeprior.stages import rate_at, weighted
 from codeprior.training import Batch, Engine, Source, Stream, TorchEngine, WeightAverage, full, step_if_finite
 
 from .encoder_stage import check_settings, set_rates, trained, trained_generator
@@ -159,7 +159,7 @@ class ShiftStage:
             made = self.network(*sides, damage)
         made = Translated(*map(full, made))
         terms = self.terms(made, sides, damage)
-        total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
+        total = weighted(terms, self.recipe.weights)
         self.engine.backward([total])
         skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
         judged = self._judge(sides, made, penalised=step % self.recipe.r1_every == 0)

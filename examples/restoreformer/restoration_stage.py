@@ -1,32 +1,23 @@
 """The second stage: encoder and decoder learn to restore degraded faces by asking the dictionary, which stays."""
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from codeprior.discriminators import PatchGAN
 from codeprior.images import to_unit
-from codeprior.losses import (
-    PerceptualLoss,
-    adaptive_weight,
-    codebook_loss,
-    generator_adversarial_loss,
-    hinge_discriminator_loss,
-    style_loss,
-)
+from codeprior.losses import PerceptualLoss, codebook_loss, style_loss
 from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image
-from codeprior.stages import Faces, Measured, adam, rate_at, set_rate
-from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, full, step_if_finite
+from codeprior.stages import PictureStage, weighted
+from codeprior.training import Batch, Engine, full, step_if_finite
 
-from .model import RestoreFormer, fresh
+from .model import fresh
 from .settings import RestorationSettings
 
 
-class RestorationStage:
+class RestorationStage(PictureStage):
     """Trains everything of a RestoreFormer but its dictionary.
 
     Args:
@@ -45,8 +36,6 @@ class RestorationStage:
         their own (weights 1.5 and 2000). It needs landmarks beside every face and is not here.
     """
 
-    measured: Measured = "restored"
-
     def __init__(
         self,
         recipe: RestorationSettings,
@@ -62,78 +51,39 @@ class RestorationStage:
                 "RestorationStage: the settings weigh identity and there is no network for it; pass identity=, or take "
                 "the weight out."
             )
-        self.recipe: Any = recipe
-        self.engine = engine or TorchEngine(device)
-        device = self.engine.device
-        self.faces = Faces.of(recipe, size=recipe.network.size, device=device)
-        self.perceptual = perceptual.to(device)
-        self.identity = None if identity is None else identity.to(device)
-        self.model = fresh(recipe.network, dictionary)
-        self.network = self.engine.wrap(self.model)
-        self.discriminator = PatchGAN(
-            recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
+        super().__init__(
+            recipe, model=fresh(recipe.network, dictionary), perceptual=perceptual, device=device, engine=engine
         )
-        self.judge = self.engine.wrap(self.discriminator)
+        self.identity = None if identity is None else identity.to(self.engine.device)
+        self.network = self.engine.wrap(self.model)
         asking = [value for name, value in self._trained() if is_attention(name)]
         others = [value for name, value in self._trained() if not is_attention(name)]
-        self.optimizer = Adam([{"params": others}, {"params": asking}], lr=recipe.learning_rate, betas=recipe.betas)
-        self.discriminator_optimizer = adam(self.discriminator, recipe)
-        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
-
-    @property
-    def saved(self) -> Mapping[str, Any]:
-        """What a checkpoint holds."""
-        parts = {
-            "model": self.model, "discriminator": self.discriminator, "optimizer": self.optimizer,
-            "discriminator_optimizer": self.discriminator_optimizer,
-        }  # fmt: skip
-        return parts if self.average is None else parts | {"average": self.average}
-
-    @property
-    def result(self) -> RestoreFormer:
-        """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(RestoreFormer, self.average.module)
-
-    @property
-    def results(self) -> Mapping[str, nn.Module]:
-        """What restores faces."""
-        return {"restorer": self.result}
-
-    def answer(self, degraded: Image) -> Image:
-        """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed."""
-        return self.result.eval().restore(degraded)
+        groups = [{"params": others}, {"params": asking}]
+        self.optimizers["optimizer"] = Adam(groups, lr=recipe.learning_rate, betas=recipe.betas)
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch."""
-        self.model.train()
-        rate = rate_at(self.recipe, step)
-        for optimizer in (self.optimizer, self.discriminator_optimizer):
-            optimizer.zero_grad(set_to_none=True)
-            set_rate(optimizer, rate)
-        self.optimizer.param_groups[1]["lr"] = rate * self.recipe.attention_rate
+        rate = self.begin(step)
+        self.optimizers["optimizer"].param_groups[1]["lr"] = rate * self.recipe.attention_rate
         pair = self.faces(batch)
         with self.engine.autocast():
             found = self.network(pair.degraded)
         image = full(found.image)
         terms = self.terms(found._replace(image=image), pair.clean, step)
-        total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
-        judging = step >= self.recipe.first_adversarial
-        if judging:
-            wanted = torch.stack([self.recipe.weights[name] * terms[name] for name in terms if name != "codebook"])
-            fooling, counted = self._fooling(image, wanted.sum())
+        total = weighted(terms, self.recipe.weights)
+        if self.judges(step):
+            pictured = {name: value for name, value in terms.items() if name != "codebook"}
+            wanted = weighted(pictured, self.recipe.weights)
+            fooling, counted = self.fooling(image, wanted, last_layer=self.model.decoder.last_layer)
             total = total + counted * fooling
             terms |= {"adversarial": fooling, "adaptive_weight": counted}
         self.engine.backward([total])
-        skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
+        skipped = [step_if_finite(self.optimizers["optimizer"], clip=self.recipe.clip)]
         terms["total"] = total
-        if judging:
-            loss = hinge_discriminator_loss(self.judge(pair.clean), self.judge(image.detach()))
-            self.engine.backward([loss])
-            terms["discriminator"] = loss
-            skipped = torch.maximum(skipped, step_if_finite(self.discriminator_optimizer))
-        if self.average is not None:
-            self.average.update()
-        return {name: value.detach() for name, value in terms.items()} | {"skipped": skipped}
+        if self.judges(step):
+            terms["discriminator"], more = self.learn_to_judge(pair.clean, image)
+            skipped.append(more)
+        return self.finish(terms, *skipped)
 
     def terms(self, found: Reconstruction, clean: Image, step: int) -> dict[str, Tensor]:
         """Gives the terms of a step by name, without the adversarial one.
@@ -151,7 +101,7 @@ class RestorationStage:
         }
         if "style" in self.recipe.weights:
             terms["style"] = style_loss(mine, theirs, distance="squared")
-        known = "identity" in self.recipe.weights and step >= self.recipe.first_adversarial
+        known = "identity" in self.recipe.weights and self.judges(step)
         if self.identity is not None and known:
             terms["identity"] = self.identity(found.image, clean)
         return terms
@@ -162,14 +112,6 @@ class RestorationStage:
         pair = self.faces(batch)
         named = {"degraded": pair.degraded, "restored": self.result.eval().restore(pair.degraded), "clean": pair.clean}
         return {name: to_unit(image) for name, image in named.items()}
-
-    def _fooling(self, image: Image, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        self.discriminator.requires_grad_(False)
-        fooling = generator_adversarial_loss(self.discriminator(image))
-        self.discriminator.requires_grad_(True)
-        last, limit = self.model.decoder.last_layer, self.recipe.adaptive_limit
-        adaptive = adaptive_weight(wanted, fooling, last_layer=last, limit=limit)
-        return fooling, self.recipe.weights["adversarial"] * adaptive
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]

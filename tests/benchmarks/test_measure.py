@@ -1,12 +1,17 @@
 """What a benchmark says of itself: the spread of its times, and when the machine was too busy to judge by them."""
 
 import json
+from functools import partial
 
 import pytest
+import torch
 
-from benchmarks import _measure
+from benchmarks import _measure, recipes
 from benchmarks._measure import Given, report, rows_of, why_busy
 from benchmarks.page import page
+from codeprior.codebooks import Codebook
+from codeprior.fusion import TextureBranch
+from codeprior.recipes.vqfr.model import VQFRv1
 
 
 def floor(op: str, quantiles: list[float]) -> dict:
@@ -53,3 +58,29 @@ def test_the_spread_is_printed_and_the_verdict_is_kept(monkeypatch, tmp_path, ca
     assert f"TOO BUSY TO JUDGE: {said}. Compare nothing" in capsys.readouterr().out
     assert all(row["busy"] == said for row in json.loads((folder / "nearest_code.json").read_text()))
     assert f"**Too busy to judge**: {said}." in page(tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", ["codeformer", "vqfr_v1", "vqfr_v2", "restoreformer"])
+def test_the_plain_forward_of_a_family_gives_what_its_model_gives(name, monkeypatch):
+    """At small sizes, where the codes of both are the same."""
+    pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    small = {"channels": 8, "multipliers": (1, 2), "groups": 4, "dim": 8, "codes": 6}
+    for network, more in (
+        ("CodeFormerNetwork", {"width": 8, "layers": 1, "heads": 2, "hidden": 8, "tap_strides": (2, 1)}),
+        ("VQFRNetwork", {"condition_channels": 2}),
+        ("RestoreFormerNetwork", {"heads": 2}),
+    ):
+        monkeypatch.setattr(recipes, network, partial(getattr(recipes, network), **small, **more))
+    if name == "vqfr_v1":
+        sizes = {"channels": 8, "multipliers": (1, 2), "groups": 4}
+        for part in ("VQGANEncoder", "VQGANDecoder"):
+            built = getattr(recipes, part)
+            monkeypatch.setattr(recipes, part, lambda built=built, **given: built(8, **{**given, **sizes}))
+        monkeypatch.setattr(recipes, "Codebook", lambda size, dim: Codebook(6, 8))
+        monkeypatch.setattr(recipes, "TextureBranch", partial(TextureBranch, groups=4, condition_channels=2))
+        monkeypatch.setattr(recipes.vqfr, "VQFRv1", partial(VQFRv1, groups=4))
+    forwards = recipes.MODELS[name]("cpu", 16)
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(forwards["codeprior"](image), forwards["plain"](image), atol=2e-5, rtol=1e-4)

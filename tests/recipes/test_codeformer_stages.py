@@ -137,6 +137,24 @@ def test_the_published_numbers_stand_in_the_settings():
     assert sum(value.numel() for value in whole.parameters()) == 94_112_707
 
 
+def test_the_settings_of_the_other_tasks_are_the_published_ones_and_the_weights_keep_the_task():
+    inpainting = numbers.inpainting()
+    assert [rate_at(inpainting, step) for step in (0, 249_999, 250_000)] == [7e-5, 7e-5, 3.5e-5]
+    assert {inpainting.phase(step) for step in (0, 120_000, 299_999)} == {("mild", 1.0)}
+    assert (inpainting.first_adversarial, inpainting.network.codes, inpainting.batch) == (296_001, 512, 12)
+    # the published model: 92,652,867 parameters
+    with torch.device("meta"):
+        network = inpainting.network
+        whole = fresh(network, vqgan(network)).with_taps(fresh_taps(network), task="inpainting")
+    assert sum(value.numel() for value in whole.parameters()) == 92_652_867 and whole.task == "inpainting"
+    teacher = _teacher()
+    codes = CodesStage(replace(numbers.colourisation(), **SMALL), teacher=teacher)
+    assert codes.result.task == "colourisation"
+    settings = replace(numbers.inpainting(), **SMALL, discriminator_channels=4, discriminator_layers=1)
+    stage = FidelityStage(settings, model=fresh(TINY, teacher), teacher=teacher, perceptual=Edges())
+    assert stage.result.task == "inpainting"
+
+
 def test_fidelity_moves_the_picture_towards_the_input(tmp_path: Path):
     """After a short training of the taps, the restored face is the nearer to the input the higher the weight."""
     stage = _fidelity(gentle_until=0.5, strong_until=0.5, adversarial_start=10**6)

@@ -104,10 +104,10 @@ def test_the_terms_begin_when_they_should(tmp_path: Path):
 def test_the_decoders_attention_learns_faster(tmp_path: Path):
     stage, data = _restoration(attention_rate=10.0), stream(tmp_path / "faces")
     stage.update(data.at(0), 200)
-    slow, fast = (group["lr"] for group in stage.optimizer.param_groups)
+    slow, fast = (group["lr"] for group in stage.optimizers["optimizer"].param_groups)
     assert fast == pytest.approx(10 * slow)
     names = [name for name, value in stage.model.named_parameters() if value.requires_grad and is_attention(name)]
-    assert len(names) == len(stage.optimizer.param_groups[1]["params"])
+    assert len(names) == len(stage.optimizers["optimizer"].param_groups[1]["params"])
     assert {name.split(".")[-2] for name in names} == {"norm", "norm_guide", "query", "key", "value", "project"}
     assert not is_attention("encoder.middle.1.query.weight") and not is_attention("decoder.norm_out.weight")
 
