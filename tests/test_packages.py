@@ -94,8 +94,20 @@ def test_the_wheel_brings_no_library_unless_a_machine_is_named(installed):
 
 def test_the_wheel_says_its_licence(installed):
     (metadata,) = installed.glob("*.dist-info/METADATA")
-    assert "License-Expression: Apache-2.0" in metadata.read_text()
-    assert any(installed.glob("*.dist-info/licenses/LICENSE"))
+    said = metadata.read_text()
+    # the code's, and that of the weights inside
+    assert "License-Expression: Apache-2.0 AND CC-BY-4.0" in said
+    texts = {
+        str(path.relative_to(installed)).split("licenses/")[1] for path in installed.glob("*.dist-info/licenses/**/*")
+    }
+    assert {"LICENSE", "examples/daefr/weights/LICENSE.md"} <= texts
+
+
+def test_every_place_says_the_same_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"copyright: codeprior {version} " in (ROOT / "mkdocs.yml").read_text()
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def _required() -> dict[str, Requirement]:

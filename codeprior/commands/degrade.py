@@ -3,9 +3,13 @@
 import argparse
 import hashlib
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from codeprior.commands._cluster import Work, spread
+from codeprior.commands._cluster import add_arguments as add_cluster_arguments
 from codeprior.commands._jobs import Job, jobs
 from codeprior.commands._outputs import Report, UsageError
 from codeprior.commands._printing import say
@@ -32,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON line with the drawn values for each")
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    parser.add_argument("--resume", action="store_true", help="leave out photographs whose result exists")
+    add_cluster_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,24 +66,60 @@ def run(arguments: argparse.Namespace) -> int:
         op = preset(arguments.preset)
         for package in ("numba", "cv2"):
             needed(package, who="degrading")
-        report = Report(arguments.report, overwrite=arguments.overwrite, inputs=[job.source for job in work])
+        if arguments.ray:
+            needed("ray", who="--ray")
+        report = Report(
+            arguments.report,
+            append=arguments.resume,
+            overwrite=arguments.overwrite,
+            inputs=[job.source for job in work],
+        )
     except (ImportError, OSError, ValueError) as error:
         say(f"codeprior degrade: {error}", error=True)
         return _USAGE
+    done = [job for job in work if arguments.resume and not job.refusal and job.target.exists()]
+    todo = [job for job in work if job not in set(done)]
     failed = 0
-    for job in work:
-        entry = _entry(job, op, arguments)
-        report.add(**entry)
-        if entry["status"] == "failed":
-            failed += 1
-            say(f"error: {job.source}: {entry['reason']}", error=True)
-    report.close()
+    try:
+        for job, entry in _entries(todo, op, arguments):
+            report.add(**entry)
+            if entry["status"] == "failed":
+                failed += 1
+                say(f"error: {job.source}: {entry['reason']}", error=True)
+    except RuntimeError as error:
+        if not arguments.ray:
+            raise
+        say(f"codeprior degrade: {error}; --resume goes on with what is not done", error=True)
+        return _FAILED
+    finally:
+        report.close()
     if report.failure is not None:
         say(f"codeprior degrade: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
-    counts = [f"{len(work) - failed} degraded with {arguments.preset}", f"{failed} failed"]
+    counts = [f"{len(todo) - failed} degraded with {arguments.preset}", f"{failed} failed"]
+    counts += [f"{len(done)} done before"] if done else []
     counts += [f"{ignored} files ignored that are no pictures"] if ignored else []
     say(f"codeprior degrade: {', '.join(counts)}", error=True)
     return _FAILED if failed or report.failure is not None else 0
+
+
+def _entries(work: list[Job], op: Any, arguments: argparse.Namespace) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Gives what the report says of each picture, as it is done."""
+    if not arguments.ray:
+        yield from ((job, _entry(job, op, arguments)) for job in work)
+        return
+    # what stands in the way of a result is said here: on a worker it is what one that died has written
+    lost = [job.refusal or (not arguments.overwrite and os.path.lexists(job.target)) for job in work]
+    yield from ((job, _entry(job, op, arguments)) for job, stop in zip(work, lost, strict=True) if stop)
+    free = [job for job, stop in zip(work, lost, strict=True) if not stop]
+    yield from spread(free, partial(_on_a_worker, arguments), address=arguments.ray, workers=arguments.ray_workers)
+
+
+def _on_a_worker(arguments: argparse.Namespace) -> Work:
+    """Gives what a worker of a cluster does: the same seed gives the same damage, so a picture may be done twice."""
+    from codeprior.degradations import preset
+
+    op, again = preset(arguments.preset), argparse.Namespace(**{**vars(arguments), "overwrite": True})
+    return lambda jobs: ((job, _entry(job, op, again)) for job in jobs)
 
 
 def _entry(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from codeprior.commands._cluster import Work, spread
+from codeprior.commands._cluster import add_arguments as add_cluster_arguments
 from codeprior.commands._jobs import Job, jobs, landmarks, with_folders
 from codeprior.commands._outputs import Report, UsageError, named_options
 from codeprior.commands._printing import reason_of, say
+from codeprior.extras import needed
 from codeprior.families import family_names
 
 HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file."
@@ -80,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
     parser.add_argument("--resume", action="store_true", help="leave out photographs whose result exists")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON line for each input")
+    add_cluster_arguments(parser)
     parser.add_argument("--compare", action="store_true", help="also write sheets: before, after, each face")
     parser.add_argument("--uncertainty", action="store_true", help="also write maps of where the model guessed")
     parser.add_argument("--quiet", action="store_true", help="no progress; errors and the summary remain")
@@ -110,7 +116,9 @@ def run(arguments: argparse.Namespace) -> int:
         suffix = f".{arguments.format}" if arguments.format else None
         work, ignored = jobs(inputs, Path(out), suffix=suffix, sheets=sheets)
         points = landmarks(arguments.landmarks, work) if arguments.landmarks else {}
-        worker = _worker(arguments, points)
+        if arguments.ray:
+            needed("ray", who="--ray")
+        worker = None if arguments.ray else _worker(arguments, points)
         work = with_folders(work)
         read = [job.source for job in work]
         report = Report(arguments.report, append=arguments.resume, overwrite=arguments.overwrite, inputs=read)
@@ -119,7 +127,12 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"codeprior restore: {text}", error=True)
         return _USAGE
     try:
-        return _all(work, worker, report, arguments, ignored)
+        return _all(work, worker, report, arguments, ignored, points)
+    except RuntimeError as error:
+        if not arguments.ray:
+            raise
+        say(f"codeprior restore: {error}; --resume goes on with what is not done", error=True)
+        return _FAILED
     finally:
         report.close()
 
@@ -180,11 +193,40 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
     )
 
 
-def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int) -> int:
+def _done(jobs: list[Job], worker: Any, batch: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Gives what the report says of each photograph, as it is done."""
+    from codeprior.photos.stream import stream
+
+    for outcome in stream(jobs, worker.restore, prepare=worker.prepare, finish=worker.finish, batch=batch):
+        if outcome.error is not None:
+            worker.forget(outcome.job)
+            yield outcome.job, {"status": "failed", "reason": reason_of(outcome.error)}
+        else:
+            yield outcome.job, outcome.result
+
+
+def _on_a_worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Work:
+    """Gives what a worker of a cluster does; what a worker that died has written counts as done."""
+    # sheets of a photograph whose result is not there are of that worker, and are replaced
+    worker = _worker(argparse.Namespace(**{**vars(arguments), "resume": True}), points)
+
+    def work(jobs: list[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+        for job in jobs:
+            if job.target.exists() and not arguments.overwrite:
+                note = "written by a worker that ended before it could say more"
+                yield job, {"status": "restored", "reason": None, "notes": [note]}
+        todo = [job for job in jobs if arguments.overwrite or not job.target.exists()]
+        yield from _done(todo, worker, arguments.batch)
+
+    return work
+
+
+def _all(
+    work: list[Job], worker: Any, report: Report, arguments: argparse.Namespace, ignored: int, points: dict[Path, Any]
+) -> int:
     from tqdm import tqdm
 
     from codeprior.files import printable, sweep
-    from codeprior.photos.stream import stream
 
     counts = {"restored": 0, "untouched": 0, "failed": 0, "skipped": 0}
     started = time.monotonic()
@@ -205,14 +247,16 @@ def _all(work: list[Job], worker: Any, report: Report, arguments: argparse.Names
             note(job, "failed", job.refusal)
         elif arguments.resume and job.target.exists():
             note(job, "skipped", "its result exists")
+        elif arguments.ray and job.target.exists() and not arguments.overwrite:
+            note(job, "failed", f"its result {job.target} exists already and is kept (--overwrite replaces it)")
         else:
             todo.append(job)
-    for outcome in stream(todo, worker.restore, prepare=worker.prepare, finish=worker.finish, batch=arguments.batch):
-        if outcome.error is not None:
-            worker.forget(outcome.job)
-            note(outcome.job, "failed", reason_of(outcome.error))
-        else:
-            note(outcome.job, **outcome.result)
+    done = _done(todo, worker, arguments.batch) if worker is not None else spread(
+        todo, partial(_on_a_worker, arguments, points), address=arguments.ray, workers=arguments.ray_workers,
+        gpu=arguments.device.startswith("cuda"),
+    )  # fmt: skip
+    for job, entry in done:
+        note(job, **entry)
     bar.close()
     seconds = time.monotonic() - started
     told = [f"{counts['restored']} restored"]

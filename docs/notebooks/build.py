@@ -81,7 +81,11 @@ def as_page(name: str, found: list[Cell]) -> str:
             parts.append(f"![{name}, picture {pictures}](../images/notebooks/{name}-{pictures}.png)")
         pyplot.close("all")
     title, *rest = parts
-    note = f"*Written by running `docs/notebooks/{name}.py`; Jupyter opens the same as `{name}.ipynb`.*"
+    note = (
+        f"*Written by running `docs/notebooks/{name}.py`. [Download the notebook]({name}.ipynb) for Jupyter, or give it to\n"
+        "[Colab](https://colab.research.google.com/#upload), where `%pip install` of codeprior's wheel with the extra `docs`\n"
+        "comes first.*"
+    )
     return "\n\n".join([title, note, *rest])
 
 
