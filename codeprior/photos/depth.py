@@ -96,7 +96,7 @@ def _png(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Ma
     Image.new("RGB", (1, 1)).save(like, "PNG", **more, **options)
     chunks = [whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW]
     # each row as its differences from the pixel before it: the filter that PNG calls Sub
-    rows = values.astype(">u2").view(np.uint8).reshape(height, 6 * width)
+    rows = np.ascontiguousarray(values, ">u2").view(np.uint8).reshape(height, 6 * width)
     filtered = np.concatenate([np.ones((height, 1), np.uint8), rows], 1)
     filtered[:, 7:] -= rows[:, :-6]
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)  # 16 bits, RGB, not interlaced

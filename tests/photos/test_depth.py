@@ -40,6 +40,12 @@ def test_what_is_written_is_read_again_to_the_bit(values, suffix, tmp_path_facto
     assert other is not None and np.array_equal(other[:, :, ::-1], values)
 
 
+def test_values_that_lie_otherwise_in_memory_are_written_as_they_read(tmp_path):
+    turned = _deep().swapaxes(0, 1)
+    write(tmp_path / "a.png", turned)
+    assert np.array_equal(read(tmp_path / "a.png", keep_depth=True).deep, turned)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_profile_date_camera_and_resolution_are_kept(suffix, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
