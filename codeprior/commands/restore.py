@@ -15,8 +15,9 @@ from codeprior.commands._outputs import Report, UsageError, named_options
 from codeprior.commands._printing import reason_of, say
 from codeprior.extras import needed
 from codeprior.families import family_names
+from codeprior.files import VIDEOS
 
-HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file."
+HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file; or of one video."
 _FAILED, _USAGE = 3, 2
 
 
@@ -76,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score", type=float, default=0.9, help="least score of a face (default: 0.9)")
     parser.add_argument("--smallest", type=float, default=16.0, help="least distance of the eyes, pixels (default: 16)")
     parser.add_argument("--batch", type=int, default=8, help="faces that go through the network at once (default: 8)")
+    parser.add_argument(
+        "--steady",
+        type=float,
+        default=0.2,
+        metavar="0..1",
+        help="videos: share of a new frame where a face does not change; 1 takes each by itself (default: 0.2)",
+    )
     parser.add_argument("--device", default="cpu", help="where the network runs: cpu (default), cuda, mps")
     parser.add_argument(
         "--format", choices=("png", "jpg", "webp", "tif"), help="format of the results (default: as read)"
@@ -111,6 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("give at least one input and then the output.")
         if arguments.batch < 1:
             raise UsageError(f"--batch must be at least 1, got {arguments.batch}.")
+        if Path(arguments.paths[0]).suffix.lower() in VIDEOS:
+            from codeprior.commands._video import run_video
+
+            return run_video(arguments, lambda: _worker(arguments, {}))
         *inputs, out = arguments.paths
         sheets = [".compare.png"] * arguments.compare + [".uncertainty.png"] * arguments.uncertainty
         suffix = f".{arguments.format}" if arguments.format else None

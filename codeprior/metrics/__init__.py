@@ -6,6 +6,7 @@ from codeprior.metrics.columns import Columns, column_names, columns
 from codeprior.metrics.dlib_face import DlibFace
 from codeprior.metrics.efficientnet import EfficientNetLiteTrunk
 from codeprior.metrics.fidelity import colour_error, eight_bit, psnr, ssim
+from codeprior.metrics.flicker import flicker
 from codeprior.metrics.frechet import (
     FeatureStatistics,
     all_features,
@@ -93,6 +94,7 @@ __all__ = [
     "features_by_name",
     "fid",
     "find_pictures",
+    "flicker",
     "frechet_distance",
     "identity_angle",
     "identity_measure",
