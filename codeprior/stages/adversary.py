@@ -113,12 +113,14 @@ class PathLength(nn.Module):
 
     Args:
         settings: Weight, decay, and every how many steps.
+        engine: What distributes: the running mean is that of all ranks.
     """
 
     mean: Tensor
 
-    def __init__(self, settings: AdversarySettings):
+    def __init__(self, settings: AdversarySettings, engine: Engine):
         super().__init__()
+        self._engine = engine
         self.weight, self.every, self.decay = settings.path_weight, settings.path_every, settings.path_decay
         self.register_buffer("mean", torch.zeros(()))
 
@@ -136,6 +138,6 @@ class PathLength(nn.Module):
         """
         lengths = path_lengths(images, styles, generator=generator)
         found = path_length_penalty(lengths, self.mean, decay=self.decay)
-        self.mean.copy_(found.mean)
+        self.mean.copy_(self._engine.mean(found.mean))
         # ranks wait for a gradient of every parameter, also of those that only move all pixels alike
         return self.weight * self.every * found.penalty + 0 * images.sum()

@@ -32,7 +32,8 @@ COLUMNS = ("psnr", "ssim", "perceptual", "identity")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0 done, 2 bad input."""
-    parser = argparse.ArgumentParser(prog="python -m codeprior.recipes.gpen.ablate", description=__doc__.split("\n")[0])
+    text = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m codeprior.recipes.gpen.ablate", description=text)
     parser.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of clean faces")
     parser.add_argument("--model", action="append", required=True, metavar="NAME=FOLDER", help="a run; repeatable")
     parser.add_argument("--out", type=Path, required=True, help="folder of the table and the picture")

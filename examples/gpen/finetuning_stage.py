@@ -67,7 +67,7 @@ class FineTuningStage:
             judge.load_state_dict(discriminator.state_dict())
         self.adversary = Adversary(recipe, judge, self.engine)
         self.identity = None if identity is None else identity.to(device)
-        self.path = PathLength(recipe).to(device)
+        self.path = PathLength(recipe, self.engine).to(device)
         self.rates = {"encoder": recipe.encoder_rate} | ({} if recipe.prior_stays else {"generator": 1.0})
         groups = [{"params": list(self.model.get_submodule(part).parameters())} for part in self.rates]
         self.optimizer = Adam(groups, lr=recipe.learning_rate, betas=recipe.betas)

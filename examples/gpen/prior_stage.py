@@ -47,7 +47,7 @@ class PriorStage:
         network = recipe.network
         judge = StyleGANDiscriminator(network.size, multiplier=network.multiplier, narrow=network.narrow)
         self.adversary = Adversary(recipe, judge, self.engine)
-        self.path = PathLength(recipe).to(self.engine.device)
+        self.path = PathLength(recipe, self.engine).to(self.engine.device)
         self.optimizer = Adam(self.model.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
         self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
 

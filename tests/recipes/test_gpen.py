@@ -22,6 +22,7 @@ from codeprior.stages import loss_weights
 from codeprior.training import Saving, train
 from tests.recipes.coarse import coarse_faces
 from tests.torture.stages import digest, stream
+from tests.training.ranks import on_ranks
 
 TINY = replace(numbers.small_network(), size=16, dim=8, layers=2, narrow=1 / 128)
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4, "steps": 40, "r1_every": 2}
@@ -56,6 +57,20 @@ def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build_stage,
     train(first, data, folder=tmp_path / "parts", steps=3, **RUN)
     train(second, data, folder=tmp_path / "parts", steps=7, **RUN)
     assert digest(second) == digest(whole)
+
+
+def _ends(build_stage, folder: Path):
+    made = build_stage()
+    train(made, stream(folder / "faces"), folder=folder / "run", steps=5, **RUN)
+    return digest(made, local=False), float(made.path.mean)
+
+
+@pytest.mark.parametrize("build_stage", [_prior, _code])
+def test_ranks_end_alike_with_every_penalty(build_stage, tmp_path: Path):
+    stream(tmp_path / "faces")
+    # R1, and the path length whose running mean is kept, are both counted within five steps
+    (one, mean), (other, same) = on_ranks(2, _ends, build_stage, tmp_path)
+    assert one == other and mean == same > 0
 
 
 @pytest.mark.parametrize(
