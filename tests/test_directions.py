@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def _level(room: str) -> int:
     return next(number for number, rooms in enumerate(LEVELS) if room in rooms)
 
 
+@cache
 def _imported(path: Path) -> set[str]:
     """Gives the dotted names that a file imports, wherever in the file, relative ones made absolute."""
     package = ("codeprior", *path.relative_to(LIBRARY).parent.parts)
@@ -128,6 +130,7 @@ def test_printed_commands_use_that_name():
     assert not [str(path) for path in texts if former.search(path.read_text())]
 
 
+@cache
 def _absolute(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
