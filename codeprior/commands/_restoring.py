@@ -12,6 +12,7 @@ from codeprior.photos.faces import Detector, Face, Parser
 from codeprior.photos.files import Photo, PhotoError, read, read_bytes, write
 from codeprior.photos.restoration import Choices, Finished, Prepared, Restored, answer, finish, prepare
 from codeprior.photos.sheets import comparison, uncertainty_map
+from codeprior.photos.upscaling import Upscaling, check_size, enlarged
 from codeprior.shapes import Image
 
 
@@ -39,6 +40,7 @@ class Worker:
         uncertainty: Also write maps of where the model guessed.
         resume: Replace sheets of ours without a result: a run that was killed between the two left them.
         metadata: Keep date, camera, description, place and resolution.
+        upscaling: Enlarge photographs, and restore their faces at the new size.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Worker:
         uncertainty: bool = False,
         resume: bool = False,
         metadata: bool = True,
+        upscaling: Upscaling | None = None,
     ):
         self.restorer, self.detector, self.choices, self.points = restorer, detector, choices, points
         self.keep_alpha, self.overwrite, self.compare, self.uncertainty = keep_alpha, overwrite, compare, uncertainty
         self.resume, self.mask, self.metadata = resume, mask, metadata
+        self.upscaling = upscaling
         self._photos: dict[Path, tuple[Photo, float]] = {}
 
     def prepare(self, job: Job) -> Prepared:
@@ -71,8 +75,13 @@ class Worker:
                         target, f"its result {target} exists already and is kept (--overwrite replaces it)"
                     )
         photo = read(
-            job.source, keep_alpha=self.keep_alpha and not self.choices.aligned, keep_depth=_holds_depth(job.target)
+            job.source,
+            keep_alpha=self.keep_alpha and not self.choices.aligned,
+            keep_depth=self.upscaling is None and _holds_depth(job.target),
         )
+        if self.upscaling is not None:
+            height, width = photo.pixels.shape[:2]
+            check_size(height, width, self.upscaling.factor)
         prepared = prepare(
             photo.pixels,
             self.detector,
@@ -91,7 +100,9 @@ class Worker:
     def finish(self, job: Job, prepared: Prepared, restored: Restored) -> dict[str, Any]:
         """Pastes the faces back, writes the results and gives what the report says about them."""
         photo, started = self._photos.pop(job.source)
-        done = finish(prepared, restored, choices=self.choices, mask=self.mask, deep=photo.deep)
+        done = finish(
+            prepared, restored, choices=self.choices, mask=self.mask, deep=photo.deep, upscaling=self.upscaling
+        )
         target, *extra = self._targets(job)
         # sheets first: the result itself is what tells a later run that this photograph is done
         sheets = ([comparison(prepared, done)] if self.compare else []) + (
@@ -99,15 +110,18 @@ class Worker:
         )
         for path, sheet in zip(extra, sheets, strict=True):
             write(path, sheet, overwrite=self.overwrite or self.resume)
-        notes = list(photo.notes)
-        if done.untouched and self.metadata and _could_be_copied(photo, target):
+        notes, alpha = list(photo.notes), photo.alpha
+        if self.upscaling is not None:
+            notes.append(f"enlarged {self.upscaling.factor} times")
+            alpha = None if alpha is None else enlarged(alpha, self.upscaling)
+        if self.upscaling is None and done.untouched and self.metadata and _could_be_copied(photo, target):
             _copy(job.source, target, overwrite=self.overwrite)
             notes.append("the file was copied as it is")
         else:
             write(
                 target,
                 done.pixels if done.deep is None else done.deep,
-                alpha=photo.alpha,
+                alpha=alpha,
                 profile=photo.profile,
                 metadata=photo.metadata if self.metadata else None,
                 overwrite=self.overwrite,

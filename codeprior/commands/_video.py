@@ -12,7 +12,16 @@ from codeprior.commands._printing import reason_of, say
 from codeprior.files import printable
 
 _FAILED = 3
-_FOR_PHOTOGRAPHS = ("aligned", "landmarks", "compare", "uncertainty", "keep_alpha", "format", "strip_metadata")
+_FOR_PHOTOGRAPHS = (
+    "aligned",
+    "landmarks",
+    "compare",
+    "uncertainty",
+    "keep_alpha",
+    "format",
+    "strip_metadata",
+    "upscale",
+)
 
 
 def run_video(arguments: argparse.Namespace, worker: Callable[[], Any]) -> int:

@@ -74,6 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", default="mtcnn", help="mtcnn (default), retinaface, yunet or uniface")
     parser.add_argument("--detector-weights", type=Path, metavar="FILE", help="weight file of the detector")
     parser.add_argument("--parser", type=Path, metavar="FILE", help="weight file of a face parser: hair stays as it is")
+    parser.add_argument(
+        "--upscale",
+        type=int,
+        choices=(2, 4),
+        help="enlarge the whole photograph, with its faces restored at the new size",
+    )
+    parser.add_argument(
+        "--background", type=Path, metavar="FILE", help="with --upscale: super-resolution weights for all but the faces"
+    )
     parser.add_argument("--score", type=float, default=0.9, help="least score of a face (default: 0.9)")
     parser.add_argument("--smallest", type=float, default=16.0, help="least distance of the eyes, pixels (default: 16)")
     parser.add_argument("--batch", type=int, default=8, help="faces that go through the network at once (default: 8)")
@@ -119,6 +128,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("give at least one input and then the output.")
         if arguments.batch < 1:
             raise UsageError(f"--batch must be at least 1, got {arguments.batch}.")
+        if arguments.background is not None and arguments.upscale is None:
+            raise UsageError("--background is what enlarges a photograph; give --upscale 2 or 4 with it.")
+        for name in ("aligned", "compare", "uncertainty"):
+            if arguments.upscale is not None and getattr(arguments, name):
+                raise UsageError(f"--upscale is for whole photographs alone; leave --{name} out.")
         if Path(arguments.paths[0]).suffix.lower() in VIDEOS:
             from codeprior.commands._video import run_video
 
@@ -154,9 +168,14 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
     from codeprior.devices import usable_device
     from codeprior.photos.faces import detector, parser
     from codeprior.photos.restoration import Choices
+    from codeprior.photos.upscaling import Upscaling, load_enlarger
     from codeprior.restorers import load_restorer
 
     bound_memory()
+    upscaling = None
+    if arguments.upscale is not None:
+        file = arguments.background
+        upscaling = Upscaling(arguments.upscale, None if file is None else load_enlarger(file, device=arguments.device))
     choices = Choices(
         faces=arguments.faces,
         aligned=arguments.aligned,
@@ -202,6 +221,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         uncertainty=arguments.uncertainty,
         resume=arguments.resume,
         metadata=not arguments.strip_metadata,
+        upscaling=upscaling,
     )
 
 

@@ -21,6 +21,7 @@ from codeprior.photos.faces import Crop, Detector, Face, match_colour, paste
 from codeprior.photos.faces.geometry import at_side
 from codeprior.photos.preparation import Choices, Judge, Prepared, prepare
 from codeprior.photos.tints import Tint
+from codeprior.photos.upscaling import Upscaling, enlarged, scaled_crop
 from codeprior.shapes import Image, brief
 
 __all__ = [
@@ -104,6 +105,7 @@ def finish(
     choices: Choices,
     mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
     deep: UInt16[np.ndarray, "H W 3"] | None = None,
+    upscaling: Upscaling | None = None,
 ) -> Finished:
     """Puts the restored faces together with what they replace, and into their places.
 
@@ -113,10 +115,14 @@ def finish(
         choices: Strength, colour, and whether the photograph was aligned.
         mask: Further weights for each crop, such as a face parser's.
         deep: The photograph's 16-bit levels; what is not pasted over keeps them.
+        upscaling: Enlarge the whole photograph, and paste the restored faces at the new size.
 
     Raises:
-        ValueError: The restorer gave no squares or another number of faces, or values that are not finite.
+        ValueError: 16-bit levels or an aligned face are to be enlarged; or the restorer gave no squares or another
+            number of faces, or values that are not finite.
     """
+    if upscaling is not None and (deep is not None or choices.aligned):
+        raise ValueError("only whole photographs of 8-bit levels are enlarged; leave out deep and aligned")
     images, asked = restored.images.float().cpu(), prepared.asked
     if images.shape != (len(asked), 3, images.shape[-1], images.shape[-1]):
         expected = f"({len(asked)}, 3, size, size)"
@@ -131,7 +137,11 @@ def finish(
         crops.append(Crop(after[at], at_side(own.matrix, own.image.shape[-1], after[at].shape[-1])))
     if not choices.aligned:
         left = [crop for at, crop in enumerate(prepared.crops) if at not in asked]
-        pixels = paste(prepared.pixels if deep is None else deep, crops, beside=left, mask=mask)
+        whole = prepared.pixels if deep is None else deep
+        if upscaling is not None:
+            whole = enlarged(prepared.pixels, upscaling)
+            crops, left = ([scaled_crop(crop, upscaling.factor) for crop in part] for part in (crops, left))
+        pixels = paste(whole, crops, beside=left, mask=mask)
     else:
         pixels = (prepared.pixels if deep is None else deep).copy()
         if crops:
