@@ -13,6 +13,7 @@ from codeprior.kernels.code_stats import fused as _stats  # noqa: F401  register
 from codeprior.kernels.contrastive import fused as _contrastive  # noqa: F401
 from codeprior.kernels.nearest_code import lookup, nearest_code
 from codeprior.kernels.nearest_code import residual as _residual  # noqa: F401
+from tests.fake_gpu import need_fake_gpu
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
@@ -82,6 +83,7 @@ print(json.dumps({"shapes": shapes, "graph": str(graph.code)}))
 
 
 def test_shapes_are_known_and_the_launch_is_traced_without_running_it():
+    need_fake_gpu()
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _PRETENDED], env=environment, capture_output=True, text=True, timeout=300
