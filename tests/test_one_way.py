@@ -17,6 +17,8 @@ _MAY = {
     "kernels/_compile.py",
     # moves a whole download under its name, and checkpoints under theirs
     "checkpoints/download.py", "training/checkpoint.py", "training/manifest.py",
+    # moves a model and its data, which other libraries wrote, out of a folder of its own
+    "export/export.py",
 }  # fmt: skip
 
 
@@ -35,6 +37,8 @@ def _openings(path: Path) -> list[str]:
         }
         modes = any(set(word) & set("wax+") and set(word) <= set("rwaxbt+") for word in words)
         opens = name == "open" and owner != "tarfile" and (flags or modes)
+        # an encoder that is given a file which codeprior.files opened
+        opens = opens and not (owner.endswith("av") and [ast.unparse(word) for word in node.args[:1]] == ["file"])
         moves = owner == "os" and name in {"replace", "rename", "link", "unlink", "remove", "removedirs"}
         into = [ast.unparse(word) for word in node.args[:1]]
         if name in ("print_png", "savez", "savefig") and into and into[0] in _INTO_MEMORY:

@@ -163,7 +163,7 @@ def test_a_package_that_breaks_while_it_is_imported_is_not_called_missing(tmp_pa
 def test_weights_that_timm_cannot_fetch_are_explained(monkeypatch):
     import timm
 
-    def offline(name, *, pretrained, **rest):
+    def offline(name, *, pretrained=False, **rest):
         if pretrained:
             raise OSError("Max retries exceeded")
         return made(name, pretrained=False, **rest)

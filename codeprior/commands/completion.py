@@ -1,6 +1,7 @@
 """`codeprior completion SHELL`: what a shell needs to complete the words of all commands."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _USAGE
     parser = parser_of(command_names())
     _complete_files(parser, shtab.FILE)
-    print(shtab.complete(parser, arguments.shell))
+    # a script is given as it is; no name from outside is in it
+    sys.stdout.write(f"{shtab.complete(parser, arguments.shell)}\n")
     return 0
 
 
