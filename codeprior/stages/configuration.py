@@ -12,10 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
+from codeprior import files
 from codeprior.extras import needed
 
 Recipe = TypeVar("Recipe")
 _WHO = "settings from outside the code"
+_LONGEST = 2**18  # characters, and
+_DEEPEST = 20  # values in one another: reading deeper ones takes time that grows with the square
 
 
 def configured(name: str, recipe: Recipe, *, file: Path | None = None, words: Sequence[str] = ()) -> Recipe:
@@ -38,7 +41,9 @@ def configured(name: str, recipe: Recipe, *, file: Path | None = None, words: Se
         path, equals, value = word.partition("=")
         if not equals or not all(path.split(".")):
             raise ValueError(f"--set {word}: expected NAME=VALUE, with dots between the parts of the name.")
-        found: Any = needed("yaml", who=_WHO).safe_load(value)
+        if path.count(".") >= _DEEPEST:
+            raise ValueError(f"--set {word[:200]}: no setting lies that deep.")
+        found: Any = _values(value, f"--set {word[:200]}")
         for part in reversed(path.split(".")):
             found = {part: found}
         recipe = _changed(name, recipe, found)
@@ -61,7 +66,9 @@ def _changed(who: str, recipe: Any, changes: Mapping[str, Any]) -> Any:
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             # a loss that is not named keeps its weight; one that the stage does not know would do nothing
             if unknown := set(value) - set(old):
-                raise ValueError(f"{path}: {', '.join(sorted(unknown))} is not there; there are {', '.join(old)}.")
+                raise ValueError(
+                    f"{path}: {', '.join(sorted(map(str, unknown)))} is not there; there are {', '.join(old)}."
+                )
             value = {**old, **value}
         made[field] = _typed(path, hints[field], value)
         if isinstance(old, MappingProxyType) and isinstance(made[field], Mapping):
@@ -82,13 +89,13 @@ def _typed(path: str, hint: Any, value: Any) -> Any:
 
 
 def _read(file: Path, name: str) -> Mapping[str, Any]:
-    text = file.read_text(encoding="utf-8")
+    with files.opened(file) as stream:
+        content = stream.read(_LONGEST + 1)
     try:
-        found = json.loads(text) if file.suffix == ".json" else needed("yaml", who=_WHO).safe_load(text)
-    except Exception as error:
-        if isinstance(error, ImportError):
-            raise
-        raise ValueError(f"--config {file}: it is no YAML: {' '.join(str(error).split())[:200]}") from error
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {file}: it is no YAML: it is not UTF-8.") from None
+    found = _values(text, f"--config {file}", json_only=file.suffix == ".json")
     if isinstance(found, Mapping) and isinstance(found.get("settings"), Mapping):
         other = found.get("recipe")
         if other is not None and other != name:
@@ -97,3 +104,28 @@ def _read(file: Path, name: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise ValueError(f"--config {file}: expected settings by name, got {type(found).__name__}.")
     return {key: value for key, value in found.items() if key != "recipe"}
+
+
+def _values(text: str, who: str, *, json_only: bool = False) -> Any:
+    """Reads plain values; what stands for others, and grows when it is written out, is refused."""
+    yaml: Any = None if json_only else needed("yaml", who=_WHO)
+    if len(text) > _LONGEST:
+        raise ValueError(f"{who}: expected settings, got more than {_LONGEST:,} characters.")
+    try:
+        if yaml is None:
+            return json.loads(text)
+        starts = (
+            yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken,
+            yaml.FlowSequenceStartToken,
+        )  # fmt: skip
+        ends = yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken
+        depth = 0
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
+                raise ValueError("it has anchors (&) or aliases (*); write the values themselves")
+            depth += isinstance(token, starts) - isinstance(token, ends)
+            if depth > _DEEPEST:
+                raise ValueError(f"its values lie more than {_DEEPEST} deep in one another")
+        return yaml.safe_load(text)
+    except Exception as error:  # of YAML, of recursion, and of what the parsers make of odd values
+        raise ValueError(f"{who}: it is no YAML that holds settings: {' '.join(str(error).split())[:200]}") from error

@@ -85,7 +85,9 @@ def test_options_are_recorded_as_they_were_given():
 def _recipes():
     from importlib import import_module
 
-    for family in (one for one in installed_families() if one.stages):
+    for family in installed_families():
+        if not family.stages:
+            continue
         module = import_module(f"codeprior.recipes.{family.name}.settings")
         for name, make in getattr(module, "SETTINGS", {}).items():
             yield pytest.param(name, make, id=f"{family.name}-{name}")
@@ -95,3 +97,43 @@ def _recipes():
 def test_every_recipe_survives_its_record(name, make, tmp_path):
     Settings(make(), name).write(tmp_path)
     assert configured(name, make(), file=tmp_path / "configuration.json") == make()
+
+
+_LAUGHS = "steps:\n- &a [x, x, x, x]\n" + "".join(
+    f"- &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefghijklmnop", "bcdefghijklmnopq", strict=True)
+)
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    (b"steps: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+    (_LAUGHS.encode(), "it has anchors"),
+    (b"network: &a {network: *a}", "it has anchors"),
+    (b"steps: " + b"[" * 100_000, "more than 20 deep"),
+    (b"steps: " + b"{a: " * 50_000, "more than 20 deep"),
+    (b"steps: " + b"9" * 5_000, "4300 digits"),
+    (b"# " + b"x" * 2**19, "more than 262,144 characters"),
+    (b"\xff\xfe\0", "not UTF-8"),
+    (b"weights: {1: 2, x: 3}", "1, x is not there"),
+    (b"network: {class_path: subprocess.Popen, init_args: {args: [touch, pwned]}}", "there is no such setting"),
+])  # fmt: skip
+def test_a_hostile_file_is_refused_in_a_moment(tmp_path, monkeypatch, text, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_bytes(text)
+    with pytest.raises(ValueError, match=reason) as caught:
+        configured("r", Recipe(), file=tmp_path / "a.yaml")
+    assert len(str(caught.value)) < 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_a_folder_or_a_pipe_is_no_file_of_settings(tmp_path):
+    with pytest.raises(OSError, match="regular file"):
+        configured("r", Recipe(), file=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "word", ["steps=[", "steps=!!python/name:os.system", "steps=" + "[" * 5000, "a" + ".a" * 5000 + "=1"]
+)
+def test_a_word_that_is_no_yaml_is_refused(word):
+    with pytest.raises(ValueError, match="--set "):
+        configured("r", Recipe(), words=[word])
