@@ -5,6 +5,7 @@ which is imported only to fetch or to push. Every class with `@configured` has t
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from codeprior.families import family_names, find_family
 
 __all__ = ["card", "from_pretrained", "push_to_hub", "save_pretrained"]
 
+_MOST_CONFIG = 1 << 20  # bytes
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _UNKNOWN = "not stated by the file that these weights came from; ask its publisher before you use them"
 # identifiers that the hub's card index knows; of every other licence it is told the name in full
@@ -42,7 +44,7 @@ def save_pretrained(
 
     Args:
         module: A configured module.
-        folder: Made where it is missing; files of these names in it are replaced.
+        folder: Made where it is missing; what an earlier call wrote into it is replaced.
         licence: Of the weights; None takes that of the file that they came from. That one stays on the card in any
             case.
         data: What they were trained with, in words; None takes what the file says that they came from.
@@ -55,8 +57,10 @@ def save_pretrained(
     Raises:
         TypeError: The module carries no `config`.
         ValueError: A weight is outside the range of `dtype`.
+        FileExistsError: The folder holds a file of one of these names that this function did not write.
     """
     folder = Path(folder)
+    _check_ours(folder)
     text = {"licence": licence, "data": data}
     origin = stored.origin_of(module)
     metadata = {key: value for key, value in origin.items() if key != "licence"}
@@ -75,6 +79,22 @@ def save_pretrained(
     files.write(folder / CONFIG, json.dumps(described, indent=2) + "\n", overwrite=True)
     files.write(folder / CARD, card(header, size=getattr(module, "size", None)), overwrite=True)
     return folder
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuses a folder whose files of our names are somebody else's: config.json says who wrote them."""
+    there = [name for name in (CARD, CONFIG, WEIGHTS) if os.path.lexists(folder / name)]
+    try:
+        config = folder / CONFIG
+        small = config.stat().st_size <= _MOST_CONFIG
+        ours = small and json.loads(config.read_text(encoding="utf-8"))["library_name"] == "codeprior"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        ours = False
+    if there and not ours:
+        raise FileExistsError(
+            f"save_pretrained: {folder} holds a {there[0]} that codeprior did not write, and it is kept; choose "
+            "another folder."
+        )
 
 
 def from_pretrained(name: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu") -> nn.Module:

@@ -179,3 +179,20 @@ def test_a_folder_that_is_not_there_is_no_repository(no_hub):
             hub.from_pretrained(name)
     with pytest.raises(ImportError, match="from_pretrained needs the package huggingface-hub"):
         hub.from_pretrained("me/faces")
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("README.md", "# mine"), ("config.json", '{"library_name": "other"}'), ("config.json", "[" * 100_000),
+    ("model.safetensors", "x"),
+])  # fmt: skip
+def test_a_folder_of_somebody_elses_is_kept(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FileExistsError, match=rf"holds a {name} that codeprior did not write, and it is kept"):
+        hub.save_pretrained(Codebook(4, 2), tmp_path)
+    assert (tmp_path / name).read_text() == content and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_was_saved_before_is_replaced(tmp_path):
+    hub.save_pretrained(Codebook(4, 2), tmp_path)
+    hub.save_pretrained(second := Codebook(8, 2), tmp_path)
+    assert torch.equal(hub.from_pretrained(tmp_path).weight, second.weight)
