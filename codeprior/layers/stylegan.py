@@ -61,6 +61,8 @@ class ModulatedConvolution(nn.Module):
 
     def forward(self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Gives the feature after the convolution of each sample."""
+        if torch.compiler.is_exporting():
+            return self._with_shared_weights(feature, style)
         weight = self.weights(style)
         batch, kernel = len(style), weight.shape[-1]
         if self.blur is not None and self.resampling == "down":
@@ -86,11 +88,34 @@ class ModulatedConvolution(nn.Module):
         Args:
             style: One vector a sample.
         """
-        scale = rearrange(self.modulation(style) / math.sqrt(self.weight[0].numel()), "b i -> b 1 i 1 1")
-        weight = self.weight * scale
+        weight = self.weight * rearrange(self._scale(style), "b i -> b 1 i 1 1")
         if self.demodulated:
             weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
         return weight
+
+    def _scale(self, style: Tensor) -> Tensor:
+        return self.modulation(style) / math.sqrt(self.weight[0].numel())
+
+    def _with_shared_weights(self, feature: Tensor, style: Tensor) -> Tensor:
+        """Gives the same by scaling what comes in and what goes out.
+
+        The groups of a convolution are a constant of an exported graph, so they cannot be as many as its faces.
+        """
+        scale, kernel = self._scale(style), self.weight.shape[-1]
+        feature = feature * rearrange(scale, "b i -> b i 1 1")
+        if self.blur is not None and self.resampling == "down":
+            feature = self.blur(feature)
+        if self.resampling == "bilinear":
+            feature = doubled(feature)
+        if self.resampling == "up":
+            answer = F.conv_transpose2d(feature, rearrange(self.weight, "o i y x -> i o y x"), stride=2)
+        else:
+            still = self.resampling != "down"
+            answer = F.conv2d(feature, self.weight, stride=1 if still else 2, padding=kernel // 2 if still else 0)
+        if self.demodulated:
+            norms = scale.square() @ self.weight.square().sum((2, 3)).mT
+            answer = answer * rearrange(torch.rsqrt(norms + 1e-8), "b o -> b o 1 1")
+        return self.blur(answer) if self.blur is not None and self.resampling == "up" else answer
 
 
 class StyledConvolution(nn.Module):

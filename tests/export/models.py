@@ -11,6 +11,7 @@ from codeprior.fusion import CrossAttentionFusion, FidelityTaps
 from codeprior.predictors import CodePredictor
 from codeprior.prior import CodePrior
 from codeprior.recipes.daefr import DAEFR, SingleEncoder
+from codeprior.recipes.gfpgan.model import fresh as gfpgan
 from tests import small_families
 from tests.small_families import BARE, CODES, DIM, SIZES, _drawn
 
@@ -42,6 +43,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "codeformer": small_families.codeformer,
     "daefr": daefr,
     "daefr_expectation": lambda: daefr(decoding="expectation"),
+    "gfpgan": lambda: _drawn(gfpgan(16, dim=16, multiplier=1, narrow=1 / 16)),
     "restoreformer": lambda: sized(small_families.restoreformer()),
     "restoreformer++": lambda: sized(small_families.restoreformer(plus=True)),
     "vqfr_v1": lambda: sized(small_families.vqfr1()),

@@ -167,3 +167,13 @@ def test_a_filter_gives_every_channel_the_same():
     found = Blur((2, 1))(feature)
     alone = Blur((2, 1))(rearrange(feature, "1 c h w -> c 1 h w"))
     torch.testing.assert_close(rearrange(found, "1 c h w -> c 1 h w"), alone)
+
+
+@pytest.mark.parametrize("resampling", ["none", "up", "down", "bilinear"])
+@pytest.mark.parametrize("demodulated", [True, False])
+def test_an_exported_convolution_gives_the_same_without_groups(resampling, demodulated, monkeypatch):
+    layer = ModulatedConvolution(4, 6, dim=5, demodulated=demodulated, resampling=resampling).double()
+    feature, style = torch.randn(3, 4, 8, 8).double(), torch.randn(3, 5).double()
+    expected = layer(feature, style)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(layer(feature, style), expected, **EXACT)
