@@ -62,8 +62,12 @@ def trace(program: Program, *, size: int) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     given = (image, fidelity) if program.takes_fidelity else (image,)
     shapes = tuple({0: batch} for _ in given)
-    with torch.no_grad():
-        traced = torch.export.export(program, given, dynamic_shapes=shapes, strict=False)
+    try:
+        with torch.no_grad():
+            traced = torch.export.export(program, given, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # the tracer has an exception for each way in which a model cannot be a graph
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"trace: {type(program.model).__name__} at {size} px is no graph: {reason}") from error
     left = _foreign(traced)
     if left:
         raise ValueError(

@@ -150,7 +150,8 @@ class SynthesisNetwork(nn.Module):
                 f"SynthesisNetwork: at {self.size} px expected {len(self.convs)} maps of noise, got {len(maps)}; "
                 "noise() draws them."
             )
-        feature = repeat(self.constant, "1 c h w -> b c h w", b=len(styles))
+        # not their length: that would be a constant of an exported graph
+        feature = repeat(self.constant, "1 c h w -> b c h w", b=styles.shape[0])
         feature = self.convs[0](feature, styles[:, 0], maps[0])
         image = self.pictures[0](feature, styles[:, 1])
         for level in range(1, len(self.pictures)):

@@ -185,7 +185,8 @@ class GPEN(nn.Module):
             degraded: Signed.
             seed: Of the noise above the input's resolution; the same for every call.
         """
-        noise = self.fresh_noise(len(degraded), generator=torch.Generator().manual_seed(seed))
+        # not its length: that would be a constant of an exported graph
+        noise = self.fresh_noise(degraded.shape[0], generator=torch.Generator().manual_seed(seed))
         if self.task == "segmentation":
             # what the network gives is unbounded, which `to_signed` would refuse
             return 2 * self((degraded + 1) / 2, noise=noise).image - 1

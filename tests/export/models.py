@@ -12,6 +12,7 @@ from codeprior.predictors import CodePredictor
 from codeprior.prior import CodePrior
 from codeprior.recipes.daefr import DAEFR, SingleEncoder
 from codeprior.recipes.gfpgan.model import fresh as gfpgan
+from codeprior.recipes.gpen import GPEN
 from tests import small_families
 from tests.small_families import BARE, CODES, DIM, SIZES, _drawn
 
@@ -44,6 +45,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "daefr": daefr,
     "daefr_expectation": lambda: daefr(decoding="expectation"),
     "gfpgan": lambda: _drawn(gfpgan(16, dim=16, multiplier=1, narrow=1 / 16)),
+    "gpen": lambda: _drawn(GPEN(16, dim=16, layers=2, multiplier=1, narrow=1 / 16)),
     "restoreformer": lambda: sized(small_families.restoreformer()),
     "restoreformer++": lambda: sized(small_families.restoreformer(plus=True)),
     "vqfr_v1": lambda: sized(small_families.vqfr1()),
