@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from codeprior.discriminators import Judged, StyleGANDiscriminator
 from codeprior.losses import logistic_discriminator_loss, path_length_penalty, path_lengths, r1_penalty
@@ -141,3 +141,19 @@ class PathLength(nn.Module):
         self.mean.copy_(self._engine.mean(found.mean))
         # ranks wait for a gradient of every parameter, also of those that only move all pixels alike
         return self.weight * self.every * found.penalty + 0 * images.sum()
+
+    def learn(
+        self, images: Image, styles: Float[Tensor, "b n d"], generator: torch.Generator, *, optimizer: Optimizer
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Moves what made the images by the penalty alone; gives the penalty and what `step_if_finite` gives.
+
+        Args:
+            images: As in `forward`.
+            styles: As in `forward`.
+            generator: As in `forward`.
+            optimizer: Of what made the images; its gradients are dropped before.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        penalty = self(images, styles, generator)
+        self._engine.backward([penalty])
+        return penalty.detach(), step_if_finite(optimizer)

@@ -1,14 +1,19 @@
 """What a stage begins with: weights that earlier stages wrote, and those of the perceptual network."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from codeprior import weights
+from codeprior.losses import PerceptualLoss
 from codeprior.metrics.provenance import WeightsMissing, packaged_file
+from codeprior.stages.settings import loss_weights
 
 Module = TypeVar("Module", bound=nn.Module)
+Settings = TypeVar("Settings")
 
 
 def load_part(path: Path, *kinds: type[Module]) -> Module:
@@ -65,3 +70,30 @@ def perceptual_weights(backbone: str, given: str | None) -> str | Path:
         )  # fmt: skip
     except WeightsMissing as error:
         raise ValueError(f"{error}; or name the file with --perceptual-weights") from error
+
+
+def perceptual_loss(backbone: str, given: str | None) -> PerceptualLoss:
+    """Gives the perceptual loss of a stage.
+
+    Args:
+        backbone: Name of its network.
+        given: The file of its weights, where the command names one.
+
+    Raises:
+        ValueError: Its weights are not there.
+    """
+    return PerceptualLoss(backbone, weights=perceptual_weights(backbone, given))
+
+
+def without_identity(settings: Settings) -> Settings:
+    """Gives settings without the term of an identity network, which the library does not bring, and says so on stderr.
+
+    Args:
+        settings: With `weights`; those that have no such term come back as they are.
+    """
+    given: Any = settings
+    if "identity" not in given.weights:
+        return settings
+    sys.stderr.write("train: no network of identities comes with the library; that term is left out\n")
+    left = {term: weight for term, weight in given.weights.items() if term != "identity"}
+    return replace(given, weights=loss_weights(**left))

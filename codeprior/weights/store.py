@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -34,6 +34,8 @@ from codeprior.devices import usable_device
 from codeprior.families import Family, family_names, family_of, find_family, installed_families
 from codeprior.layers.configured import build, configured_class
 from codeprior.weights.origin import origin_of, remember_origin
+
+Module = TypeVar("Module", bound=nn.Module)
 
 # rooms whose configured classes a file may name; those of a family are known once its package is imported
 _ROOMS = (
@@ -134,6 +136,27 @@ def load(
     _fill(path, module, tensors, assign=dtype is None)
     remember_origin(module, header)
     return module.to(device=device, dtype=dtype).eval()
+
+
+def load_as(
+    path: str | Path, what: str, *kinds: type[Module], device: str | torch.device = "cpu"
+) -> Module:  # fmt: skip
+    """Loads the module of a weights file that must be of a kind.
+
+    Args:
+        path: A file written by `save`.
+        what: Those kinds in words, with an article, for the error.
+        *kinds: What it may be.
+        device: Where the module is put.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        ValueError: As in `load`; or the module is of another kind.
+    """
+    module = load(path, device=device)
+    if not isinstance(module, kinds):
+        raise ValueError(f"load: {path} holds a {type(module).__name__}; {what} restores faces.")
+    return module
 
 
 def read_family(path: str | Path) -> Family | None:

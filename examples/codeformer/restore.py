@@ -20,7 +20,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> CodeF
         FileNotFoundError: There is no such file.
         ValueError: The file holds no CodeFormer.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, CodeFormer):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; a CodeFormer restores faces.")
-    return model
+    return weights.load_as(path, "a CodeFormer", CodeFormer, device=device)

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from codeprior.discriminators import PatchGAN
-from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage
-from codeprior.stages.earlier import earlier, load_part, perceptual_weights
+from codeprior.stages.earlier import earlier, load_part, perceptual_loss
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import TorchEngine
 
@@ -66,9 +65,7 @@ def build(
     prior = earlier(runs, "prior", "vqgan", given=arguments.prior, full_size=full_size)
     if isinstance(recipe, CodesSettings):
         return CodesStage(recipe, teacher=load_part(prior, VQGAN), engine=engine)
-    perceptual = PerceptualLoss(
-        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
-    )
+    perceptual = perceptual_loss(recipe.perceptual, arguments.perceptual_weights)
     if isinstance(recipe, PriorSettings):
         model = vqgan(recipe.network, moving_average=recipe.codebook == "moving_average")
         return VQGANStage(recipe, model=model, size=recipe.network.size, perceptual=perceptual, engine=engine)

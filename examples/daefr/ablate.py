@@ -24,7 +24,7 @@ from codeprior.evaluation import Cells, Figures, ablation_table
 from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import CodeExam, use_cached_codes
-from codeprior.stages.earlier import load_part, perceptual_weights
+from codeprior.stages.earlier import load_part, perceptual_loss
 from codeprior.training import Saving, Source, Stage, Stream, open_images, train
 
 from . import settings
@@ -166,9 +166,7 @@ class _Bench:
         )  # fmt: skip
 
     def _perceptual(self, recipe) -> PerceptualLoss:
-        return PerceptualLoss(
-            recipe.perceptual, weights=perceptual_weights(recipe.perceptual, self.arguments.perceptual_weights)
-        )
+        return perceptual_loss(recipe.perceptual, self.arguments.perceptual_weights)
 
 
 def _conditions(arguments: argparse.Namespace) -> dict[str, object]:

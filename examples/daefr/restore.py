@@ -51,7 +51,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DAEFR
         FileNotFoundError: There is no such file.
         ValueError: The file holds no restoration model of this family.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, (DAEFR, SingleEncoder)):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; a DAEFR or SingleEncoder restores faces.")
-    return model
+    return weights.load_as(path, "a DAEFR or SingleEncoder", DAEFR, SingleEncoder, device=device)

@@ -17,10 +17,9 @@ from typing import Any
 from codeprior import distributed
 from codeprior.discriminators import PatchGAN
 from codeprior.files import printable
-from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import use_cached_codes
-from codeprior.stages.earlier import load_part, perceptual_weights
+from codeprior.stages.earlier import load_part, perceptual_loss
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import TorchEngine
 
@@ -73,9 +72,7 @@ def build(
             recipe, teacher=teacher, hq=_vqgan(associated, "hq_vqgan"), lq=_vqgan(associated, "lq_vqgan"),
             engine=engine,
         )  # fmt: skip
-    perceptual = PerceptualLoss(
-        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
-    )
+    perceptual = perceptual_loss(recipe.perceptual, arguments.perceptual_weights)
     if isinstance(recipe, FidelityRecipe):
         restoration = arguments.restoration or runs / f"restoration{kind}"
         model = load_part(restoration / "restorer.safetensors", DAEFR, SingleEncoder)

@@ -20,7 +20,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> GFPGA
         FileNotFoundError: There is no such file.
         ValueError: The file holds no GFP-GAN.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, GFPGAN):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; a GFPGAN restores faces.")
-    return model
+    return weights.load_as(path, "a GFPGAN", GFPGAN, device=device)

@@ -13,7 +13,7 @@ from codeprior.generators import StyleGANGenerator
 from codeprior.images import to_unit
 from codeprior.losses import feature_matching_loss, logistic_generator_loss
 from codeprior.shapes import Image
-from codeprior.stages import Adversary, Faces, Measured, Pair, PathLength, rate_at
+from codeprior.stages import Adversary, Faces, Measured, Pair, PathLength, rate_at, weighted
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, step_if_finite
 
 from .model import GPEN, Generated, begin, gpen
@@ -102,16 +102,13 @@ class FineTuningStage:
         found = self.adversary.learn(pair.clean, made.image, step, rate)
         self.optimizer.zero_grad(set_to_none=True)
         terms = self.terms(made.image, pair.clean)
-        total = torch.stack([self.recipe.weights[name] * value for name, value in terms.items()]).sum()
+        total = weighted(terms, self.recipe.weights)
         self.engine.backward([total])
         skipped = torch.maximum(found["skipped"], step_if_finite(self.optimizer, clip=self.recipe.clip))
         found |= {name: value.detach() for name, value in terms.items()} | {"total": total.detach()}
         if self.path.due(step):
-            self.optimizer.zero_grad(set_to_none=True)
-            penalty = self.path(*self._made(pair, rng), rng)
-            self.engine.backward([penalty])
-            skipped = torch.maximum(skipped, step_if_finite(self.optimizer))
-            found["path"] = penalty.detach()
+            found["path"], left_out = self.path.learn(*self._made(pair, rng), rng, optimizer=self.optimizer)
+            skipped = torch.maximum(skipped, left_out)
         if self.average is not None:
             self.average.update()
         return found | {"skipped": skipped}

@@ -83,11 +83,8 @@ class PriorStage:
         skipped = torch.maximum(found["skipped"], step_if_finite(self.optimizer, clip=self.recipe.clip))
         found |= {"adversarial": fooling.detach(), "skipped": skipped}
         if self.path.due(step):
-            self.optimizer.zero_grad(set_to_none=True)
-            penalty = self.path(*self._made(len(real), rng), rng)
-            self.engine.backward([penalty])
-            skipped = torch.maximum(skipped, step_if_finite(self.optimizer))
-            found |= {"path": penalty.detach(), "skipped": skipped}
+            found["path"], left_out = self.path.learn(*self._made(len(real), rng), rng, optimizer=self.optimizer)
+            found["skipped"] = torch.maximum(skipped, left_out)
         if self.average is not None:
             self.average.update()
         return found

@@ -20,7 +20,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> GPEN:
         FileNotFoundError: There is no such file.
         ValueError: The file holds no GPEN.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, GPEN):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; a GPEN restores faces.")
-    return model
+    return weights.load_as(path, "a GPEN", GPEN, device=device)

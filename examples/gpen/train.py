@@ -11,14 +11,12 @@ on the same folder, it goes on.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from codeprior.discriminators import StyleGANDiscriminator
 from codeprior.generators import StyleGANGenerator
-from codeprior.stages import loss_weights
-from codeprior.stages.earlier import earlier, load_part
+from codeprior.stages.earlier import earlier, load_part, without_identity
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import TorchEngine
 
@@ -56,10 +54,7 @@ def build(
     """
     if isinstance(recipe, PriorSettings):
         return PriorStage(recipe, engine=engine)
-    if "identity" in recipe.weights:
-        sys.stderr.write("train: no network of identities comes with the library; that term is left out\n")
-        left = {term: weight for term, weight in recipe.weights.items() if term != "identity"}
-        recipe = replace(recipe, weights=loss_weights(**left))
+    recipe = without_identity(recipe)
     if recipe.begins == "fresh" and arguments.prior is None:
         return FineTuningStage(recipe, engine=engine)
     where = earlier(runs, "prior", "generator", given=arguments.prior, full_size=_full_size(recipe))

@@ -1,7 +1,7 @@
 """The first stage: encoders learn to give the styles of a face, clean or degraded, and the generator may follow."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,14 @@ from torch.optim import Adam
 from codeprior.images import to_unit
 from codeprior.shapes import Image
 from codeprior.stages import rate_at, weighted
-from codeprior.training import Batch, Engine, Stream, TorchEngine, WeightAverage, full, step_if_finite
+from codeprior.training import Batch, Engine, Stream, full, step_if_finite
 
 from .model import LCQS
 from .settings import EncoderSettings
-from .unpaired import Unpaired
+from .unpaired import UnpairedStage
 
 
-class EncoderStage:
+class EncoderStage(UnpairedStage):
     """Trains both encoders of an LCQS to rebuild their faces, and its generator where the settings say so.
 
     Args:
@@ -32,8 +32,6 @@ class EncoderStage:
         ValueError: The low side has another batch, a weight has no term, or the batch is to be worked on in parts.
     """
 
-    measured = "restored"
-
     def __init__(
         self,
         settings: EncoderSettings,
@@ -44,11 +42,9 @@ class EncoderStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        check_settings(settings, ("l1", "perceptual"))
-        self.recipe = settings
-        self.engine = engine or TorchEngine(device)
-        self.unpaired = Unpaired(settings, low, device=self.engine.device)
-        self.perceptual = perceptual.to(self.engine.device)
+        super().__init__(
+            settings, low=low, perceptual=perceptual, terms=("l1", "perceptual"), device=device, engine=engine
+        )
         if settings.shared:
             model.low = model.high
         model.requires_grad_(False)
@@ -58,23 +54,13 @@ class EncoderStage:
         self.model = model.to(self.engine.device)
         self.network = self.engine.wrap(_Rebuilding(model))
         self.optimizer = Adam(groups, lr=settings.learning_rate, betas=settings.betas)
-        self.average = None if settings.average is None else WeightAverage(model, decay=settings.average)
-
-    @property
-    def faces(self) -> Any:
-        """What turns pictures into faces for the network."""
-        return self.unpaired.faces
+        self.follow(model)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
-        return parts if self.average is None else parts | {"average": self.average}
-
-    @property
-    def result(self) -> LCQS:
-        """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(LCQS, self.average.module)
+        return self.with_average(parts)
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -126,24 +112,6 @@ class _Rebuilding(nn.Module):
         if model.low is model.high:
             return model.generator(model.high(torch.cat((high, low))))
         return model.generator(torch.cat((model.high(high), model.low(low))))
-
-
-def check_settings(settings: Any, terms: tuple[str, ...]) -> None:
-    """Refuses settings that a stage cannot follow.
-
-    Args:
-        settings: The configuration.
-        terms: Names of all terms that the stage has.
-
-    Raises:
-        ValueError: A weight has no term, there is no weight, or the batch is to be worked on in parts.
-    """
-    if not settings.weights or (unknown := [name for name in settings.weights if name not in terms]):
-        raise ValueError(
-            f"LCQS: expected weights of {', '.join(terms)}, got {', '.join(unknown) if settings.weights else 'none'}."
-        )
-    if settings.accumulate != 1:
-        raise ValueError("LCQS: its stages work on a batch at once; set accumulate=1 and take more ranks instead.")
 
 
 def trained(*modules: nn.Module) -> list[nn.Parameter]:

@@ -20,7 +20,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> LCQS:
         FileNotFoundError: There is no such file.
         ValueError: The file holds no LCQS.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, LCQS):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; an LCQS restores faces.")
-    return model
+    return weights.load_as(path, "an LCQS", LCQS, device=device)

@@ -1,7 +1,7 @@
 """The second stage: faces are carried to the other quality and back, and discriminators judge what they look like."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,12 +14,12 @@ from codeprior.images import to_unit
 from codeprior.losses import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from codeprior.shapes import Image
 from codeprior.stages import rate_at, weighted
-from codeprior.training import Batch, Engine, Source, Stream, TorchEngine, WeightAverage, full, step_if_finite
+from codeprior.training import Batch, Engine, Source, Stream, full, step_if_finite
 
-from .encoder_stage import check_settings, set_rates, trained, trained_generator
+from .encoder_stage import set_rates, trained, trained_generator
 from .model import LCQS
 from .settings import ShiftSettings
-from .unpaired import Sides, Unpaired
+from .unpaired import Sides, UnpairedStage
 
 _TERMS = ("adversarial", "cycle", "cycle_perceptual", "rebuilt", "rebuilt_perceptual", "latent", "damage")
 
@@ -42,7 +42,7 @@ class Translated(NamedTuple):
     latent: Float[Tensor, ""]
 
 
-class ShiftStage:
+class ShiftStage(UnpairedStage):
     """Trains the shift and the encoder of degraded faces, and what else the settings give a rate.
 
     Args:
@@ -57,8 +57,6 @@ class ShiftStage:
         ValueError: The low side has another batch, a weight has no term, or the batch is to be worked on in parts.
     """
 
-    measured = "restored"
-
     def __init__(
         self,
         settings: ShiftSettings,
@@ -69,13 +67,9 @@ class ShiftStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        check_settings(settings, _TERMS)
+        super().__init__(settings, low=low, perceptual=perceptual, terms=_TERMS, device=device, engine=engine)
         if settings.r1_every < 1:
             raise ValueError(f"LCQS: expected r1_every of 1 step or more, got {settings.r1_every}.")
-        self.recipe = settings
-        self.engine = engine or TorchEngine(device)
-        self.unpaired = Unpaired(settings, low, device=self.engine.device)
-        self.perceptual = perceptual.to(self.engine.device)
         model.requires_grad_(False)
         groups = [
             {"params": trained(model.low), "scale": 1.0},
@@ -101,12 +95,7 @@ class ShiftStage:
         self.optimizer = Adam(groups, lr=settings.learning_rate, betas=settings.betas)
         judges = [{"params": list(self.judges.parameters()), "scale": settings.discriminator_rate}]
         self.judges_optimizer = Adam(judges, lr=settings.learning_rate, betas=settings.betas)
-        self.average = None if settings.average is None else WeightAverage(model, decay=settings.average)
-
-    @property
-    def faces(self) -> Any:
-        """What turns pictures into faces for the network."""
-        return self.unpaired.faces
+        self.follow(model)
 
     @property
     def saved(self) -> Mapping[str, Any]:
@@ -115,12 +104,7 @@ class ShiftStage:
             "model": self.model, "judges": self.judges, "optimizer": self.optimizer,
             "judges_optimizer": self.judges_optimizer,
         }  # fmt: skip
-        return parts if self.average is None else parts | {"average": self.average}
-
-    @property
-    def result(self) -> LCQS:
-        """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(LCQS, self.average.module)
+        return self.with_average(parts)
 
     @property
     def results(self) -> Mapping[str, nn.Module]:

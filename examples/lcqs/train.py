@@ -15,8 +15,7 @@ from typing import Any
 
 from codeprior import weights
 from codeprior.generators import StyleGANGenerator, SynthesisNetwork
-from codeprior.losses import PerceptualLoss
-from codeprior.stages.earlier import earlier, load_part, perceptual_weights
+from codeprior.stages.earlier import earlier, load_part, perceptual_loss
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import Stream, TorchEngine, open_images
 
@@ -58,9 +57,7 @@ def build(recipe: EncoderSettings | ShiftSettings, arguments: argparse.Namespace
     low = Stream(pictures, batch=recipe.batch, seed=recipe.seed + 1)
     # a run does not go on over other pictures of the low side
     recipe = replace(recipe, low=str(low.fingerprint["source"]))
-    perceptual = PerceptualLoss(
-        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
-    )
+    perceptual = perceptual_loss(recipe.perceptual, arguments.perceptual_weights)
     if isinstance(recipe, ShiftSettings):
         whole = recipe.network == Network()
         file = earlier(runs, "encoders", "encoders", given=arguments.encoders, full_size=whole)

@@ -1,14 +1,16 @@
-"""Clean and degraded faces of different people: what both stages of LCQS see, and the measure of a start."""
+"""Clean and degraded faces of different people: what both stages of LCQS see, and what the stages share."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codeprior.shapes import Image
 from codeprior.stages import Faces
-from codeprior.training import Batch, Source, Stream
+from codeprior.training import Batch, Engine, Source, Stream, TorchEngine, WeightAverage
 
+from .model import LCQS
 from .settings import EncoderSettings, ShiftSettings
 
 
@@ -70,6 +72,86 @@ class Unpaired:
                 _batch(self.low.source, part).to(self.faces.device)))
             for part in parts
         ]  # fmt: skip
+
+
+class UnpairedStage:
+    """What both stages have: their settings, both sides of a step, and the average of the weights.
+
+    Args:
+        settings: The configuration.
+        low: Pictures of the low side, as many a step as the settings say.
+        perceptual: Distance of two signed images.
+        terms: Names of all terms that the stage has.
+        device: Where to train; an engine's own device goes before it.
+        engine: What distributes; one process without it.
+
+    Raises:
+        ValueError: The low side has another batch, a weight has no term, or the batch is to be worked on in parts.
+    """
+
+    measured = "restored"
+    model: LCQS
+    average: WeightAverage | None
+
+    def __init__(
+        self,
+        settings: EncoderSettings | ShiftSettings,
+        *,
+        low: Stream,
+        perceptual: nn.Module,
+        terms: tuple[str, ...],
+        device: torch.device | str = "cpu",
+        engine: Engine | None = None,
+    ):
+        _check_settings(settings, terms)
+        self.recipe: Any = settings
+        self.engine = engine or TorchEngine(device)
+        self.unpaired = Unpaired(settings, low, device=self.engine.device)
+        self.perceptual = perceptual.to(self.engine.device)
+
+    @property
+    def faces(self) -> Faces:
+        """What turns pictures into faces for the network."""
+        return self.unpaired.faces
+
+    @property
+    def result(self) -> LCQS:
+        """The model that is handed on: the average of the weights where there is one."""
+        return self.model if self.average is None else cast(LCQS, self.average.module)
+
+    def follow(self, model: LCQS) -> None:
+        """Begins the average of the weights, where the settings ask for one.
+
+        Args:
+            model: As training begins with it.
+        """
+        self.average = None if self.recipe.average is None else WeightAverage(model, decay=self.recipe.average)
+
+    def with_average(self, parts: dict[str, Any]) -> Mapping[str, Any]:
+        """Gives what a checkpoint holds.
+
+        Args:
+            parts: The stage's own.
+        """
+        return parts if self.average is None else parts | {"average": self.average}
+
+
+def _check_settings(settings: Any, terms: tuple[str, ...]) -> None:
+    """Refuses settings that a stage cannot follow.
+
+    Args:
+        settings: The configuration.
+        terms: Names of all terms that the stage has.
+
+    Raises:
+        ValueError: A weight has no term, there is no weight, or the batch is to be worked on in parts.
+    """
+    if not settings.weights or (unknown := [name for name in settings.weights if name not in terms]):
+        raise ValueError(
+            f"LCQS: expected weights of {', '.join(terms)}, got {', '.join(unknown) if settings.weights else 'none'}."
+        )
+    if settings.accumulate != 1:
+        raise ValueError("LCQS: its stages work on a batch at once; set accumulate=1 and take more ranks instead.")
 
 
 def _batch(source: Source, numbers: Tensor) -> Batch:

@@ -20,7 +20,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Resto
         FileNotFoundError: There is no such file.
         ValueError: The file holds no RestoreFormer.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, RestoreFormer):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; a RestoreFormer restores faces.")
-    return model
+    return weights.load_as(path, "a RestoreFormer", RestoreFormer, device=device)

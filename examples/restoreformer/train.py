@@ -10,14 +10,12 @@ on the same folder, it goes on.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
-from codeprior.stages import VQGANStage, loss_weights
-from codeprior.stages.earlier import earlier, load_part, perceptual_weights
+from codeprior.stages import VQGANStage
+from codeprior.stages.earlier import earlier, load_part, perceptual_loss, without_identity
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import TorchEngine
 
@@ -54,16 +52,11 @@ def build(
     Raises:
         ValueError: Weights of the first stage, or of the perceptual network, are not there.
     """
-    perceptual = PerceptualLoss(
-        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
-    )
+    perceptual = perceptual_loss(recipe.perceptual, arguments.perceptual_weights)
     if isinstance(recipe, DictionarySettings):
         model = vqgan(recipe.network, moving_average=recipe.codebook == "moving_average")
         return VQGANStage(recipe, model=model, size=recipe.network.size, perceptual=perceptual, engine=engine)
-    if "identity" in recipe.weights:
-        sys.stderr.write("train: no network of identities comes with the library; that term is left out\n")
-        left = {term: weight for term, weight in recipe.weights.items() if term != "identity"}
-        recipe = replace(recipe, weights=loss_weights(**left))
+    recipe = without_identity(recipe)
     dictionary = earlier(runs, "dictionary", "vqgan", given=arguments.dictionary, full_size=_full_size(recipe))
     return RestorationStage(recipe, dictionary=load_part(dictionary, VQGAN), perceptual=perceptual, engine=engine)
 

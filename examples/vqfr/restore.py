@@ -20,7 +20,4 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> VQFRv
         FileNotFoundError: There is no such file.
         ValueError: The file holds no VQFR.
     """
-    model = weights.load(path, device=device)
-    if not isinstance(model, (VQFRv1, VQFRv2)):
-        raise ValueError(f"load: {path} holds a {type(model).__name__}; a VQFRv1 or VQFRv2 restores faces.")
-    return model
+    return weights.load_as(path, "a VQFRv1 or VQFRv2", VQFRv1, VQFRv2, device=device)

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codeprior.losses import PerceptualLoss
 from codeprior.prior import VQGAN
 from codeprior.stages import VQGANStage
-from codeprior.stages.earlier import earlier, load_part, perceptual_weights
+from codeprior.stages.earlier import earlier, load_part, perceptual_loss
 from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import TorchEngine
 
@@ -52,9 +51,7 @@ def build(
     Raises:
         ValueError: Weights of the first stage, or of the perceptual network, are not there.
     """
-    perceptual = PerceptualLoss(
-        recipe.perceptual, weights=perceptual_weights(recipe.perceptual, arguments.perceptual_weights)
-    )
+    perceptual = perceptual_loss(recipe.perceptual, arguments.perceptual_weights)
     if isinstance(recipe, PriorSettings):
         model = vqgan(recipe.network, moving_average=recipe.codebook == "moving_average")
         return VQGANStage(recipe, model=model, size=recipe.network.size, perceptual=perceptual, engine=engine)
