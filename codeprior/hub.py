@@ -85,10 +85,8 @@ def _check_ours(folder: Path) -> None:
     """Refuses a folder whose files of our names are somebody else's: config.json says who wrote them."""
     there = [name for name in (CARD, CONFIG, WEIGHTS) if os.path.lexists(folder / name)]
     try:
-        config = folder / CONFIG
-        small = config.stat().st_size <= _MOST_CONFIG
-        ours = small and json.loads(config.read_text(encoding="utf-8"))["library_name"] == "codeprior"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        ours = _read_config(folder / CONFIG)["library_name"] == "codeprior"
+    except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if there and not ours:
         raise FileExistsError(
@@ -235,9 +233,19 @@ def _fetched(name: str, revision: str | None) -> Path:
     return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[WEIGHTS, CONFIG, CARD]))
 
 
+def _read_config(path: Path) -> Any:
+    """Reads a config.json that anybody may have written; ValueError where it is too large or is no JSON."""
+    if (size := path.stat().st_size) > _MOST_CONFIG:
+        raise ValueError(f"{size} bytes; at most {_MOST_CONFIG} are read")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+
+
 def _check_config(path: Path, module: Any) -> None:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))["config"]
+        said = _read_config(path)["config"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"from_pretrained: {path} is no configuration that save_pretrained wrote: {error}.") from error
     if said != json.loads(json.dumps(module.config)):

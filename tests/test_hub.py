@@ -196,3 +196,13 @@ def test_what_was_saved_before_is_replaced(tmp_path):
     hub.save_pretrained(Codebook(4, 2), tmp_path)
     hub.save_pretrained(second := Codebook(8, 2), tmp_path)
     assert torch.equal(hub.from_pretrained(tmp_path).weight, second.weight)
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    ("[" * 100_000, "nested too deeply"), (" " * (1 << 20) + "{}", "1048578 bytes; at most 1048576 are read"),
+])  # fmt: skip
+def test_a_config_without_end_is_refused(tmp_path, content, reason):
+    hub.save_pretrained(Codebook(4, 2), tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"is no configuration that save_pretrained wrote: .*{reason}"):
+        hub.from_pretrained(tmp_path)

@@ -157,7 +157,7 @@ def test_a_clip_is_steadier_than_frame_by_frame_and_as_sharp(still):
         return float(flicker(pictures, motion, region=region).mean()), float(steps[-1].mean())
 
     (shaken, sharp), (steady, kept) = measured(alone), measured(together)
-    assert steady < 0.6 * shaken  # 0.33 of it for the moving clip, 0.47 for the still one, where this was written
+    assert steady < 0.6 * shaken  # seen on one processor: 0.31 of it for the moving clip, 0.22 for the still one
     assert kept > 0.95 * sharp
     # what steadies is the memory: with the share of each frame at 1 only the points are held
     loose = FrameRestorer(restorer, find, choices=choices, steadiness=Steadiness(share=1.0))
