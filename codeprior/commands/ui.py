@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not is_loopback(arguments.host):
         say(f"codeprior ui: every machine that reaches {arguments.host} can use this page; it asks nobody who they are")
     say(f"codeprior ui: http://{arguments.host}:{arguments.port}, until Ctrl+C")
-    import uvicorn
+    import uvicorn  # pyright: ignore[reportMissingImports]
 
     try:
         uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")

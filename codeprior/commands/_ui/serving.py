@@ -28,8 +28,8 @@ def application(blocks: Any, *, host: str, megabytes: int) -> Any:
         ImportError: gradio is not installed.
     """
     gradio = needed("gradio", who="codeprior ui")
-    from fastapi import FastAPI
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from fastapi import FastAPI  # pyright: ignore[reportMissingImports]
+    from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: ignore[reportMissingImports]
 
     # looked at by gradio and by the hub's client that it brings along
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
