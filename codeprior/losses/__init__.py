@@ -23,16 +23,19 @@ from codeprior.losses.codes import code_accuracy, code_loss
 from codeprior.losses.entropy import code_entropy_loss
 from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFeatures, VGGFeatures, feature_network
 from codeprior.losses.identity import IdentityLoss
+from codeprior.losses.parts import FACE_PARTS, Part, crop_parts
 from codeprior.losses.perceptual import PerceptualLoss
 from codeprior.losses.pixels import chroma_loss, pyramid_loss
 from codeprior.losses.smoothness import PathPenalty, path_length_penalty, path_lengths, r1_penalty
 from codeprior.losses.style import gram, style_loss
 
 __all__ = [
+    "FACE_PARTS",
     "FeatureNetwork",
     "IdentityLoss",
     "LossAtImage",
     "MobileNetFeatures",
+    "Part",
     "PathPenalty",
     "PerceptualLoss",
     "TimmFeatures",
@@ -44,6 +47,7 @@ __all__ = [
     "code_entropy_loss",
     "code_loss",
     "codebook_loss",
+    "crop_parts",
     "cut_adaptive_weight",
     "feature_matching_loss",
     "feature_network",

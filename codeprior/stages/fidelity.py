@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from codeprior.encoders import VQGANEncoder
 from codeprior.images import to_unit
 from codeprior.layers import build
-from codeprior.losses import chroma_loss, pyramid_loss
+from codeprior.losses import chroma_loss, crop_parts, pyramid_loss
 from codeprior.shapes import Image
 from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import FidelitySettings
@@ -108,9 +108,15 @@ class TapsStage:
         """
         with self.engine.autocast():
             image = full(self.decoder(degraded))
-        terms = {"pyramid": pyramid_loss, "chroma": chroma_loss, "perceptual": self._differ}
-        parts = {name: terms[name](image, clean) for name in self.recipe.weights}
-        return parts | {"total": weighted(parts, self.recipe.weights)}
+        pairs = {"": (image, clean)}
+        if any(name.startswith("parts") for name in self.recipe.weights):
+            pairs["parts"] = tuple(crop_parts(x, size=_parts_size(x)).flatten(0, 1) for x in (image, clean))
+        losses = {
+            "pyramid": (pyramid_loss, ""), "chroma": (chroma_loss, ""), "perceptual": (self._differ, ""),
+            "parts": (_of_pixels, "parts"), "parts_perceptual": (self._differ, "parts"),
+        }  # fmt: skip
+        terms = {name: losses[name][0](*pairs[losses[name][1]]) for name in self.recipe.weights}
+        return terms | {"total": weighted(terms, self.recipe.weights)}
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
@@ -141,6 +147,15 @@ class _Decoder(nn.Module):
 
     def forward(self, degraded: Image) -> Image:
         return self.model.decode(*self.model.predict(degraded), fidelity=1.0)
+
+
+def _parts_size(images: Image) -> int:
+    """Gives the side of crops: about twice what eyes have, and a multiple of what a pyramid halves."""
+    return max(8, min(images.shape[-2:]) * 3 // 8 // 4 * 4)
+
+
+def _of_pixels(image: Image, clean: Image) -> Tensor:
+    return pyramid_loss(image, clean) + 0.5 * chroma_loss(image, clean)
 
 
 def reading_encoder(encoder: nn.Module) -> nn.Module:

@@ -117,7 +117,11 @@ class CodeSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FidelitySettings(StageSettings):
-    """Taps between an encoder and a frozen decoder learn how far the degraded image may change the answer."""
+    """Taps between an encoder and a frozen decoder learn how far the degraded image may change the answer.
+
+    `weights` may also name `parts` and `parts_perceptual`: pyramid and chroma, and the perceptual distance, of eyes and
+    mouth alone, enlarged (`codeprior.losses.crop_parts`); the faces must be aligned then.
+    """
 
     steps: int = 20_000
     learning_rate: float = 2e-4
