@@ -110,7 +110,8 @@ class TapsStage:
             image = full(self.decoder(degraded))
         pairs = {"": (image, clean)}
         if any(name.startswith("parts") for name in self.recipe.weights):
-            pairs["parts"] = tuple(crop_parts(x, size=_parts_size(x)).flatten(0, 1) for x in (image, clean))
+            size = _parts_size(clean)
+            pairs["parts"] = (_parts(image, size), _parts(clean, size))
         losses = {
             "pyramid": (pyramid_loss, ""), "chroma": (chroma_loss, ""), "perceptual": (self._differ, ""),
             "parts": (_of_pixels, "parts"), "parts_perceptual": (self._differ, "parts"),
@@ -152,6 +153,10 @@ class _Decoder(nn.Module):
 def _parts_size(images: Image) -> int:
     """Gives the side of crops: about twice what eyes have, and a multiple of what a pyramid halves."""
     return max(8, min(images.shape[-2:]) * 3 // 8 // 4 * 4)
+
+
+def _parts(images: Image, size: int) -> Image:
+    return crop_parts(images, size=size).flatten(0, 1)
 
 
 def _of_pixels(image: Image, clean: Image) -> Tensor:
