@@ -72,7 +72,7 @@ def asked_methods(words: Sequence[str], *, size: int | None, batch: int, colour:
 
     Args:
         words: `NAME=[FAMILY:]WEIGHTS[?option=value]`; the family `spandrel` stands for its networks.
-        size: Side of the faces, or None for the restorers' own.
+        size: Side of the faces that are measured, or None for the restorers' own.
         batch: Faces at once.
         colour: Also with the input's coarse colours.
     """

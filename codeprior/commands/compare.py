@@ -79,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the degradations (0)")
     parser.add_argument("--set", type=Path, help="a set.json to use instead of building one")
     parser.add_argument("--limit", type=int, help="at most so many faces, spread evenly")
-    parser.add_argument("--size", type=int, help="pixels; the restorers' own where nothing is given")
+    parser.add_argument(
+        "--size", type=int, help="pixels a side of what is measured; answers of another size are resized"
+    )
     parser.add_argument("--batch", type=int, default=16, help="faces at once (16)")
     parser.add_argument("--baseline", action="append", help="what methods are compared with (input, first method)")
     parser.add_argument(

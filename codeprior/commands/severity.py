@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="at most so many faces, spread evenly")
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out that this command never wrote")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    parser.add_argument("--size", type=int, help="pixels; the restorers' own where nothing is given")
+    parser.add_argument(
+        "--size", type=int, help="pixels a side of what is measured; answers of another size are resized"
+    )
     parser.add_argument("--batch", type=int, default=8, help="faces at once (8)")
 
 

@@ -3,7 +3,8 @@
 A word such as `DAEFR, auto=daefr.safetensors?fidelity=auto` names a method, its weights and its options. Without
 `fidelity=auto` the model alone is measured: it is shown the degraded face at its own size, and whatever it answers is
 measured. With it the whole `Restorer` is measured: it is shown the degraded face at the size of degradation, estimates
-the damage there, chooses how far to trust the picture, and may leave it alone.
+the damage there, chooses how far to trust the picture, and may leave it alone. All answers are resized to the size of
+the table, so that models of different sizes can stand in one.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from codeprior.families import family_of
-from codeprior.images import to_signed, to_unit
+from codeprior.images import resize, to_signed, to_unit
 from codeprior.metrics.provenance import checksum
 from codeprior.photos.faces import match_colour
 from codeprior.shapes import Image
@@ -58,7 +59,8 @@ class Method:
         takes: What it is shown: the `degraded` face at the size of the table, the degraded face at the size of
             degradation (`large`), or the `clean` face, of which a row of reconstructions is made.
         stamp: What its figures depend on besides the faces; where it is empty, nothing is taken as measured before.
-        about: Recipe, weights, checksum and options, JSON values for the results' settings.
+        about: Recipe, weights, checksum, options, and the model's size where it is not that of the table; JSON values
+            for the results' settings.
         model: The network, where its codes may be counted.
     """
 
@@ -75,7 +77,7 @@ class Methods(NamedTuple):
 
     Attributes:
         methods: In the order asked for.
-        size: Side of the faces that they restore, pixels.
+        size: Side of the faces that are measured, pixels.
     """
 
     methods: list[Method]
@@ -122,21 +124,26 @@ def load_methods(
     Args:
         asked: What `asked_method` read.
         load: Gives the `Restorer` of one of them.
-        size: Side of the faces; the restorers' own where nothing is given, 512 without restorers.
+        size: Side of the faces that are measured, pixels. A restorer of another size is shown the degraded face at its
+            own, and its answer is resized. Where nothing is given it is the restorers' own, 512 without restorers.
         colour: Also each method with the coarse colours of its input, under a name of its own.
 
     Raises:
-        ValueError: Two methods have one name, or they restore different sizes.
+        ValueError: Two methods have one name, or they restore different sizes and no size is given.
     """
     if len({one.name for one in asked}) < len(asked):
         raise ValueError(f"--method: expected different names, got {', '.join(one.name for one in asked)}.")
     loaded = {one.name: load(one) for one in asked}
     sizes = {name: restorer.size for name, restorer in loaded.items()}
     side = size or next(iter(sizes.values()), 512)
-    if any(other != side for other in sizes.values()):
-        raise ValueError(f"the methods restore different sizes, {sizes}; evaluate those of one size together.")
-    methods = [_method(one, loaded[one.name]) for one in asked]
-    return Methods(methods + [_matched(method) for method in methods if colour and method.takes == "degraded"], side)
+    if size is None and any(other != side for other in sizes.values()):
+        raise ValueError(
+            "--method: expected models of one size, or --size to resize all to it; got models of different sizes, "
+            f"{sizes}."
+        )
+    methods = [_method(one, loaded[one.name], side) for one in asked]
+    plain = [method for method, one in zip(methods, asked, strict=True) if not _is_auto(one)]
+    return Methods(methods + [_matched(method, side) for method in plain if colour], side)
 
 
 def teacher_method(teacher: nn.Module, *, sha256: str = "", batch: int = 16) -> Method:
@@ -179,39 +186,48 @@ def state_checksum(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _method(asked: Asked, restorer: Any) -> Method:
+def _is_auto(asked: Asked) -> bool:
+    return asked.options.get("fidelity") == AUTO
+
+
+def _method(asked: Asked, restorer: Any, side: int) -> Method:
     about: dict[str, Any] = {
         "recipe": asked.recipe or family_of(restorer.model) or "",
         "weights": Path(asked.weights).name,
         "sha256": weights_checksum(asked.weights) or state_checksum(restorer.model),
     }
     about |= {"options": asked.options} if asked.options else {}
-    if asked.options.get("fidelity") == AUTO:
+    if restorer.size != side:
+        about["size"] = restorer.size
+    if _is_auto(asked):
         estimator = getattr(restorer, "estimator", None)
         parts = [restorer, restorer.model, *([estimator] if estimator is not None else [])]
         state = state_checksum(estimator) if isinstance(estimator, nn.Module) else ""
         return Method(
             name=asked.name, takes="large", about=about,
-            restore=lambda faces: restorer(faces, **asked.options),
+            restore=lambda faces: resize(restorer(faces, **asked.options), side),
             stamp=_stamp(about["sha256"] + state + _deciding(), asked.options, *parts),
         )  # fmt: skip
 
     def restore(faces: Image) -> Image:
         device = getattr(restorer, "device", "cpu")
-        return _in_parts(
-            faces,
+        restored = _in_parts(
+            resize(faces, restorer.size),
             getattr(restorer, "batch", 16),
             lambda part: restorer.model.restore(to_signed(part.to(device)), **asked.options),
         )
+        return resize(restored, side)
 
     stamp = _stamp(about["sha256"], asked.options, restorer.model)
+    if restorer.size != side:  # its grid of codes is not that of a teacher at the size of the table
+        return Method(name=asked.name, restore=restore, takes="large", stamp=stamp, about=about)
     return Method(name=asked.name, restore=restore, stamp=stamp, about=about, model=restorer.model)
 
 
-def _matched(method: Method) -> Method:
+def _matched(method: Method, side: int) -> Method:
     return replace(
         method, name=f"{method.name}, colours matched", model=None, stamp=f"{method.stamp} colours",
-        restore=lambda faces: match_colour(method.restore(faces), faces),
+        restore=lambda faces: match_colour(method.restore(faces), resize(faces, side)),
         about={**method.about, "colours": "of the input, match_colour"},
     )  # fmt: skip
 

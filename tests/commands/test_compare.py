@@ -23,9 +23,9 @@ def faces(tmp_path) -> Path:
     return coarse_faces(tmp_path / "faces", "abcde", cells=6, side=48)
 
 
-def _save(folder: Path, seed: int = 0) -> None:
+def _save(folder: Path, seed: int = 0, size: int = 32) -> None:
     network = settings.Network(
-        size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), encoder_blocks=1, decoder_blocks=1, groups=4,
+        size=size, dim=8, codes=16, channels=8, multipliers=(1, 2), encoder_blocks=1, decoder_blocks=1, groups=4,
         fusion_groups=4, fusion_heads=2, width=16, layers=1, heads=2, hidden=16,
     )  # fmt: skip
     torch.manual_seed(seed)
@@ -63,6 +63,22 @@ def test_the_command_measures_trained_weights(faces, tmp_path, capsys):
     table = (out / "table.md").read_text()
     assert table.count("| reconstruction by the teacher |") == 1
     assert "| daefr | single |" in table and "| clean | single |" in table
+
+
+def test_models_of_different_sizes_are_compared_at_the_size_that_is_given(faces, tmp_path, capsys):
+    _save(tmp_path, size=32)
+    (tmp_path / "other").mkdir()
+    _save(tmp_path / "other", size=16)
+    words = f"--faces {faces} --limit 2 --columns psnr --report-count 1 --out {tmp_path / 'out'}".split()
+    words += ["--method", f"one={tmp_path / 'single.safetensors'}"]
+    words += ["--method", f"two={tmp_path / 'other' / 'single.safetensors'}"]
+    assert main(["compare", *words]) == 2
+    assert "--size to resize all to it; got models of different sizes, {'one': 32," in capsys.readouterr().err
+    assert main(["compare", *words, "--size", "24", "--pictures"]) == 0
+    folder = tmp_path / "out" / "daefr"
+    found = json.loads((folder / "results.json").read_text())["settings"]
+    assert (found["size"], found["methods"]["one"]["size"], found["methods"]["two"]["size"]) == (24, 32, 16)
+    assert {Image.open(path).size for path in folder.glob("pictures/*/*.png")} == {(24, 24)}
 
 
 def test_what_is_finished_is_not_measured_again_unless_the_weights_change(faces, tmp_path, monkeypatch):

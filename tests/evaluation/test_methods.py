@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from codeprior.evaluation import Asked, asked_method, load_methods, methods, state_checksum, teacher_method
-from codeprior.images import to_signed, to_unit
+from codeprior.images import resize, to_signed, to_unit
 from codeprior.photos.faces import match_colour
 
 
@@ -81,9 +81,52 @@ def test_stamps_of_auto_follow_what_the_restorer_decides_by(tmp_path, monkeypatc
     assert before[1] == after[1], "the model alone asks no estimator"
 
 
+def _enlarged(image, scale):
+    return image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+class _Seeing:
+    """A restorer of a size that gives what it is shown, `scale` times as large."""
+
+    def __init__(self, size: int, scale: int = 1):
+        self.size, self.shown = size, []
+        self.model = _Model()
+        self.model.restore = lambda signed: _enlarged(self._seen(signed), scale)
+
+    def __call__(self, images, **options):
+        return to_unit(to_signed(resize(self._seen(images), self.size)))
+
+    def _seen(self, images):
+        self.shown.append(tuple(images.shape))
+        return images
+
+
+@pytest.mark.parametrize("word", ["a=w", "a=w?fidelity=auto"])
+@pytest.mark.parametrize(("own", "scale"), [(8, 1), (16, 1), (32, 1), (8, 2)])
+def test_a_size_is_that_of_every_answer_and_each_model_is_shown_its_own(word, own, scale):
+    restorer = _Seeing(own, scale)
+    (method,), size = load_methods([asked_method(word)], lambda asked: restorer, size=16)
+    large = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    restored = method.restore({"large": large, "degraded": resize(large, 16)}[method.takes])
+    seen = resize(large, own)
+    assert size == 16 and restorer.shown == [(1, 3, 32, 32) if "auto" in word else (1, 3, own, own)]
+    if scale == 2 and "auto" not in word:
+        seen = _enlarged(seen, scale)
+    assert torch.allclose(restored, resize(seen, 16), atol=1e-6)
+    assert method.about.get("size") == (None if own == 16 else own)
+
+
+def test_colours_are_matched_at_the_size_of_the_table():
+    loaded, _ = load_methods([asked_method("a=w")], lambda asked: _Restorer(size=8), size=16, colour=True)
+    large = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = match_colour(loaded[0].restore(large), resize(large, 16))
+    assert loaded[1].takes == "large" and torch.equal(loaded[1].restore(large), expected)
+    assert expected.shape[-1] == 16
+
+
 def test_methods_of_different_sizes_or_one_name_are_refused():
     sizes = {"a": 8, "b": 16}
-    with pytest.raises(ValueError, match=r"restore different sizes, \{'a': 8, 'b': 16\}"):
+    with pytest.raises(ValueError, match=r"--size to resize all to it; got models of different sizes, \{'a': 8,"):
         load_methods([asked_method("a=w"), asked_method("b=w")], lambda asked: _Restorer(size=sizes[asked.name]))
     with pytest.raises(ValueError, match="expected different names, got a, a"):
         load_methods([asked_method("a=w"), asked_method("a=w")], lambda asked: _Restorer())
