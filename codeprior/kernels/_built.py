@@ -1,7 +1,7 @@
-"""Libraries that a wheel brings, built for a few kinds of processor: the best that this one can run, by its name.
+"""The compiled libraries inside a wheel, one for each of a few kinds of processor, and which of them fits this one.
 
-The name holds a hash of source and flags: a library that belongs to another version of the source is not found.
-`setup.py` runs this file by itself to build them: it imports nothing of the package.
+The name of a library's file holds a hash of its source and flags, so one that was built from another version of the
+source is never found. `setup.py` runs this file alone to build the libraries, so it imports nothing from the package.
 """
 
 import functools
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def find(source: Path, flags: tuple[str, ...]) -> Path | None:
-    """Gives the library that a wheel brought for a source, for the processor at hand; None where there is none.
+    """Gives the best library of a source in the installed wheel that this processor can run; None where there is none.
 
     Args:
         source: A C++ file; its libraries lie beside it.
@@ -44,7 +44,7 @@ def build(source: Path, flags: tuple[str, ...], folder: Path, *, machine: str, c
         source: A C++ file.
         flags: For the compiler, besides `FLAGS`.
         folder: Where the libraries are written.
-        machine: Of `KINDS`.
+        machine: A key of `KINDS`.
         compiler: The command that compiles for such a machine.
 
     Raises:
@@ -69,7 +69,7 @@ def name(source: Path, flags: tuple[str, ...], kind: str) -> str:
 
 @functools.cache
 def _hash(source: Path, flags: tuple[str, ...]) -> str:
-    # what it includes lies beside it
+    # the headers that it includes lie beside it
     parts = [source, *sorted(source.parent.glob("*.hpp"))]
     text = "\n".join([*FLAGS, *flags]).encode() + b"".join(part.read_bytes() for part in parts)
     return hashlib.sha256(text).hexdigest()[:16]

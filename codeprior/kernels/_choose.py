@@ -1,7 +1,7 @@
 """Which implementation of an op runs, and why: the argument, else `use_impl`, else `CODEPRIOR_IMPL`, else the best.
 
-`ops.py` names the implementations; each that cannot run has a reason. Asking by name for one that cannot run raises;
-nothing falls back silently.
+`ops.py` lists the implementations. Of each that cannot run here there is a reason in words. Asking by name for one that
+cannot run raises `ImplUnavailable`; nothing falls back silently.
 """
 
 import os
@@ -69,8 +69,8 @@ def choose(op: str, impl: str | None, device: str, *, unfit: Mapping[str, str] =
         impl: The caller's argument; None leaves the choice to the context, the environment, or this function.
         device: The tensors' device, as `"cpu"` or `"cuda:1"`.
         unfit: For an implementation, why it cannot read these tensors.
-        small: The problem is done sooner than a compiler, and the answer is the same whichever runs: what has not been
-            compiled yet is not compiled for it, unless it is asked for by name.
+        small: Whether the problem takes less time than compiling, and every implementation gives the same answer. Code
+            that is not compiled yet is then not compiled for it, unless the caller asks for it by name.
 
     Raises:
         ImplUnavailable: The one asked for by name is unknown, or cannot run; or none can.
@@ -80,7 +80,7 @@ def choose(op: str, impl: str | None, device: str, *, unfit: Mapping[str, str] =
 
 
 def reasons(op: str, device: str, *, unfit: Mapping[str, str] = _NOTHING, small: bool = False) -> Reasons:
-    """Gives, for each implementation, best first, a function that says why it cannot run, or None; as `choose`."""
+    """Gives, for each implementation, best first, a function that says why it cannot run, or None."""
     known = OPS[op]
 
     def compiled() -> str | None:

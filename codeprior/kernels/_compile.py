@@ -1,9 +1,9 @@
 """C++ sources of the ops: the library that a wheel brought, else one compiled on first use, kept in the user's cache.
 
 The folder is `$CODEPRIOR_CACHE`, else `$XDG_CACHE_HOME/codeprior`, else `~/.cache/codeprior`; `CODEPRIOR_CACHE=off`, or
-an empty one, compiles nothing. What is loaded runs with the user's rights: the folder must be theirs, and closed to
-others. A file's name holds a hash of all that went into it and one of its own bytes, so that what is stale or damaged
-is not found, and is compiled again.
+an empty one, compiles nothing. A library runs with the user's rights, so the folder must belong to the user, and nobody
+else may write into it. The name of a file holds a hash of all that it was made from and a hash of its own bytes, so a
+stale or damaged file is not found, and is compiled again.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ _ADDING = {
 
 
 class _Key(NamedTuple):
-    source: str  # a path's hash is computed anew for every path, which takes longer than a small lookup
+    source: str  # a string: hashing a new `Path` takes longer than a small lookup
     flags: tuple[str, ...]
     folder: str
     compiler: str
@@ -64,7 +64,7 @@ def compiled(source: Path | str, *flags: str) -> ctypes.CDLL | str:
 
 
 def is_compiled(source: Path | str, *flags: str) -> bool:
-    """Gives whether a source's library was there when this process first asked, or is by now; compiles nothing."""
+    """Says whether a source's library was there when this process first looked, or is by now; compiles nothing."""
     key = _key(source, flags)
     return not isinstance(_loaded[key], str) if key in _loaded else _was_there(key)
 
@@ -74,11 +74,11 @@ def why_not(op: str, *, small: bool = False) -> str | None:
 
     Args:
         op: Its name in `ops.OPS`.
-        small: The problem at hand is done sooner than the compiler.
+        small: Whether the problem takes less time than compiling.
     """
     source, flags = _source_of(op)
     if small and not is_compiled(source, *flags):
-        return "it has not been compiled yet, and so small a problem does not pay for that"
+        return "it is not compiled yet, and compiling takes longer than so small a problem"
     found = compiled(source, *flags)
     return found if isinstance(found, str) else None
 
@@ -92,7 +92,7 @@ def library(op: str) -> ctypes.CDLL:
     source, flags = _source_of(op)
     found = compiled(source, *flags)
     if isinstance(found, str):
-        raise ImplUnavailable(f"{op}: what is compiled cannot run here: {found}.")
+        raise ImplUnavailable(f"{op}: the compiled implementation cannot run here: {found}.")
     return found
 
 
@@ -177,10 +177,10 @@ def _compiler(named: str) -> tuple[str, ...]:
 
 
 def _why_not_safe(folder: Path) -> str | None:
-    """Gives the reason why somebody else could put another folder in this one's place, by either of its paths."""
+    """Gives the reason why somebody else could replace this folder, by its path as given or with links resolved."""
     if reason := _why_not_ours(folder):
         return reason
-    # of a path with links, the folders that hold the links count as well as those that they lead to
+    # where a path has links, the folders that hold them are checked as well as those that they lead to
     for above in dict.fromkeys([*folder.parents, *folder.resolve().parents]):
         status = above.stat()
         sticky = bool(status.st_mode & stat.S_ISVTX)
@@ -197,7 +197,7 @@ def _why_not_safe(folder: Path) -> str | None:
 
 
 def _is_alone_in(group: int) -> bool:
-    """Says whether a group is the user's own, of which many systems make one for each user."""
+    """Says whether a group has this user as its only member; many systems make such a group for each user."""
     try:
         import grp
         import pwd
@@ -233,7 +233,7 @@ def _named_by_content(name: str, path: Path) -> str:
 def _compile(source: Path, command: tuple[str, ...], folder: Path, name: str) -> Path:
     start = time.perf_counter()
     _sweep(folder)
-    # the compiler's own temporary files stay inside as well
+    # the compiler's own temporary files stay inside this folder too
     with tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as inside:
         built = Path(inside) / f"{name}.so"
         result = subprocess.run(
@@ -250,12 +250,12 @@ def _compile(source: Path, command: tuple[str, ...], folder: Path, name: str) ->
 
 
 def _environment() -> dict[str, str]:
-    # what adds headers or libraries would change the result, and is in no name
+    # variables that add headers or libraries would change the result, and the name of the file does not show them
     return {name: value for name, value in os.environ.items() if name not in _ADDING}
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what compilers that were killed left, once none can be running any more."""
+    """Removes what killed compilers have left, once it is so old that none of them can be running."""
     for left in folder.glob(f"{_UNFINISHED}*"):
         if left.is_dir() and not left.is_symlink() and time.time() - left.stat().st_mtime > 10 * _SECONDS:
             shutil.rmtree(left, ignore_errors=True)
@@ -263,10 +263,10 @@ def _sweep(folder: Path) -> None:
 
 @functools.cache
 def _name(source: Path, command: tuple[str, ...]) -> str:
-    # the flags after it change nothing in what it says
+    # flags do not change the version that a compiler prints
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)
     processor = " ".join([platform.machine(), platform.processor(), *sorted(_built.features())])
-    # what it includes lies beside it
+    # the headers that it includes lie beside it
     parts = [source, *sorted(source.parent.glob("*.hpp"))]
     text = "\n".join([*command, version.stdout, processor]).encode() + b"".join(part.read_bytes() for part in parts)
     return f"{source.stem}-{hashlib.sha256(text).hexdigest()[:16]}"

@@ -10,7 +10,7 @@ from codeprior.kernels.ops import OPS, ImplUnavailable
 def explain(device: str | None = None) -> str:
     """Gives a line for each op and implementation: which one runs on this machine, and why the others do not.
 
-    What compiles on first use is compiled now, to know whether it can.
+    Code that is compiled on first use is compiled now, to find out whether it can be.
 
     Args:
         device: Type of device, `"cpu"` or `"cuda"`; None takes the GPU where there is one.

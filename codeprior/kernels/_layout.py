@@ -1,11 +1,11 @@
-"""One view for three layouts: `(n, d)`, `(b, t, d)` and `(b, d, h, w)` are all read as `(b, s, d)`, strides and all."""
+"""One view for three layouts: `(n, d)`, `(b, t, d)` and `(b, d, h, w)` are read as `(b, s, d)` in place."""
 
 from einops import rearrange
 from torch import Tensor
 
 
 def as_rows(latent: Tensor) -> Tensor:
-    """Gives the vectors of a latent as `(b, s, d)`, in place where the strides allow."""
+    """Gives the vectors of a latent as `(b, s, d)`, without a copy where the strides allow."""
     if latent.ndim == 4:
         return rearrange(latent, "b d h w -> b (h w) d")
     return latent[None] if latent.ndim == 2 else latent

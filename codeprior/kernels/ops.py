@@ -8,14 +8,14 @@ class ImplUnavailable(RuntimeError):
 
 
 class Op(NamedTuple):
-    """What an op can be run by."""
+    """The implementations of an op."""
 
     plain: tuple[str, ...]
     """Implementations in PyTorch, which run on any device, best first."""
     triton: bool = True
     """Whether there is a Triton kernel, named `triton`."""
     source: str | None = None
-    """The C++ file of the implementation `compiled`, which reads CPU tensors; from this folder."""
+    """The C++ file of the implementation `compiled`, which reads CPU tensors; a path within this folder."""
     flags: tuple[str, ...] = ()
     """Flags for the C++ compiler, besides those that optimise for the processor."""
 

@@ -15,15 +15,15 @@ def blur_resize(
     canvas: tuple[int, int],
     impl: str | None = None,
 ) -> Tensor:
-    """Gives images correlated with a kernel of their own, then resized bilinearly without antialias.
+    """Gives images, each correlated with its own kernel and then resized bilinearly without antialiasing.
 
     The border is reflect-101, repeated where the kernel is larger than the image. Coordinates are in double precision
     with half-pixel centres; a blurred pixel is rounded to single precision, as `cv2.filter2D` and `cv2.resize` do.
 
     Args:
         pixels: `b 3 H W`, floating-point: each image in the upper left corner of its canvas; the rest is not read.
-        kernels: `b k k`, float32, k odd; smaller ones lie in the middle, with zeros around.
-        sizes: Height and width of each image, pixels: `b 2`, int32, beside the pixels.
+        kernels: `b k k`, float32, k odd; smaller kernels lie in the middle, with zeros around them.
+        sizes: Height and width of each image, pixels: `b 2`, int32, on the device of the pixels.
         targets: Height and width of each result: `b 2`, int32.
         canvas: Height and width of the canvas of the results, no less than the largest target.
         impl: Implementation by name; None chooses (see `explain`).

@@ -1,4 +1,4 @@
-"""Blur and bilinear resizing as one Triton kernel: an output pixel to each lane, three channels, one walk over taps.
+"""Blur and bilinear resizing as one Triton kernel: one walk over the taps makes a pixel of three channels.
 
 Bilinear resizing reads four blurred pixels for each one that it gives. The windows of the four overlap in all but one
 row and one column, so every source pixel is loaded once and goes into four sums, with the weights of four taps beside
@@ -103,7 +103,7 @@ def blur_resize_taps(
         b_a, b_b, b_c, b_d = empty, empty, empty, empty
         before, before_up = 0.0, 0.0
         for x in range(-reach, reach + 2):
-            # of the four blurred pixels, the left ones meet this column with its own tap, the right ones one tap before
+            # the left two of the four blurred pixels take this column by its own tap, the right two by the one before
             here, up = tl.load(taps + x), tl.load(taps + x - pitch)
             at = lines + _folded(left + x, width, again) * stride_x
             r_a, r_b, r_c, r_d = _added(tl.load(at), here, before, up, before_up, r_a, r_b, r_c, r_d)
@@ -123,7 +123,7 @@ def blur_resize_taps(
 
 @triton.jit
 def _between(place, size, target):
-    """The first of the two source places around a place, and the way to the second, in double precision."""
+    """The first of the two source places around a place, and the share of the way to the second, double."""
     scale = 1.0 / (target.to(tl.float64) / size.to(tl.float64))
     real = (place.to(tl.float64) + 0.5) * scale - 0.5
     low = tl.floor(real)
@@ -134,7 +134,7 @@ def _between(place, size, target):
 
 @triton.jit
 def _folded(place, size, again):
-    """Reflect-101: once, or where the window is larger than the image until it is inside."""
+    """Reflect-101: once; where the window is larger than the image, again until the place is inside."""
     if again:
         period = tl.maximum(2 * size - 2, 1)
         place = (place % period + period) % period
@@ -147,7 +147,7 @@ def _folded(place, size, again):
 
 @triton.jit
 def _added(value, here, before, up, before_up, a, b, c, d):
-    """Four sums, of the pixels above left, above right, below left and below right, with one source pixel more."""
+    """The sums of the pixels above left, above right, below left and below right, with one source pixel added."""
     return tl.fma(value, here, a), tl.fma(value, before, b), tl.fma(value, up, c), tl.fma(value, before_up, d)
 
 

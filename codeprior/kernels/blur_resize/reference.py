@@ -1,7 +1,8 @@
 """Blur and bilinear resizing in plain PyTorch: one Fourier transform in double precision, then gathers.
 
 OpenCV casts the kernel to single precision, filters in double and rounds once; its bilinear rule is coordinates in
-double precision, the horizontal pass first, and a fused multiply-add in single precision for each pass. So is this.
+double precision, the horizontal pass first, and a fused multiply-add in single precision for each pass. This file does
+the same.
 """
 
 import torch
@@ -71,7 +72,7 @@ def _reflected(count: int, half: int, size: Tensor) -> Tensor:
 
 
 def _between(count: int, size: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives the first of the two source places around each place, and the way to the second, float32: `b count`."""
+    """Gives the first of the two source places around each place, and the share of the way to the second."""
     scale = 1.0 / (target.double() / size.double())
     real = (torch.arange(count, dtype=torch.float64, device=size.device)[None] + 0.5) * scale - 0.5
     first = torch.floor(real).long()

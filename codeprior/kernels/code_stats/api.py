@@ -9,7 +9,7 @@ from codeprior.kernels._choose import choose
 from codeprior.kernels._layout import as_rows
 from codeprior.kernels.code_stats.ops import code_stats_op
 
-_SMALL = 2**18  # numbers; under a millisecond by any implementation
+_SMALL = 2**18  # elements, for which every implementation takes less than a millisecond
 
 
 class CodeStats(NamedTuple):
@@ -24,8 +24,8 @@ class CodeStats(NamedTuple):
 def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None = None) -> CodeStats:
     """Gives how many vectors chose each code and the sum of those vectors, the same at every run.
 
-    Both the gradient of a codebook and moving averages are made of these: each code's vectors are added in their order,
-    on a GPU sorted by code; no float is added atomically.
+    Both the gradient of a codebook and moving averages are computed from these. The vectors of a code are added in
+    their order, on a GPU after sorting by code; no float is added atomically.
 
     Args:
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`, any floating type.
@@ -52,7 +52,7 @@ def code_stats(latent: Tensor, indices: Tensor, *, size: int, impl: str | None =
         unfit["triton"] = "it sums in float32, not float64"
     if indices.dtype != torch.int64:
         unfit["compiled"] = "it reads int64 indices"
-    # while tracing the sizes are symbols, and a compiler is at work anyway
+    # while tracing the sizes are symbols, and a compiler runs anyway
     small = not torch.compiler.is_compiling() and rows.numel() < _SMALL
     name = choose("code_stats", impl, str(rows.device), unfit=unfit, small=small)
     if name == "triton":

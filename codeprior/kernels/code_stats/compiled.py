@@ -1,6 +1,6 @@
 """Counts and sums by code for CPUs in C++: stats.cpp, from a wheel or compiled on first use.
 
-To the bit the reference's: each code's rows are added in their order, in the type of the sum.
+The result equals the reference's bit for bit: each code's rows are added in their order, in the type of the sum.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codeprior.kernels import _compile
 
-_THREADED = 2**20  # numbers from which threads pay
+_THREADED = 2**20  # elements from which threads save time
 
 
 def code_sums(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:

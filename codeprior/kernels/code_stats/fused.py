@@ -1,7 +1,7 @@
 """Counts and sums by code as Triton kernels: rows sorted by code, and each code's rows added in parts of equal length.
 
 A program adds one part chunk by chunk in the order of the rows; a second kernel adds the parts of each code in their
-order. The sum is then the same at every run, and a table of which one code has all the rows is no slower than others.
+order. The sum is then the same at every run, and it takes no longer where one code has all the rows.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
@@ -60,7 +60,7 @@ def code_stats_triton(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor,
     count, width = rows.shape
     counts = torch.zeros(size, dtype=torch.int64, device=rows.device)
     counts = counts.scatter_add(0, indices, torch.ones_like(indices))
-    # half as many passes of the sort as for int64
+    # sorting int32 takes half as many passes as sorting int64
     order = torch.sort(indices.int(), stable=True).indices
     parts = ((counts + _PART - 1) // _PART).cumsum(0)
     most = min(count, size) + count // _PART

@@ -21,7 +21,7 @@ def code_sums(rows: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]
     """
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32)).contiguous()
     if rows.device.type == "cpu":
-        # there it adds row after row
+        # on the CPU `index_add_` adds row after row
         sums = rows.new_zeros(size, rows.shape[1]).index_add_(0, indices, rows)
         return torch.bincount(indices, minlength=size), sums
     counts = torch.zeros(size, dtype=torch.int64, device=rows.device)

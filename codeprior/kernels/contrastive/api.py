@@ -10,7 +10,7 @@ from codeprior.kernels.contrastive.reference import symmetric_cross_entropy_refe
 
 
 def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Tensor, impl: str | None = None) -> Tensor:
-    """Gives how well matching rows of two sides find each other, without the n x n matrix.
+    """Gives how well each row of one side finds its match on the other, without the n x n matrix.
 
     The mean of the cross-entropies along rows and columns of L = scale · first secondᵀ, with the diagonal as target:
     loss = mean over i of (log Σ_j exp L_ij + log Σ_j exp L_ji) / 2 − L_ii.
@@ -46,7 +46,7 @@ def symmetric_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Ten
 
 
 def as_scale(scale: float | Tensor, like: Tensor) -> Tensor:
-    """Gives the scale as a scalar tensor; a number is written by the device itself, as a captured graph needs it."""
+    """Gives the scale as a scalar tensor; a number is filled in on the device, as a captured graph needs it."""
     wide = torch.promote_types(like.dtype, torch.float32)
     if isinstance(scale, Tensor):
         return scale.to(device=like.device, dtype=wide)
@@ -54,7 +54,7 @@ def as_scale(scale: float | Tensor, like: Tensor) -> Tensor:
 
 
 def why_unfit(op: str, first: Tensor, second: Tensor) -> dict[str, str]:
-    """Gives why the Triton kernels cannot read these sides, by implementation; raises where nothing can."""
+    """Gives why the Triton kernels cannot read these sides, by implementation; raises where none can."""
     if first.ndim != 2 or first.shape != second.shape or first.numel() == 0:
         raise ValueError(
             f"{op}: expected two sides of one shape (n, d), not empty, got {tuple(first.shape)} and "

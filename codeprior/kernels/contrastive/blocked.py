@@ -1,14 +1,14 @@
-"""The symmetric cross-entropy block by block in plain PyTorch: logits exist for one block at a time, twice.
+"""The symmetric cross-entropy block by block in plain PyTorch: only one block of logits exists at a time.
 
-Forward: running log-sum-exp of rows and columns in one pass. Backward: blocks of logits again, and from them
-G = (softmax over rows + softmax over columns) / 2 − 1, whose products with the other side are the gradients.
+Forward: running log-sum-exp of rows and columns in one pass. Backward: the blocks of logits are computed again, and
+from them G = (softmax over rows + softmax over columns) / 2 − 1, whose products with the other side are the gradients.
 """
 
 import torch
 from torch import Tensor
 
 _BLOCK = 1024
-_NARROW = 60.0  # e⁻⁶⁰ is far from float32's least number
+_NARROW = 60.0  # e⁻⁶⁰ is far above the smallest float32
 
 
 def forward(first: Tensor, second: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,7 +130,7 @@ def _spans(count: int) -> list[slice]:
 
 
 def _sums(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp of rows and columns; spoils the logits."""
+    """Log-sum-exp of rows and columns; overwrites the logits."""
     low, high = logits.aminmax()
     if high - low > _NARROW:
         return logits.logsumexp(1), logits.logsumexp(0)

@@ -1,8 +1,8 @@
 """The symmetric cross-entropy as Triton kernels: neither pass writes a logit to memory.
 
 A program owns a block of rows and walks over the columns; the same kernels with both sides exchanged do the columns.
-Sums are taken in a fixed order, without atomics. Of the sizes the width D alone decides what is compiled: a multiple of
-16 lets rows be read several numbers at a time. Tested in Triton's interpreter only.
+Sums are taken in a fixed order, without atomics. Of the sizes only the width D decides what is compiled: where it is a
+multiple of 16, several numbers of a row are read at once. Tested in Triton's interpreter only.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
@@ -144,7 +144,7 @@ def _sizes(first: Tensor) -> tuple[tuple[int], dict[str, int]]:
 
 
 def sizes_of(width: int) -> dict[str, int]:
-    """The constants of both kernels for rows of this width, by what spills least for compute capability 9.0."""
+    """The constants of both kernels for this width, chosen to spill the fewest registers at compute capability 9.0."""
     padded = max(16, triton.next_power_of_2(width))
     block = 64 if padded <= 256 else 32
     return {"DP": padded, "BD": min(64, padded), "BN": block, "BM": block, "num_warps": 8 if padded > 64 else 4}

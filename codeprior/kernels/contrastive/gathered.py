@@ -1,7 +1,7 @@
 """The symmetric cross-entropy with the negatives of all ranks, each rank taking its own rows and columns only.
 
-A rank gathers both sides, and needs two products of its rows with everybody's. The logarithms of the sums are gathered
-as well: with them its gradient needs no further word from the others.
+A rank gathers both sides, and computes two products of its own rows with the rows of all ranks. The logarithms of the
+sums are gathered as well; with them the gradient needs no further communication.
 """
 
 import torch
@@ -30,8 +30,8 @@ def gathered_cross_entropy(first: Tensor, second: Tensor, *, scale: float | Tens
         ImplUnavailable: The implementation asked for by name cannot run here.
 
     Note:
-        Where gradients are averaged over ranks, as DistributedDataParallel does, they come to the gradient of the
-        one-process loss; the loss must be weighted alike on every rank.
+        Where gradients are averaged over ranks, as DistributedDataParallel does, they equal the gradient of the loss in
+        one process. The loss must have the same weight on every rank.
     """
     if distributed.world() == 1:
         return symmetric_cross_entropy(first, second, scale=scale, impl=impl)

@@ -1,4 +1,4 @@
-"""3×3 convolutions with what stands around them: normalisation and activation before, doubling, a residual after."""
+"""3×3 convolutions together with the steps around them: normalisation, activation, doubling, and a residual."""
 
 from codeprior.kernels.convolution.api import Norm, convolution
 

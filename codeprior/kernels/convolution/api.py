@@ -21,7 +21,7 @@ def convolution(
     doubled: bool = False,
     impl: str | None = None,
 ) -> Tensor:
-    """Gives a 3×3 convolution with all that stands around it in a VQGAN: `residual + conv(double(silu(norm(x))))`.
+    """Gives a 3×3 convolution with the steps around it in a VQGAN: `residual + conv(double(silu(norm(x))))`.
 
     Args:
         feature: `b c h w`.
@@ -94,5 +94,5 @@ def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) 
     if torch.is_autocast_enabled(feature.device.type):
         return {"compiled": "autocast asks for half precision"}
     if impl is None and (places < _SMALLEST or places * weight.numel() < _FEWEST):
-        return {"compiled": "so small a grid does not pay"}
+        return {"compiled": "on so small a grid it is not faster"}
     return {}

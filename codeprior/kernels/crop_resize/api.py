@@ -13,13 +13,13 @@ def crop_resize(image: Tensor, boxes: Tensor, size: int, *, outside: float = 0.0
 
     Args:
         image: `c h w`, floats.
-        boxes: `n 4`, int64, pixels: left, top, right and bottom, of which the last two belong to the box.
+        boxes: `n 4`, int64, pixels: left, top, right and bottom; right and bottom are inside.
         size: Side of the squares, pixels.
-        outside: What lies outside of the image, and fills boxes without a pixel.
+        outside: The value of places outside the image, and of boxes that hold no pixel.
         impl: Implementation by name; None chooses (see `explain`).
 
     Returns:
-        `n c size size`: of each box what `interpolate(mode="bilinear", antialias=True)` gives.
+        `n c size size`: for each box what `interpolate(mode="bilinear", antialias=True)` gives.
 
     Raises:
         ValueError: The shapes or types do not fit.

@@ -10,13 +10,13 @@ from codeprior.kernels import _compile
 
 
 def crop(image: Tensor, boxes: Tensor, size: int, outside: float) -> Tensor:
-    """Gives each box of an image as a square, with channels together.
+    """Gives each box of an image as a square, in the memory format channels_last.
 
     Args:
         image: `c h w`, float32 on the CPU, any strides.
-        boxes: `n 4`, int64: left, top, right and bottom, the last two belong to the box.
+        boxes: `n 4`, int64: left, top, right and bottom; right and bottom are inside.
         size: Side of the squares, pixels.
-        outside: What lies outside of the image, and fills boxes without a pixel.
+        outside: The value of places outside the image, and of boxes that hold no pixel.
     """
     channels, height, width = image.shape
     together = image.permute(1, 2, 0).contiguous()

@@ -10,9 +10,9 @@ def crop_resize_reference(image: Tensor, boxes: Tensor, size: int, outside: floa
 
     Args:
         image: `c h w`.
-        boxes: `n 4`, int64: left, top, right and bottom, the last two belong to the box.
+        boxes: `n 4`, int64: left, top, right and bottom; right and bottom are inside.
         size: Side of the squares, pixels.
-        outside: What lies outside of the image, and fills boxes without a pixel.
+        outside: The value of places outside the image, and of boxes that hold no pixel.
     """
     rows, columns = image.shape[1:]
     patches = [image.new_zeros(0, len(image), size, size)]

@@ -38,7 +38,7 @@ def group_norm_silu(
         raise ValueError(f"group_norm_silu: {feature.shape[1]} channels do not divide into {groups} groups.")
     unfit = {}
     if feature.dtype == torch.float64:
-        unfit = {"triton": "its moments are float32, which float64 does not want"}
+        unfit = {"triton": "its moments are float32, too coarse for float64"}
     if choose("group_norm_silu", impl, str(feature.device), unfit=unfit) == "reference":
         return group_norm_silu_reference(feature, weight, bias, groups, epsilon)
     from codeprior.kernels.group_norm_silu import fused

@@ -1,9 +1,9 @@
 """GroupNorm and SiLU as Triton kernels: a feature is read twice and written once, in its own layout.
 
-A tile is places by channels; along places it is wide where a feature is contiguous, along channels where it is
-channels_last, so that neighbours in memory are read together either way. Moments are float32: each tile's own mean is
-taken away before its squares are summed, and tiles are joined in a fixed order (Chan et al. 1979), without atomics.
-Tested in Triton's interpreter, and compiled for compute capability 9.0; not timed on a GPU.
+A tile is a number of places by a number of channels. It is wide along the places where the feature is contiguous, and
+along the channels where it is channels_last, so that neighbours in memory are read together. Moments are float32: the
+mean of each tile is subtracted before its squares are summed, and tiles are joined in a fixed order (Chan et al. 1979),
+without atomics. Tested in Triton's interpreter, and compiled for compute capability 9.0; not timed on a GPU.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from codeprior.kernels._device import launching
 
-_PROGRAMS = 1024  # that a pass over the feature is split into, at least where it is large
+_PROGRAMS = 1024  # into which a pass over a large feature is split, at least
 _TILE = 2048  # elements
 
 
@@ -33,7 +33,7 @@ def _tile(first, PLACES, C, place_stride, channel_stride, BP: tl.constexpr, BC: 
 @triton.jit
 def partial_moments(x_ptr, mean_ptr, squares_ptr, PLACES, C, SPAN, image_stride, place_stride, channel_stride,
                     BP: tl.constexpr, BC: tl.constexpr):  # fmt: skip
-    """Mean and summed squares about it of each channel, over the places `program_id(1) · SPAN …` of one image."""
+    """Mean of each channel and squares about it, summed over the places `program_id(1) · SPAN …` of one image."""
     x_ptr += tl.program_id(0).to(tl.int64) * image_stride
     start = tl.program_id(1) * SPAN
     end = tl.minimum(start + SPAN, PLACES)
@@ -215,7 +215,7 @@ def _(
 
 
 def grid_of(batch: int, places: int, channels: int, tile: dict[str, int]) -> tuple[int, int, int]:
-    """Programs of a pass that takes a tile each; the first axis alone may have more than 65,535."""
+    """The grid of a pass with one program for each tile; only the first axis may have more than 65,535."""
     return triton.cdiv(places, tile["BP"]), batch, triton.cdiv(channels, tile["BC"])
 
 
@@ -237,7 +237,7 @@ def _dense(feature: Tensor) -> Tensor:
 
 
 def _plan(feature: Tensor) -> tuple[int, tuple[int, int, int], dict[str, int], int, int]:
-    """Places, strides of image, place and channel, the tile, and into how many spans of how many places."""
+    """Count of places; strides of image, place and channel; the tile; count of spans, and of places in a span."""
     batch, channels, height, width = feature.shape
     places, strides = height * width, (feature.stride(0), feature.stride(3), feature.stride(1))
     wide = min(128, triton.next_power_of_2(channels)) if feature.stride(1) == 1 else 1

@@ -1,4 +1,4 @@
-"""JPEG and back in whole numbers, libjpeg's own, for a batch of images of their own sizes and tables."""
+"""JPEG compressed and decompressed in libjpeg's whole numbers, for images with sizes and tables of their own."""
 
 from codeprior.kernels.jpeg.api import jpeg, quality_tables
 

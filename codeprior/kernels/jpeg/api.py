@@ -17,12 +17,12 @@ _CHROMA = (
 
 
 def jpeg(pixels: Tensor, sizes: Tensor, tables: Tensor, *, impl: str | None = None) -> Tensor:
-    """Gives what comes back from libjpeg: 4:2:0, accurate integer DCT, fancy upsampling; without a mismatch.
+    """Gives exactly what libjpeg compresses and decompresses to: 4:2:0, accurate integer DCT, fancy upsampling.
 
     Args:
         pixels: `b 3 H W`, RGB, unit, floating-point: each image in the upper left corner of its canvas. Values are
             clamped and rounded half to even to 8-bit levels; what lies outside an image is not read.
-        sizes: Height and width of each image, pixels: `b 2`, int32, beside the pixels.
+        sizes: Height and width of each image, pixels: `b 2`, int32, on the device of the pixels.
         tables: Quantization tables of luma and chroma, 1 to 255: `b 2 8 8`, int32; see `quality_tables`.
         impl: Implementation by name; None chooses (see `explain`).
 

@@ -2,8 +2,8 @@
 
 The first takes blocks of 8×8 pixels, a row of a block to each lane, through DCT, quantization and back, and leaves
 8-bit planes of luma and of halved chroma. Between the passes over rows and over columns the blocks are transposed. Sums
-may leave 32 bits on their way but not at their end, so arithmetic modulo 2³² is exact. The second reads four
-neighbours of the halved chroma for each pixel. A program of either that lies outside its image ends at once.
+may need more than 32 bits on the way but not at the end, so arithmetic modulo 2³² is exact. The second reads four
+neighbours of the halved chroma for each pixel. A program of either kernel that lies outside its image ends at once.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
@@ -56,7 +56,7 @@ def launch(pixels: Tensor, sizes: Tensor, tables: Tensor, *, blocks: int = BLOCK
     count = (tall // 8) * (wide // 8)
     with launching(pixels):
         for planes, number in ((luma, count), (chroma, 2 * (count // 4))):
-            # a rounding that is fused with the product before it is another rounding
+            # fused with the product before it, the rounding would give another result
             jpeg_blocks[(triton.cdiv(number, blocks), batch)](
                 pixels, sizes, tables, planes, tall, wide, *pixels.stride(),
                 CHROMA=planes is chroma, BLOCKS=blocks, num_warps=WARPS, enable_fp_fusion=False,

@@ -1,4 +1,4 @@
-"""libjpeg's arithmetic on a batch of images of their own sizes and tables, in plain PyTorch.
+"""libjpeg's arithmetic in plain PyTorch, on a batch of images with sizes and tables of their own.
 
 JPEG is lossy only in whole-number steps; Huffman coding in between loses nothing and is left out. All sums stay below
 2⁵³, so matrix products in double precision and `floor` are exact on every device. Steps, after the documented

@@ -12,7 +12,7 @@ from codeprior.kernels._choose import choose
 from codeprior.kernels._layout import as_rows, check_floating, check_width, like_grid, like_latent
 from codeprior.kernels.nearest_code import exported, fused, ops
 
-_SMALL = 2**22  # multiplications; under a millisecond by any implementation
+_SMALL = 2**22  # multiplications, for which every implementation takes less than a millisecond
 
 
 class Lookup(NamedTuple):
@@ -35,8 +35,9 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; float32, bfloat16, float16 or float64; any strides.
         codebook: `(k, d)`, on the same device.
         impl: Implementation by name; None chooses (see `explain`).
-        mode: `"exact"`, or `"fast"`, which leaves out the settling of near ties: about 1 vector in 50,000 then gets a
-            code that is farther by no more than float32 rounding on the CPU, 1 in 1000 by float16 rounding on a GPU.
+        mode: `"exact"`, or `"fast"`, which does not settle near ties. On the CPU about 1 vector in 50,000 then gets a
+            code that is farther, by no more than float32 rounding; on a GPU 1 in 1000, by no more than float16
+            rounding.
 
     Returns:
         int64 indices in [0, k), `(n,)`, `(b, t)` or `(b, h, w)`. A vector that is not finite gets 0, and a code
@@ -101,6 +102,6 @@ def _check(op: str, latent: Tensor, codebook: Tensor, impl: str | None, mode: st
         unfit = {"triton": reason, "compiled": reason}
     elif codebook.shape[1] > 512:
         unfit = {"triton": "its codes are at most 512 wide"}
-    # while tracing the sizes are symbols, and a compiler is at work anyway
+    # while tracing the sizes are symbols, and a compiler runs anyway
     small = not torch.compiler.is_compiling() and latent.numel() * len(codebook) < _SMALL
     return choose("nearest_code", impl, str(latent.device), unfit=unfit, small=small)

@@ -2,7 +2,8 @@
 
 Blocks are small enough to stay in the cache, and no n x k matrix exists. On the CPU the argmin is numpy's, on the same
 memory: it is vectorised, and torch's is not. Where codes are short the product takes |c|²/2 as one more column: adding
-it to each block would cost as much as the product. Wide products take longer for a column that makes their width odd.
+it to each block would cost as much as the product. For long codes the column would make the width of the product odd,
+and the product slower.
 """
 
 import torch
@@ -48,7 +49,7 @@ class _Table:
     def __init__(self, codebook: Tensor):
         self.codebook, self.centre, self.width = codebook, middle(codebook), codebook.shape[1]
         self.short = self.width <= _SHORT
-        # no cache around a method: it would hold the table, and the table it, until the garbage collector comes
+        # a cache around a method and the table would refer to each other, and stay until the garbage collector runs
         self.kept: dict[int, tuple[Tensor, Tensor]] | None = {} if codebook.numel() <= _PANEL else None
         half = torch.stack([self.block(first)[1].amax() for first in range(0, len(codebook), _CODES)]).amax()
         self.longest = (2 * half).sqrt()
@@ -79,7 +80,7 @@ class _Table:
     def _made(self, first: int) -> tuple[Tensor, Tensor]:
         codes = self.codebook[first : first + _CODES]
         block = torch.empty(len(codes), self.width + self.short, device=codes.device)
-        # memory that is new costs as much as the pass that fills it: no copy is made on the way
+        # new memory costs as much as the pass that fills it, so no copy is made on the way
         torch.sub(self.centre, codes, out=block[:, : self.width])
         half = torch.linalg.vector_norm(block[:, : self.width], dim=1).square_().div_(2)
         block[:, self.width :] = half[:, None]
@@ -103,7 +104,7 @@ def _search(panel: Tensor, indices: Tensor, doubtful: Tensor, *, table: _Table, 
             least = part.gather(1, found)[:, 0]
             runner = part.scatter_(1, found, torch.inf).amin(1)
             better = least < low[span]
-            # the loser of the two blocks, or the runner-up of either
+            # the second smallest: the larger of both minima, or the runner-up of either part
             after[span] = torch.minimum(torch.maximum(least, low[span]), torch.minimum(runner, after[span]))
             low[span] = torch.minimum(least, low[span])
             indices[span] = torch.where(better, found[:, 0] + first, indices[span]) if first else found[:, 0]

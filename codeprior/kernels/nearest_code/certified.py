@@ -7,8 +7,8 @@ certain, and is finished here without float64. Every other row is put on one of 
 the first with the few codes that can be its nearest, on the second with the parts of the table that can hold it.
 
 Bound: Cauchy–Schwarz on the measured rounding of rows and codes, plus GAMMA for the accumulation of the tensor cores,
-which align and truncate (Fasi, Higham, Mikaitis, Pranesh, PeerJ CS 2021), for blocks of 8 products or more. It has been
-tested in Triton's interpreter only; `benchmarks/accumulation.py` puts it to the test on a device.
+which align and truncate what they add (Fasi, Higham, Mikaitis, Pranesh, PeerJ CS 2021), for blocks of 8 products or
+more. It has been tested in Triton's interpreter only; `benchmarks/accumulation.py` puts it to the test on a device.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
@@ -18,8 +18,8 @@ tested in Triton's interpreter only; `benchmarks/accumulation.py` puts it to the
 import triton
 import triton.language as tl
 
-# |c|²/2 of what is no code: above every score of a code, and finite for every ratio of scales that is let through, so
-# that packing a tile's number into it does not make a NaN
+# stands for |c|²/2 where there is no code: above every score of a code, and finite for every ratio of scales that is
+# allowed, so that packing a tile's number into it does not make a NaN
 MISSING = tl.constexpr(2.0**100)
 LEAST_RATIO, LARGEST_EXPONENT = tl.constexpr(2.0**-88), tl.constexpr(10)
 # int32 words of a record: the row, how many entries follow, and these
@@ -39,7 +39,7 @@ def exchange(
     rows_ptr, at, stride, codes_ptr, code, out_ptr, to, out_stride, taken, undefined,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, WRITE: tl.constexpr,
 ):  # fmt: skip
-    """Writes each row's code, or takes it away from the row where WRITE is 2; gives |x − c|² in float32."""
+    """Writes each row's code, or subtracts it from the row where WRITE is 2; gives |x − c|² in float32."""
     lane = tl.arange(0, BD)
     squares = tl.zeros((BN, BD), tl.float32)
     for start in tl.static_range(0, D, BD):
@@ -109,9 +109,9 @@ def _screened(
     D: tl.constexpr, DP: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr,
     PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Smallest and second smallest score of each slot, twice the bound, and which rows it does not hold for.
+    """Smallest and second smallest score of each slot, twice the error bound, and the rows for which it does not hold.
 
-    A row that is not finite is among these; the kernel that settles finds out.
+    Rows that are not finite are among these; the kernel that settles recognises them.
     """
     SLOTS: tl.constexpr = BK // GROUP
     MASK: tl.constexpr = (1 << BITS) - 1
@@ -121,10 +121,10 @@ def _screened(
     mask = inside[:, None] & (dims < D)[None, :] if D < DP else inside[:, None]
     x = tl.load(rows_ptr + at[:, None] + dims.to(tl.int64)[None, :] * stride_d, mask=mask, other=0.0).to(tl.float32)
     x -= tl.load(centre_ptr + dims, mask=dims < D, other=0.0)[None, :]
-    # as whole numbers NaN and infinities are the largest magnitudes
+    # read as whole numbers, NaN and infinity are the largest magnitudes
     largest = tl.max(x.to(tl.int32, bitcast=True) & 0x7FFFFFFF, 1)
     part = tl.arange(0, PARTS)
-    # the power of two at or below the largest code; all of a table's programs have left their own
+    # the power of two at or below the largest magnitude of a code; each program of the table has left its own
     table_bits = tl.max(tl.load(constants_ptr + part).to(tl.int32, bitcast=True), 0) & _INFINITE
     table_scale = scale_of(table_bits)
     longest = tl.max(tl.load(constants_ptr + PARTS + part), 0) * UP
@@ -212,7 +212,7 @@ def _nearest_member(
 
 @triton.jit
 def listed(heads_ptr, which: tl.constexpr, wanted, capacity, skip, BN: tl.constexpr):
-    """Takes places on a list for the wanted rows: the number of its record, −1 where it is full."""
+    """Reserves places on a list for the wanted rows: the number of each record, −1 where the list is full."""
     among = tl.cumsum(wanted.to(tl.int32), 0)
     count = tl.sum(wanted.to(tl.int32))
     place = tl.atomic_add(heads_ptr + which, count, sem="relaxed") + among - 1
@@ -242,7 +242,7 @@ def certified_lookup(
     if UNIT == 2:
         stride_s, out_s = 1, 1
     if WIDE:
-        # true of every call with WIDE: shown to the compiler, which then reads several elements at a time
+        # this holds in every call with WIDE; knowing it, the compiler reads several elements at a time
         N, stride_b, out_b = N // 16 * 16 if UNIT == 2 else N, stride_b // 16 * 16, out_b // 16 * 16
         if UNIT == 1:
             stride_s, out_s = stride_s // 16 * 16, out_s // 16 * 16
@@ -251,7 +251,7 @@ def certified_lookup(
     program, part = tl.program_id(0), tl.program_id(1)
     n = program * BN + tl.arange(0, BN)
     inside = n < N
-    # as a product of BK, whose alignment the compiler sees
+    # written as a product of BK, so that the compiler knows its alignment
     first = part * (chunk // BK) * BK
     tiles = tl.cdiv(tl.minimum(first + chunk, K) - first, BK)
     best, second, margin, undefined, unfit = _screened(
@@ -288,7 +288,8 @@ def certified_lookup(
                 code = tl.where(found == least, tl.where(number < 0, -1 - number, number), code)
             alone = near == 1
     if finish:
-        # addresses again, through an opaque zero, so that no (BN, DP) tile of them stays alive across the loop
+        # addresses are computed again, with a zero that the compiler does not know, so that no (BN, DP) tile of them is
+        # kept across the loop
         again = n + zero
         at = positions(again, S, stride_b, stride_s)
         sure = alone
@@ -318,7 +319,7 @@ def _put_down(
 ):  # fmt: skip
     """Puts doubtful rows on a list, with the groups of codes (from 0) and the slots or parts (below 0) within reach.
 
-    A slot gives its best, then its second; behind a second within reach a third may hide, and the slot is put down.
+    A slot gives its best, then its second. Where the second is within reach a third may be too: the slot is listed.
     """
     SLOTS: tl.constexpr = BK // GROUP
     MASK: tl.constexpr = (1 << BITS) - 1
@@ -343,7 +344,7 @@ def _put_down(
     crowded |= every
     record = listed(heads_ptr, 0, doubtful & ~crowded, few, 0, BN)
     record = tl.where(doubtful & crowded, listed(heads_ptr, 1, doubtful & crowded, crowds, few, BN), record)
-    # no room: the index says so, and the settling kernel looks for it there
+    # without room on the list the index is −1, and the settling kernel looks for such rows
     tl.store(indices_ptr + n, tl.full((BN,), -1, tl.int64), mask=doubtful & (record < 0))
     fits = doubtful & (record >= 0)
     at = list_ptr + tl.where(fits, record, 0).to(tl.int64) * RECORD

@@ -1,6 +1,6 @@
 """The lookup for CPUs in C++: lookup.cpp, from a wheel or compiled on first use.
 
-Where there is neither the plain blocks run instead, and `explain` says why.
+Where neither is possible `blocked` runs instead, and `explain` says why.
 
 The screen is a matrix product whose tiles are reduced while they are in registers, so that no score is ever stored. Its
 rounding is bounded per row; rows whose runner-up is within the bound are settled in float64.
@@ -17,7 +17,7 @@ from codeprior.kernels import _compile
 from codeprior.kernels.nearest_code.settle import settle
 
 _KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_THREADED = 2**24  # multiplications from which threads pay
+_THREADED = 2**24  # multiplications from which threads save time
 
 
 def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tensor:
@@ -44,7 +44,7 @@ def nearest_rows(rows: Tensor, codebook: Tensor, *, exact: bool = True) -> Tenso
     if losses < 0:
         raise MemoryError(f"nearest_code: no memory for a table of {tuple(table.shape)}.")
     if losses:
-        # its bound is that of float32 products, which autocast would take in half precision
+        # the bound holds for float32 products, which autocast would compute in half precision
         with torch.autocast("cpu", enabled=False):
             settle(rows, codebook, indices, doubtful=lost)
     return indices

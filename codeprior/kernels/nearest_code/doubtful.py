@@ -1,7 +1,7 @@
 """The Triton kernel that settles the rows which `certified_lookup` could not: in float64, by a grid of fixed size.
 
-Rows of the first list have a few codes each, and are taken many at a time, a code of each in one round. Rows of the
-second list have parts of the table to search, and are taken one at a time, many codes in one step. Where a list was
+Rows of the first list have a few codes each: many rows are taken at a time, and one code of each in a round. Rows of
+the second list have parts of the table to search, and are taken one at a time, many codes in one step. Where a list was
 full, the rows that are on none are found by their index, −1, and the whole table is searched.
 """
 
@@ -59,7 +59,7 @@ def _searched(
     rows_ptr, at, stride, codes_ptr, start, count, outer, K, distance, index,
     D: tl.constexpr, BC: tl.constexpr, BD: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
-    """The nearest of `count` codes: one after another where `outer` is 1, else groups of GROUP that far apart."""
+    """The nearest of `count` codes: neighbours where `outer` is 1, else groups of GROUP codes, `outer` apart."""
     lanes = tl.arange(0, BC)
     for first in range(0, count, BC):
         number = first + lanes
@@ -119,7 +119,7 @@ def _alone(
         distance, index = _searched(
             rows_ptr, at, stride_d, codes_ptr, start, count, outer, K, distance, index, D, BC, BD, GROUP
         )
-    # one row in a tile of one, which Triton has no scalars for
+    # a tile of one row, as `_finished` takes tiles
     one = tl.arange(0, 1)
     _finished(
         rows_ptr, at + one, stride_d, codes_ptr, index + one, indices_ptr, out_ptr, distances_ptr, counts_ptr, n + one,
@@ -169,7 +169,7 @@ def settle_rows(
             out_b, out_s, out_d, D, BN, BD, WRITE,
         )  # fmt: skip
     listed = tl.minimum(on_second, crowds)
-    # where a list was full all rows are looked at; one place that settles a row alone, as it is long
+    # where a list was full all rows are looked at; one loop for both cases, because `_alone` is long
     for number in range(program, listed + tl.where((on_first > few) | (on_second > crowds), N, 0), programs):
         on_list = number < listed
         record = list_ptr + tl.where(on_list, few + number, 0).to(tl.int64) * RECORD

@@ -1,7 +1,7 @@
 """The lookup in PyTorch's own operators, for graphs that are exported and run where this library is not.
 
 It gives the lowest index among the nearest codes, by distances in the rows' own precision; a row that is not finite
-gets index 0, and its codes are not marked.
+gets index 0, but its codes are not set to NaN.
 """
 
 import torch
@@ -14,8 +14,8 @@ _CANDIDATES = 4  # codes whose distance is computed once more, difference by dif
 def nearest_rows(rows: Tensor, codebook: Tensor) -> Tensor:
     """Gives the index of the nearest code for each row.
 
-    Products say which few codes come near; they lose digits where rows and codes are far from zero, so of those few
-    every difference is squared.
+    A matrix product finds the few codes that come near. It loses digits where rows and codes are far from zero, so for
+    those few the distance is computed once more, from the differences.
 
     Args:
         rows: `(b, s, d)`.

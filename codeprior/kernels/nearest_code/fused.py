@@ -102,7 +102,7 @@ class Work:
         split = rows * self.parts if self.parts > 1 else 0
         self.partial = torch.empty(split, device=device)
         self.partial_codes = torch.empty(split, dtype=torch.int32, device=device)
-        # lists that hold every row would be larger than what a lookup gives, where codes are short
+        # where codes are short, lists with room for every row would be larger than the result
         self.few = rows if rows <= _FEW else max(_FEW, rows // (4 if width <= 64 else 8))
         self.crowds = rows if rows <= _FEW else max(_FEW, rows // 32)
         # the lengths of both lists, and from the fourth word on the tickets; zero at first
@@ -112,7 +112,7 @@ class Work:
     def run(
         self, rows: Tensor, codebook: Tensor, table: Any, out: tuple[Tensor, ...], *, write: int, exact: bool
     ) -> None:
-        """Launches both kernels; `write` is 0 for indices alone, 1 for all, 2 to take the codes from the rows."""
+        """Launches both kernels; `write` is 0 for indices alone, 1 for all, 2 to subtract the codes from the rows."""
         from codeprior.kernels.nearest_code.certified import certified_lookup
         from codeprior.kernels.nearest_code.doubtful import settle_rows
 
@@ -156,7 +156,7 @@ def choose_tiles(
         rows: Count of rows.
         codes: Count of codes.
         width: Width of a code.
-        device: Whose shared memory must do; without one, or on the CPU, that of the cards which have least.
+        device: The device whose shared memory must suffice; None and the CPU stand for the cards that have least.
         room: Bytes of shared memory, in place of a device's.
     """
     padded, room = max(16, _power_of_two(width)), room or _shared(device)
@@ -184,7 +184,7 @@ def _shared(device: torch.device | None) -> int:
     if device is None or device.type != "cuda":
         return _SHARED
     properties = torch.cuda.get_device_properties(device)
-    # only newer versions of torch say how much of it a program may have; what surrounds the tiles is in the rest
+    # only newer versions of torch give the most that a program may have; 1 KiB is kept for what is beside the tiles
     return getattr(properties, "shared_memory_per_block_optin", _SHARED) - 1024
 
 

@@ -1,7 +1,7 @@
 """The lookup as registered ops, so that torch.compile, export and autograd know it.
 
-The CPU's implementations and the Triton kernel are separate ops: one op with both was found to be decomposed into its
-Triton launch by the compiler, on every device.
+The CPU's implementations and the Triton kernel are separate ops: when they were one op, the compiler replaced it by the
+Triton launch on every device.
 """
 
 import torch
@@ -14,7 +14,8 @@ from codeprior.kernels.nearest_code.reference import squared_distance
 _PANEL = 2**18  # elements of codes that are written at a time
 
 
-# below `custom_op`, whose handling of gradients takes longer than a search of few rows; indices have none
+# registered without `custom_op`, whose handling of gradients takes longer than a search of few rows; indices have no
+# gradient
 _NAME = "codeprior::nearest_code"
 torch.library.define(_NAME, "(Tensor rows, Tensor codebook, str impl, bool exact) -> Tensor")
 
@@ -93,7 +94,7 @@ def _search(rows: Tensor, codebook: Tensor, impl: str, exact: bool) -> Tensor:
         return reference.nearest_rows(rows, codebook)
     if impl == "compiled":
         return compiled.nearest_rows(rows, codebook, exact=exact)
-    # the bounds are those of products in the operands' own type: autocast would take them in another
+    # the bounds hold for products in the operands' own type; autocast would choose another
     with torch.autocast(rows.device.type, enabled=False):
         return blocked.nearest_rows(rows, codebook, exact=exact)
 

@@ -1,6 +1,7 @@
-"""What the screen needs of a table, made by two small Triton kernels at every call: nothing is kept.
+"""What the screen needs of a table, made by two small Triton kernels at every call, without a cache.
 
-A version counter would not see what a replayed CUDA graph, or a write through `.data`, does to a table.
+A cache would need to know when the table changes, and PyTorch's version counter does not count what a replayed CUDA
+graph, or a write through `.data`, does to it.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone
@@ -27,7 +28,7 @@ class Prepared(NamedTuple):
     codes: Tensor
     """float16, centred and scaled, zeros beyond the last code and the last dim: `(padded codes, padded dims)`."""
     half: Tensor
-    """|c|²/2 of the scaled codes, float32; `MISSING` for what is no code, or none that is finite."""
+    """|c|²/2 of the scaled codes, float32; `MISSING` where there is no code, or one that is not finite."""
     centre: Tensor
     """`(d,)`, float32."""
     constants: Tensor
@@ -36,12 +37,12 @@ class Prepared(NamedTuple):
 
 
 def prepare(codebook: Tensor, *, width: int, zeroed: tuple[Tensor, ...] = ()) -> Prepared:
-    """Gives the table for the screen, without a word between host and device.
+    """Gives the table for the screen, without communication between host and device.
 
     Args:
         codebook: `(k, d)`, or `(m, k, d)`; contiguous.
         width: Padded count of dims, a power of two.
-        zeroed: Up to two tensors of int64 and int32 that are set to zero on the way.
+        zeroed: Up to two tensors of int64 and int32 that are set to zero by the same kernels.
     """
     tables = codebook if codebook.ndim == 3 else codebook[None]
     stages, size, dims = tables.shape
@@ -73,7 +74,7 @@ def table_range(
     codes_ptr, centre_ptr, constants_ptr, K, D: tl.constexpr, DP: tl.constexpr, BC: tl.constexpr, SAMPLE: tl.constexpr,
     PARTS: tl.constexpr,
 ):  # fmt: skip
-    """A point amid the codes, the same in every program, and the largest magnitude of this program's codes about it."""
+    """A point among the codes, the same in every program, and this program's largest magnitude about it."""
     part, stage = tl.program_id(0), tl.program_id(1).to(tl.int64)
     codes_ptr += stage * K * D
     dims = tl.arange(0, DP)
@@ -131,7 +132,7 @@ def table_codes(
         half = tl.sum(centred * centred, 1) / 2
         norm = tl.sqrt(2 * half)
         longest = tl.maximum(longest, tl.sqrt(tl.sum(low.to(tl.float32) * low.to(tl.float32), 1)))
-        # with the codes' own rounding to float32 when the centre was taken away
+        # including the rounding of the codes to float32 when the centre was subtracted
         off = tl.maximum(off, tl.sqrt(tl.sum(lost * lost, 1)) + 2.0**-24 * norm)
         # what is not finite stays so, and then no row is certain
         tallest = tl.where(tallest < float("inf"), tl.where(half < tallest, tallest, half), tallest)

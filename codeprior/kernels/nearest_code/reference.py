@@ -40,7 +40,7 @@ def squared_distance(first: Tensor, second: Tensor) -> Tensor:
     """Gives the squared Euclidean distance over the last axis in float64, always summed in one fixed order.
 
     Blocks of 32 are summed as a binary tree of neighbours, and the blocks one after the other. Every implementation
-    sums so; two codes whose distances agree but for rounding are then ranked alike everywhere.
+    sums in this order; two codes whose distances agree but for rounding are then ranked alike everywhere.
 
     Args:
         first: `(…, d)`, any floating type.

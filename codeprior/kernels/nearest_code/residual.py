@@ -67,7 +67,7 @@ def _(rows: Tensor, codebooks: Tensor, exact: bool) -> Tensor:
 
 
 def launch(rows: Tensor, codebooks: Tensor, *, exact: bool = True, tiles: Any = None) -> Tensor:
-    """Runs the lookup's kernels for every stage, which take the chosen codes away from the rows; as `fused.launch`."""
+    """Runs the lookup's kernels for every stage, which subtract the chosen codes from the rows; as `fused.launch`."""
     from codeprior.kernels.nearest_code.fused import Work, choose_tiles
     from codeprior.kernels.nearest_code.prepared import Prepared, prepare
 

@@ -11,11 +11,11 @@ from codeprior.kernels.nearest_code.reference import squared_distance
 
 _SCORES = 2**20
 _ELEMENTS = 2**18
-_CROWDED = 32  # candidates per row from which codes are first rid of their duplicates
+_CROWDED = 32  # candidates per row from which on duplicate codes are removed first
 
 
 def operand_rounding(device: torch.device) -> float:
-    """Gives to what part of itself torch may round an operand of a float32 product here: 0 where it takes it whole.
+    """Gives the relative rounding that torch may apply to operands of a float32 product; 0 where it applies none.
 
     `torch.set_float32_matmul_precision` and `torch.backends` may ask for TF32, 11 bits, or bfloat16, 8 bits.
     """
@@ -26,7 +26,7 @@ def operand_rounding(device: torch.device) -> float:
         asked = {"high": "tf32", "medium": "bf16"}.get(torch.get_float32_matmul_precision(), "ieee")
         tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
         asked = "tf32" if tf32 and asked == "ieee" else asked
-    # devices that take what they like: the worst that is offered
+    # other devices choose by themselves: the coarsest that PyTorch offers
     return {"ieee": 0.0, "none": 0.0, "tf32": 2.0**-10}.get(asked, 2.0**-8)
 
 
@@ -41,14 +41,14 @@ def margin(norm: Tensor, longest: Tensor | float, *, width: int, rounding: float
         norm: |x − μ| for each row, float32.
         longest: C.
         width: d.
-        rounding: To what part of itself an operand of the product may be rounded, `operand_rounding`.
+        rounding: Relative rounding of the operands of the product, as `operand_rounding` gives it.
     """
     slack = 2 * (2.0**-24 * (width + 8) + rounding * (2 + rounding)) * (1 + 2.0**-10)
     return slack * longest * (norm + longest) + (width + 8) * 2.0**-124
 
 
 def middle(codebook: Tensor) -> Tensor:
-    """Gives a float32 point amid codes `(…, k, d)`; which matters not to the ranking, but to how tight the bound is."""
+    """Gives a float32 point among codes `(…, k, d)`: any keeps the ranking, a central one makes the bound tight."""
     mean = codebook.mean(-2, dtype=torch.promote_types(codebook.dtype, torch.float32))
     return mean.float().nan_to_num(0, 0, 0)
 

@@ -17,8 +17,8 @@ def normal_field(
 ) -> Tensor:
     """Gives each image a field of normal numbers that follows from its key alone, bit for bit on every device.
 
-    The number at a place of an image comes from 32 bits of SplitMix64 at the key and the place, channel by channel, by
-    a table of the normal quantile with straight pieces.
+    The number at a place of an image comes from 32 bits of SplitMix64 at the key and the place, channel by channel,
+    through a piecewise linear table of the normal quantile function.
 
     Args:
         keys: Mixed keys, `b`, int64.

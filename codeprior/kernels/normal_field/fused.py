@@ -1,6 +1,6 @@
-"""The normal field as one Triton kernel: two numbers of one draw of 64 bits to each lane and its neighbour.
+"""The normal field as one Triton kernel: a draw of 64 bits gives two numbers, to a lane and its neighbour.
 
-Whole numbers wrap, products and sums are rounded one by one, so the bits are those of the reference.
+Whole numbers wrap, and products and sums are rounded one by one, so the result equals the reference's bit for bit.
 """
 
 # Triton's language is not typed: what is a tensor or a constant is known to its compiler alone

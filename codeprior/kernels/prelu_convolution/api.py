@@ -26,13 +26,13 @@ def prelu_convolution(
         weight: `o c k k`; stride 1, no padding.
         bias: `(o,)`.
         slope: `(o,)`, what the PReLU multiplies negative values by; None for no PReLU.
-        pool: Side of the maximum's window, whose stride is 2, 2 or 3 places; windows that the edge cuts count. 0 for no
-            maximum.
+        pool: Side of the maximum's window, whose stride is 2, 2 or 3 places; windows that reach beyond the edge count
+            too. 0 for no maximum.
         impl: Implementation by name; None chooses (see `explain`).
 
     Returns:
-        `b o H W`, with `H = h − k + 1` before the maximum. What is compiled gives it with its channels together, each
-        place at a multiple of 16 floats.
+        `b o H W`, with `H = h − k + 1` before the maximum. The compiled implementation gives it as channels_last, with
+        each place at a multiple of 16 floats.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -59,7 +59,7 @@ def prelu_convolution(
     small = feature.numel() * weight.numel() < _FEWEST
     if choose("prelu_convolution", impl, str(feature.device), unfit=_why_unfit(tensors), small=small) == "reference":
         return prelu_convolution_reference(feature, weight, bias, slope, pool)
-    # a detector calls it forty times a photograph: as an op of PyTorch it takes twice as long to start
+    # a detector calls it forty times a photograph, and a call through a registered op takes twice as long to start
     run = prelu_convolution_op if torch.compiler.is_compiling() else compiled.convolve
     return run(feature, weight, bias, slope, pool)
 

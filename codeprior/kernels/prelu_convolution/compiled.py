@@ -13,7 +13,7 @@ _WIDTH = 16
 
 
 def convolve(feature: Tensor, weight: Tensor, bias: Tensor, slope: Tensor | None, pool: int) -> Tensor:
-    """Gives `max_pool(prelu(conv(feature)))`, with channels together; room for a multiple of 16 lies behind them.
+    """Gives `max_pool(prelu(conv(feature)))`, as channels_last, each place padded to a multiple of 16 channels.
 
     Args:
         feature: `b c h w`, float32 on the CPU, any strides.
@@ -24,7 +24,7 @@ def convolve(feature: Tensor, weight: Tensor, bias: Tensor, slope: Tensor | None
     """
     if feature.stride(1) != 1:
         feature = feature.contiguous(memory_format=torch.channels_last)
-        if feature.stride(1) != 1:  # of one place or one channel PyTorch keeps any strides
+        if feature.stride(1) != 1:  # where there is one place or one channel, PyTorch keeps any strides
             feature = feature.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
     outs, channels, kernel = weight.shape[:3]
     height, width = (side - kernel + 1 for side in feature.shape[2:])
