@@ -77,7 +77,7 @@ class PatchGAN(nn.Module):
                     spectral_norm(part)
 
     def forward(self, image: Image) -> Float[Tensor, "b 1 h w"]:
-        """Gives the scores, one a patch; above 0 for what looks real.
+        """Gives the scores, one per patch; above 0 for what looks real.
 
         Args:
             image: `b 3 H W`, signed; at least `3 · 2**layers` pixels a side.

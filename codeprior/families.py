@@ -75,7 +75,7 @@ class Option:
 
         Args:
             name: Of the option, for the error.
-            value: A value, a text that stands for one, or, of a number, a tensor with one value a face or more.
+            value: A value, a text that stands for one, or, of a number, a tensor with one value per face or more.
 
         Raises:
             ValueError: It is not of the type, or out of range.

@@ -10,7 +10,7 @@
         --method "DAEFR=daefr.safetensors" --method "DAEFR, auto=daefr.safetensors?fidelity=auto"
 
 Each `--preset` gives a folder in OUT (in OUT/TEST where tests are named) with the set (`set.json`: faces, checksums,
-drawn values), one row an image (`scores.csv`), summaries with provenance (`results.json`), tables (`results.md`) and
+drawn values), one row per image (`scores.csv`), summaries with provenance (`results.json`), tables (`results.md`) and
 a page with the best and worst faces (`report.html`); `table.md` has all presets, `worst/` the faces that lost identity.
 What is measured already, for the same faces, draws, weights and columns, is not measured again (`journal.jsonl`), so a
 method that is added later costs only itself. Columns whose weights are not on this machine are left out, and named.
@@ -206,7 +206,7 @@ def _tests(options: argparse.Namespace) -> list[Test]:
 
 
 def _sets(test: Test, options: argparse.Namespace) -> "list[TestSet]":
-    """Gives the sets that are asked for: the one of the file, or one a preset."""
+    """Gives the sets that are asked for: the one of the file, or one per preset."""
     from codeprior import evaluation
 
     presets = options.preset or ["daefr"]

@@ -4,7 +4,7 @@
         --method "single encoder=single.safetensors" --method "DAEFR=daefr.safetensors"
 
 For each level of blur, reduction, noise and JPEG the faces are degraded by that alone, at 512 px, then brought to the
-models' size as in training. OUT gets one row an image and level (`severity.csv`), means with intervals and provenance
+models' size as in training. OUT gets one row per image and level (`severity.csv`), means with intervals and provenance
 (`severity.json`), tables (`severity.md`) and the plot (`severity.png`). What an interrupted run has measured is kept in
 `journal.jsonl` and not measured again, so a method that is added later costs only itself.
 """

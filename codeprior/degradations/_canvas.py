@@ -33,7 +33,7 @@ class Canvas(NamedTuple):
         return tensor.to(self.pixels.device, dtype or tensor.dtype, non_blocking=True)
 
     def per_sample(self, values: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
-        """Gives one number a sample, shaped to go with the pixels: `b 1 1 1`."""
+        """Gives one number per sample, shaped to go with the pixels: `b 1 1 1`."""
         return self.send(values, dtype)[:, None, None, None]
 
     def extent(self) -> Tensor:

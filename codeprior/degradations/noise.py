@@ -34,7 +34,7 @@ class GaussianNoise(Op):
         clip: Whether the result is clipped.
 
     Source: XPixelGroup/BasicSR:basicsr/data/degradations.py; there grey noise is one field for the whole batch on the
-        GPU, here one a sample.
+        GPU, here one per sample.
     """
 
     sigma: tuple[float, float] = (0, 20)

@@ -85,7 +85,7 @@ class Op:
 
         Returns:
             image: The degraded image.
-            params: One row of drawn values a sample; `op.apply(image, params)` gives the same image again.
+            params: One row of drawn values per sample; `op.apply(image, params)` gives the same image again.
         """
         params = self.sample(image, generator)
         return Traced(self.apply(image, params, mode=mode, dtype=dtype), params)
@@ -99,7 +99,7 @@ class Op:
                 so a batch draws what its images would draw one by one.
 
         Returns:
-            One row a sample, on the CPU.
+            One row per sample, on the CPU.
 
         Raises:
             TypeError: No generator was given.
@@ -167,7 +167,7 @@ class Op:
     # what an op is made of
 
     def _draw(self, draws: Draws, sizes: Sizes, origin: Sizes) -> dict[str, np.ndarray]:
-        """Draws one row a sample; `sizes` are the sizes here, `origin` those at the start of the chain."""
+        """Draws one row per sample; `sizes` are the sizes here, `origin` those at the start of the chain."""
         raise NotImplementedError
 
     def _sizes(self, values: Values, sizes: Sizes) -> Sizes:

@@ -321,7 +321,7 @@ _PRESETS: dict[str, tuple[Callable[[], Op], About]] = {
         _realesrgan,
         About(
             source="xinntao/Real-ESRGAN: second-order degradation, ×4",
-            chosen="sizes, modes, noise kinds and coins are drawn a sample, where the source draws one a batch; "
+            chosen="sizes, modes, noise kinds and coins are drawn per sample, where the source draws one per batch; "
             "JPEG is libjpeg's, not a differentiable imitation; resizing takes its ratio from the whole sizes",
         ),
     ),

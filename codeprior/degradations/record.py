@@ -20,7 +20,7 @@ class Params:
     """The drawn values of an op for each sample of a batch.
 
     Args:
-        values: Name to tensor, one row a sample, on the CPU. Names inside a chain are paths: `jpeg.quality`.
+        values: Name to tensor, one row per sample, on the CPU. Names inside a chain are paths: `jpeg.quality`.
         sizes: Height and width, in pixels, of the image that each row was drawn for: `b 2`.
     """
 
@@ -138,7 +138,7 @@ def concatenate(parts: Sequence[Params]) -> Params:
 
 
 Values = Mapping[str, np.ndarray]
-"""Drawn values as arrays, one row a sample: what ops compute with."""
+"""Drawn values as arrays, one row per sample: what ops compute with."""
 
 
 def part_of(values: Values, name: str) -> Values:

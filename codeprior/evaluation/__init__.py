@@ -1,4 +1,4 @@
-"""Evaluation: test sets that can be rebuilt anywhere, methods, runs that go on where they stopped, and reports."""
+"""Evaluation: test sets that can be rebuilt anywhere, methods, runs that resume where they stopped, and reports."""
 
 from codeprior.evaluation.ablation import Cells, Figures, ablation_table
 from codeprior.evaluation.cache import DegradedCache

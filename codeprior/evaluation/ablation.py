@@ -9,11 +9,11 @@ from statistics import mean, stdev
 from codeprior import files
 
 Figures = Mapping[str, Sequence[Mapping[str, float]]]
-"""Of each variant: its figures by name, a mapping a seed, in the same order of seeds."""
+"""The figures of each variant by name: one mapping per seed, in the same order of seeds."""
 
 
 class Cells:
-    """The figures found so far, a line a variant and seed in `cells.jsonl`, and what they were found under.
+    """The figures found so far, a line per variant and seed in `cells.jsonl`, and their conditions.
 
     Args:
         folder: Made where it is not there.
@@ -51,7 +51,7 @@ class Cells:
         files.write(self.path, "".join(json.dumps(row) + "\n" for row in rows), overwrite=True)
 
     def write_table(self, titles: Mapping[str, str], seeds: Sequence[int], *, full: str) -> dict[str, list[dict]]:
-        """Writes `results.json` and `table.md`, and gives the figures of every variant, a mapping a seed.
+        """Writes `results.json` and `table.md`, and gives the figures of every variant, a mapping per seed.
 
         Args:
             titles: What the table calls each variant, in the order of its rows.

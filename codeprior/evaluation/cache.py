@@ -1,7 +1,7 @@
-"""Degraded faces on disk, so that faces which are degraded at 512 px once are not degraded again for every method.
+"""Degraded faces on disk, so that a face is degraded at 512 px once, and not again for every method.
 
-A face is found by what it follows from: the checksum of the clean picture, the chain, the drawn values and the size.
-What is kept are 8-bit levels in a PNG, without loss; a face that is on no 8-bit grid is not kept.
+A face is found by all that it depends on: the checksum of the clean picture, the chain, the drawn values and the size.
+It is kept as 8-bit levels in a PNG, without loss; a face whose values are not 8-bit levels is not kept.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _FORMAT = "codeprior degraded face 1"
 
 
 class DegradedCache:
-    """Degraded faces by what they follow from.
+    """Degraded faces by what they depend on.
 
     Args:
         folder: Where they are kept; made where it is not there. It may be deleted at any time.
@@ -38,7 +38,7 @@ class DegradedCache:
         """Gives a degraded face, `1 3 S S`, unit, or None where it is not there or cannot be read.
 
         Args:
-            key: What `cache_key` gave.
+            key: A key of `cache_keys`.
         """
         path = self._path(key)
         if not path.is_file():
@@ -51,10 +51,10 @@ class DegradedCache:
         return from_levels(pixels)[None]
 
     def put(self, key: str, image: Image) -> None:
-        """Keeps a degraded face, if it lies on the grid of 8-bit levels.
+        """Keeps a degraded face if its values are 8-bit levels.
 
         Args:
-            key: What `cache_key` gave.
+            key: A key of `cache_keys`.
             image: `1 3 S S`, unit.
         """
         if torch.equal(image, eight_bit(image)):
@@ -67,7 +67,7 @@ class DegradedCache:
 
 
 def cache_keys(faces: Sequence[Face], stamps: dict[str, str], *, condition: str, size: int) -> dict[str, str]:
-    """Gives what finds each degraded face again, by the face's name.
+    """Gives the key under which each degraded face is kept, by the face's name.
 
     Args:
         faces: Which.

@@ -1,4 +1,4 @@
-"""How many codes a method predicts right, and how many it uses, beside what its pictures are worth."""
+"""How many codes a method predicts correctly, and how many it uses; its pictures are measured elsewhere."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,14 +26,14 @@ class Codes:
         """Gives what a method restores, and for each face what is kept of its codes.
 
         Args:
-            method: With a model whose call gives `.logits`; of others nothing is kept.
+            method: One whose model gives `.logits` when called; for others nothing is kept.
             faces: What it is shown.
             truth: The teacher's codes, `b h w` or `b m h w`.
         """
         seen: list[Any] = []
         model = method.model
         assert isinstance(model, nn.Module)
-        # the network runs inside `restore`; listening there spares a second pass
+        # the network runs inside `restore`; a hook there saves a second pass
         hook = model.register_forward_hook(lambda _, __, given: seen.append(getattr(given, "logits", None)))
         try:
             image = method.restore(faces)
@@ -44,7 +44,7 @@ class Codes:
         logits = torch.cat([part.cpu() for part in seen])
         if logits.shape[:-1] != truth.shape:
             return image, [{_RIGHT: torch.empty(0), _INDICES: torch.empty(0)} for _ in faces]
-        # tables of residual codes stand side by side as if they were one grid
+        # several tables of residual codes are counted as if they were one grid
         flat, true = logits.flatten(1, -3), truth.flatten(1, -2)
         right, indices = code_accuracy(flat, true), flat.argmax(-1)
         return image, [{_RIGHT: right[row, None], _INDICES: indices[row].flatten()} for row in range(len(faces))]

@@ -1,4 +1,4 @@
-"""Folders of restored pictures from their names to their files: a journal, tables, set figures and a report."""
+"""Folders of restored pictures compared from beginning to end: a journal, tables, set figures and a report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class FolderPlan:
         official: Add the means of the reference, which divides by the number of clean pictures.
         groups: Picture to its group, for the intervals.
         batch: Pictures at once.
-        report_by: Heading that ranks the report's pictures; the first column where nothing is given.
+        report_by: Heading of the column that ranks the report's pictures; by default the first.
         report_count: Best and worst pictures of each method.
         fresh: Forget what an earlier run has measured.
         advance: Called with the number of pictures read since the last call.

@@ -19,8 +19,8 @@ class Face(NamedTuple):
         name: How results call it.
         file: Path inside the folder of faces.
         sha256: Of the file.
-        identity: Whose face it is; the name where nothing is known.
-        source: Where the index says that the picture comes from; empty where nothing is known.
+        identity: The person; the face's name where the person is not known.
+        source: Where the picture comes from, by the index; empty where the index does not say.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         faces: Those that can be read, in the order of the folder or index.
-        unreadable: File to the reason, of the others.
+        unreadable: The others: file to the reason why it cannot be read.
     """
 
     faces: list[Face]
@@ -52,8 +52,7 @@ def chosen_faces(
         folder: Its pictures, at any depth; or the rows of an index, where an index, a split, a source or a class is
             asked for.
         index: A CSV with the columns `id`, `split` and `file`, and where they are known `file512`, which is preferred
-            to `file`, `identity`, `source` and `class`; paths are inside `folder`. The folder's `index.csv` where
-            nothing is given.
+            to `file`, `identity`, `source` and `class`; paths are inside `folder`. By default the folder's `index.csv`.
         split: Only the rows of this split.
         sources: Only the rows of these sources.
         classes: Only the rows of these classes.
@@ -91,11 +90,11 @@ def read_face(folder: str | Path, face: Face) -> Image:
         face: Which.
 
     Raises:
-        ValueError: It cannot be read, is not square, or is another picture than when it was chosen.
+        ValueError: It cannot be read, is not square, or is not the picture that was chosen.
     """
     path = Path(folder) / face.file
     if path.is_file() and checksum(path) != face.sha256:
-        raise ValueError("is another picture than when the set was built")
+        raise ValueError("is not the picture that it was when the set was built")
     try:
         pixels = files.read(path).pixels
     except files.PhotoError as error:

@@ -1,4 +1,4 @@
-"""Folders of restored pictures against a folder of clean ones: paired by name, read, measured, remembered.
+"""Folders of restored pictures against a folder of clean ones: paired by name, read, measured, kept in a journal.
 
 Pictures that are missing, damaged or of another size than their truth are named, and never counted as zero.
 """
@@ -193,7 +193,7 @@ def _measured(
     for measure in measures:
         try:
             values = score([measure], images, clean)
-        except ValueError as error:  # a column that these pictures are too small or not square for
+        except ValueError as error:  # pictures that are too small for a column, or not square
             refused.append(str(error).rstrip("."))
             continue
         for method in methods:

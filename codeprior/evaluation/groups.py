@@ -1,4 +1,4 @@
-"""Faces by what their index says of them, or by the tone of their skin: a mean can hide who is served worse."""
+"""Faces in groups, by their index or by the tone of their skin: a mean can hide for whom a method works worse."""
 
 import csv
 import itertools
@@ -32,8 +32,8 @@ def skin_angles(faces: Image) -> Tensor:
         faces: Aligned as `photos.faces.template` has it, `b 3 S S`, unit, sRGB.
 
     Returns:
-        Degrees, `(b,)`; lighter skin has larger ones. Light and cameras move it by a class or more, so it sorts
-        pictures, and says nothing certain about a person.
+        Degrees, `(b,)`; lighter skin has larger ones. Light and camera change it by a class or more, so it sorts
+        pictures and says nothing certain about a person.
 
     Source: Chardon, Cretois, Hourseau 1991; the median over both cheeks is ours.
     """
@@ -61,7 +61,7 @@ def tone_groups(folder: str | Path, faces: Sequence[Face]) -> dict[str, str]:
         try:
             angle = float(skin_angles(read_face(folder, face)))
         except ValueError:
-            continue  # the run names it
+            continue  # the run reports it
         groups[face.name] = next((name for least, name in _TONES if angle > least), _DARK)
     order = [name for _, name in _TONES] + [_DARK]
     return dict(sorted(groups.items(), key=lambda item: order.index(item[1])))
@@ -91,7 +91,7 @@ def index_groups(index: str | Path, faces: Sequence[Face], column: str) -> dict[
 
 
 def _banded(cells: Mapping[str, str]) -> dict[str, str] | None:
-    """Gives bands for numbers; None where they are words, or few."""
+    """Gives bands for numbers; None where the cells are words, or hold few different numbers."""
     try:
         numbers = {name: float(cell) for name, cell in cells.items() if cell != UNKNOWN}
     except ValueError:
@@ -109,7 +109,7 @@ def _banded(cells: Mapping[str, str]) -> dict[str, str] | None:
 def _lab(srgb: Tensor) -> Tensor:
     """Gives CIE L*a*b* (D65) of sRGB values, `b 3`, unit."""
     linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    # IEC 61966-2-1; the white point is the matrix' own, so that grey has no colour
+    # IEC 61966-2-1; the white point is that of the matrix, so that grey has no colour
     matrix = linear.new_tensor([
         [0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505],
     ])  # fmt: skip

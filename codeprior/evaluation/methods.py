@@ -58,7 +58,7 @@ class Method:
         restore: Unit images to unit images.
         takes: What it is shown: the `degraded` face at the size of the table, the degraded face at the size of
             degradation (`large`), or the `clean` face, of which a row of reconstructions is made.
-        stamp: What its figures depend on besides the faces; where it is empty, nothing is taken as measured before.
+        stamp: A digest of what its figures depend on besides the faces; where it is empty, everything is measured anew.
         about: Recipe, weights, checksum, options, and the model's size where it is not that of the table; JSON values
             for the results' settings.
         model: The network, where its codes may be counted.
@@ -90,7 +90,7 @@ def asked_method(word: str, *, recipes: Iterable[str] = (), recipe: str = "") ->
     Args:
         word: What was given.
         recipes: Names that may stand before the colon.
-        recipe: The one that is meant where none stands there; an empty one is that of the weights.
+        recipe: The family where none stands before the colon; empty for the one that the weights name.
 
     Raises:
         ValueError: The word has no name or no weights, its name is taken, or an option has no value.
@@ -147,7 +147,7 @@ def load_methods(
 
 
 def teacher_method(teacher: nn.Module, *, sha256: str = "", batch: int = 16) -> Method:
-    """Gives the row that says how well the teacher gives clean faces back: encoded, quantized and decoded.
+    """Gives the row that says how well the teacher reconstructs clean faces: encoded, quantized and decoded.
 
     Args:
         teacher: A VQGAN.
@@ -238,7 +238,7 @@ def _in_parts(faces: Image, batch: int, restore: Restore) -> Image:
 
 
 def _deciding() -> str:
-    """Gives a digest of what a `Restorer` decides by: the estimate is a network's, the rest are functions."""
+    """Gives a digest of the code and weights by which a `Restorer` decides what to do with a face."""
     kept = (path for room in _DECIDING for path in (_LIBRARY / room).rglob("*"))
     return "".join(sorted({checksum(path)[:16] for path in kept if path.suffix in (".py", ".safetensors")}))
 

@@ -1,7 +1,7 @@
-"""A run: every method under every condition on the same faces, remembered line by line.
+"""A run: every method under every condition on the same faces, kept line by line in a journal.
 
-Faces are the outer loop, because what the networks see of a clean face serves all conditions and methods. A method that
-is added later costs only itself, and a run that was interrupted goes on where it stopped.
+Faces are the outer loop, because the features of a clean face serve all conditions and methods. Where a method is added
+later, only that method is measured, and a run that was interrupted goes on where it stopped.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ EMBEDDING = "embedding"
 
 
 class Pictures(NamedTuple):
-    """What a run shows of a batch to whoever keeps pictures.
+    """The pictures of a batch, for a function that keeps them.
 
     Attributes:
         condition: Its name.
@@ -79,7 +79,7 @@ def run(
         journal: What is measured already, and where the rest is kept.
         cache: Degraded faces on disk.
         teacher: The VQGAN whose codes are the truth for methods that predict codes.
-        keep: Called with the pictures of every batch and condition; nothing is then taken as measured.
+        keep: Called with the pictures of every batch and condition; everything is then measured anew.
         advance: Called with the number of faces and conditions done since the last call.
 
     Raises:
@@ -122,7 +122,7 @@ def run(
 
 
 class _Batch:
-    """Clean faces that are looked at once, whatever they are compared with."""
+    """A batch of clean faces; each column computes their features once, however many methods are compared."""
 
     def __init__(
         self, pairs: Sequence[tuple[Face, Image]], measures: Sequence[Measure], size: int, large: int,
@@ -131,7 +131,7 @@ class _Batch:
         self.faces, self.size, self._side, self._measures = [face for face, _ in pairs], size, large, measures
         self._pixels = [pixels for _, pixels in pairs]
         self.unit = torch.cat([resize(pixels, size) for pixels in self._pixels])
-        self.clean = eight_bit(self.unit)  # every column sees what files would hold
+        self.clean = eight_bit(self.unit)  # columns measure what a file would hold
         self._looks: dict[str, Any] = {}
         self._teacher, self._truth = teacher, None
 
@@ -154,7 +154,7 @@ class _Batch:
         ]  # fmt: skip
 
     def embeddings(self) -> list[Tensor]:
-        """Gives the identity embeddings of the clean faces; nothing where that column is not asked for."""
+        """Gives the identity embeddings of the clean faces; none where that column is not asked for."""
         return [row.clone() for measure in self._measures if measure.name == "identity" for row in self._look(measure)]
 
     def truth(self) -> Tensor | None:
@@ -186,7 +186,7 @@ class _Batch:
 
 
 class _Memory:
-    """What is measured: in the journal where there is one, in a dictionary where there is none."""
+    """What is measured already: in the journal where there is one, else in a dictionary."""
 
     def __init__(
         self, journal: Journal | None, conditions: Sequence[Condition], methods: Sequence[Method],

@@ -1,6 +1,6 @@
-"""One test from its faces to its files: sets, a run, tables, reports, the worst faces, verification.
+"""One test from beginning to end: sets, a run, tables, reports, the worst faces, verification.
 
-A test is clean faces under a few conditions. Its folder gets one folder a condition, and `table.md` with all of them.
+A test is clean faces under a few conditions. Its folder gets one folder per condition, and `table.md` with all of them.
 """
 
 import csv
@@ -52,7 +52,7 @@ class Plan:
         teacher_sha256: Of its weights file, for the settings.
         cache: Degraded faces on disk.
         pictures: Keep every picture, and `pairs.csv` for verification by hand.
-        groups: What splits the faces to face to group, see `evaluation.groups`; a table each.
+        groups: Name of a division of the faces to face to group, see `evaluation.groups`; each gets a table.
         report_count: Best and worst faces of each method in the reports.
         worst_count: Faces in the picture of the worst.
         advance: Called with the number of faces done since the last call.
@@ -84,7 +84,7 @@ def evaluate(folder: str | Path, sets: Sequence[TestSet], plan: Plan, *, out: st
         out: Folder of the results.
 
     Returns:
-        What the run gave; `out` holds a folder a preset (`set.json`, `scores.csv`, `results.json`, `results.md`,
+        What the run gave; `out` holds a folder per preset (`set.json`, `scores.csv`, `results.json`, `results.md`,
         `report.html`), `table.md` with all presets, `worst/` and the journal.
 
     Raises:
@@ -96,7 +96,7 @@ def evaluate(folder: str | Path, sets: Sequence[TestSet], plan: Plan, *, out: st
         (out / one.preset).mkdir(parents=True, exist_ok=True)
         one.save(out / one.preset / "set.json")
     key: dict[str, Any] = {"size": plan.size, "degradation_size": sets[0].degradation_size, "versions": versions}
-    # with what identifies each face and method in every line, this is what its figures depend on
+    # figures depend on this, and on the face and the method that each line names
     key |= {"columns": {measure.name: measure.record.as_dict() for measure in plan.measures}}
     with Journal(out / "journal.jsonl", key=key) as journal:
         found = run(
@@ -141,7 +141,7 @@ def versions_of(*names: str) -> dict[str, str]:
 def shown(folder: str | Path, test_set: TestSet, methods: Sequence[Method], names: Sequence[str], *, size: int) -> dict[
     str, dict[str, Image]
 ]:  # fmt: skip
-    """Gives faces again as a run saw them.
+    """Gives the pictures of some faces again, as a run measured them.
 
     Args:
         folder: Where the clean faces are.

@@ -2,7 +2,7 @@
 
 The file holds no picture. Whoever has the faces gets the same degraded images from it, because the drawn values are
 written down and checksums say whether the faces are the same; they are applied by the plain chain (mode `strict`). A
-face's draw depends on the seed and its own name, so a part of the faces is degraded as it is in the whole.
+face's draw depends on the seed and its own name, so that a part of the set is degraded just as in the whole set.
 
 One rule for models smaller than 512 px, as in training: the clean face is brought to 512 px, degraded there, and then
 resized to the model's size by area averaging; the truth is the clean face resized by area averaging.
@@ -82,7 +82,7 @@ class TestSet:
     preset: str
     seed: int
     faces: Sequence[Face]
-    drawn: Params  # one row a face
+    drawn: Params  # one row per face
     degradation_size: int = 512  # pixels; faces are degraded at this size
     unreadable: dict[str, str] = field(default_factory=dict)  # file to reason, of files that are in no set
     written_chain: str = ""  # how the file that the set was read from describes the degradation; empty for a new set
@@ -96,7 +96,7 @@ class TestSet:
     def chain(self) -> str:
         """The degradation in full, with its ranges, in the words of the version that wrote the set.
 
-        Measurements and cached pictures of a set are found by it, also after an op has got another field.
+        Measurements and cached pictures of a set are found by it, even after an op has got a new field.
         """
         return self.written_chain or definition(_chain(self.preset))
 
@@ -148,8 +148,8 @@ class TestSet:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: It is no test set, or its preset means something else today. A field that an op has got since
-                then does not count where the preset leaves it at its default.
+            ValueError: It is no test set, or its preset is defined differently today. A field that an op has got since
+                then does not matter where the preset leaves it at its default.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -183,8 +183,7 @@ class TestSet:
             size: Side of the images wanted, pixels.
             batch: Faces at once.
 
-        Yields:
-            Every face once, in order; those that cannot be read, or are another picture today, with the reason.
+        Yields: Every face once, in order; those that cannot be read, or whose picture has changed, with the reason.
         """
         for start in range(0, len(self.faces), batch):
             rows, clean, large, gone = [], [], [], {}
@@ -215,7 +214,7 @@ def build(
     Args:
         folder: Its pictures, or the rows of an index; see `chosen_faces`.
         preset: Name of the degradation; `clean` for none.
-        seed: With a face's name, what its degradation follows from: neither order nor number of the faces matters.
+        seed: The degradation of a face follows from it and the face's name, not from the order or number of the faces.
         index: A CSV with the columns `id`, `split` and `file`.
         split: Only this split of the index.
         sources: Only these sources of the index.
@@ -240,7 +239,7 @@ def drawn_set(
     Args:
         faces: Which.
         preset: Name of the degradation; `clean` for none.
-        seed: With a face's name, what its degradation follows from.
+        seed: The degradation of a face follows from it and the face's name.
         degradation_size: Side at which faces are degraded, pixels.
         unreadable: File to reason, of files that are left out of the set.
 
@@ -256,7 +255,7 @@ def drawn_set(
 
 
 def draw_seed(seed: int, name: str) -> int:
-    """Gives the seed of one face's draw, the same in whatever set it stands.
+    """Gives the seed of one face's draw, the same in every set that holds the face.
 
     Args:
         seed: Of the set.
@@ -267,5 +266,5 @@ def draw_seed(seed: int, name: str) -> int:
 
 @functools.cache
 def _chain(preset: str) -> Op:
-    # cached, because a partial preset warns each time that it is made
+    # cached, because a partial preset warns each time it is made
     return Chain(ops=(Round(),)) if preset == CLEAN else degradations.preset(preset)

@@ -28,7 +28,7 @@ class Severity(NamedTuple):
 
     Attributes:
         results: By sweep and level.
-        gone: Why a face is in no figure, by its name.
+        gone: Name of a face that was not measured to the reason.
         text: The tables, Markdown.
     """
 
@@ -92,10 +92,10 @@ def measure_severity(
 
 
 def plot_severity(path: str | Path, results: Mapping[tuple[str, float], Results], sweeps: Sequence[Sweep]) -> None:
-    """Draws one panel a measure and sweep: mean of each method with its 95 % interval, milder to the left.
+    """Draws one panel per measure and sweep: mean of each method with its 95 % interval, milder to the left.
 
     Args:
-        path: A PNG; an existing file is replaced, and a link itself, never what it points to.
+        path: A PNG; an existing file is replaced. A link is replaced itself; what it points to is left.
         results: By sweep and level.
         sweeps: In the order of the panels.
 
@@ -116,7 +116,7 @@ def plot_severity(path: str | Path, results: Mapping[tuple[str, float], Results]
                 shown = [found[sweep.name, level].get(method, {}).get(measure.name) for level in sweep.levels]
                 kept = [(place, one) for place, one in zip(places, shown, strict=True) if one is not None]
                 at = [place for place, _ in kept]
-                # later lines are thinner, so that they hide none below them
+                # later lines are thinner, so that they do not hide those below them
                 width = 1.5 * (len(methods) - order if order else 1)
                 means = [one.mean for _, one in kept]
                 (line,) = axes.plot(at, means, marker="o", markersize=3, linewidth=width, label=method)

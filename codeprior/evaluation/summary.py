@@ -1,7 +1,7 @@
 """The table that a README shows: methods under growing damage, with standard errors, and who is better than whom.
 
 `write_results` writes one condition in full; this puts all conditions of a test side by side, adds the share of faces
-that came out worse than they went in, and splits faces into groups, such as the sources that the index names.
+that became worse, and splits faces into groups, such as the sources that the index names.
 """
 
 import math
@@ -49,7 +49,7 @@ def worse_share(results: Results, method: str, *, margin: float = MARGIN) -> flo
     """
     rows, before = results.values.get(method, {}), results.values.get(INPUT, {})
     lost = [before[name]["PSNR"] - row["PSNR"] for name, row in rows.items() if "PSNR" in row and name in before]
-    # equal infinities are no loss
+    # two infinite PSNRs are equal: nothing is lost
     return sum(value > margin for value in lost) / len(lost) if lost else None
 
 
@@ -91,7 +91,7 @@ def summary_tables(results: Mapping[str, Results], *, baselines: Sequence[str] =
 def source_table(results: Mapping[str, Results], sources: Mapping[str, str], *, fewest: int = 10) -> Table | None:
     """Gives the figures by source of the pictures; None where the faces have no or one source.
 
-    A source is where pictures come from, and nothing more: it says who took them, not what the people in them are.
+    A source says where pictures come from, such as who took them; it says nothing about the people in them.
 
     Args:
         results: By condition.

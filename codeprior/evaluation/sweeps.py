@@ -1,4 +1,4 @@
-"""Each degradation parameter alone, at levels of growing severity: conditions of a run, one a level."""
+"""Each degradation parameter alone, at levels of growing severity: conditions of a run, one per level."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ SWEEPS = (
         degrade=lambda level: Chain(ops=(Jpeg(quality=(level, level)),)),
     ),
 )  # fmt: skip
-"""Beyond the published ranges (blur 15, reduction 30, noise 20, JPEG 30) where that shows where models break."""
+"""The levels go beyond the published ranges (blur 15, reduction 30, noise 20, JPEG 30), to show where models fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Level:
         sweep: The parameter.
         level: Its value, in the sweep's unit.
         faces: The clean faces.
-        seed: With a face's name, what its noise follows from: the same field at every level.
+        seed: The noise of a face follows from it and the face's name: the same field at every level.
     """
 
     sweep: Sweep

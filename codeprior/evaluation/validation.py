@@ -1,7 +1,6 @@
-"""Held-out faces with fixed damage, measured in the middle of training: a mean a column, in seconds.
+"""Held-out faces with fixed damage, measured during training: the mean of each column, in seconds.
 
-Computed once, because it is the same each time: what each network sees of the clean faces, and the figures of the
-degraded faces.
+What is the same each time is computed once: the features of the clean faces, and the figures of the degraded faces.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +17,14 @@ from codeprior.metrics.measures import Measure
 from codeprior.shapes import Image
 
 COLUMNS = ("psnr", "ssim", "perceptual", "identity")
-"""What is measured where nothing is asked for; `perceptual` is MobileNetV2's, `perceptual-lite0` the judge's."""
+"""The columns by default; `perceptual` uses MobileNetV2, `perceptual-lite0` a network that no loss uses."""
 
 MARGIN = 1.0
 """A face is worse than its input from this loss of PSNR on, dB."""
 
 
 class FixedFaces:
-    """Clean faces and their fixed degraded versions, for the same question again and again.
+    """Clean faces and their fixed degraded versions, measured again and again during a training.
 
     Args:
         clean: `b 3 S S`, unit, [0, 1].
@@ -168,7 +167,7 @@ def fixed_faces(
 
 
 def figures(restored: Image, clean: Image, *, columns: Sequence[str] = COLUMNS) -> dict[str, float]:
-    """Gives the mean of each column once; `FixedFaces` keeps what is the same the next time.
+    """Gives the mean of each column once; `FixedFaces` keeps what would be computed again the next time.
 
     Args:
         restored: `b 3 S S`, unit, [0, 1].

@@ -1,4 +1,4 @@
-"""The faces that a method harms most, as one picture: input, restored and clean side by side, figures under each."""
+"""The faces that a method makes worst, as one picture: input, restored and clean side by side, figures under each."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -19,7 +19,7 @@ def like_latent(rows: Tensor, latent: Tensor) -> Tensor:
 
 
 def like_grid(values: Tensor, latent: Tensor) -> Tensor:
-    """Gives one value a row, `(b, s)`, back on the latent's grid: `(n,)`, `(b, t)` or `(b, h, w)`."""
+    """Gives one value per row, `(b, s)`, back on the latent's grid: `(n,)`, `(b, t)` or `(b, h, w)`."""
     if latent.ndim == 4:
         return rearrange(values, "b (h w) -> b h w", h=latent.shape[2], w=latent.shape[3])
     return values[0] if latent.ndim == 2 else values

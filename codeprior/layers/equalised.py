@@ -55,7 +55,7 @@ def scaled_leaky_relu(feature: Float[Tensor, "b c ..."], bias: Float[Tensor, " c
 
     Args:
         feature: Channels are the second dimension.
-        bias: One number a channel.
+        bias: One number per channel.
 
     Returns:
         Of the feature's shape.

@@ -86,7 +86,7 @@ class ModulatedConvolution(nn.Module):
         """Gives the weights of each sample.
 
         Args:
-            style: One vector a sample.
+            style: One vector per sample.
         """
         weight = self.weight * rearrange(self._scale(style), "b i -> b 1 i 1 1")
         if self.demodulated:
@@ -162,7 +162,7 @@ class StyledConvolution(nn.Module):
 
         Args:
             feature: What comes in.
-            style: One vector a sample.
+            style: One vector per sample.
             noise: Of the grid that goes out; concatenated noise has `out_channels` channels, added noise as many or
                 one. Without it nothing is added.
 
@@ -208,7 +208,7 @@ class ToRGB(nn.Module):
 
         Args:
             feature: Of the level.
-            style: One vector a sample.
+            style: One vector per sample.
             image: Of half the resolution.
         """
         answer = self.conv(feature, style) + self.bias.view(1, 3, 1, 1)

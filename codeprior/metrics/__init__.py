@@ -1,4 +1,4 @@
-"""Metrics: restored against clean, measured right and labelled with what measured them."""
+"""Metrics: restored images against clean ones; every figure says how, and by which network, it was measured."""
 
 from codeprior.metrics.arcface import ArcFace
 from codeprior.metrics.codes import CodebookUsage, code_accuracy, codebook_usage

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from codeprior.shapes import Image
 
-_SLACK = 1e-4  # rounding of whoever computed the image; degradations allow as much
+_SLACK = 1e-4  # for rounding errors in an image; degradations allow as much
 
 
 def unit_images(who: str, images: Image, *, what: str = "images") -> Float[Tensor, "b 3 H W"]:

@@ -25,12 +25,13 @@ class ArcFace(nn.Module):
     Args:
         weights: Path of `arcface_resnet18.pth`; keys may begin with `module.`.
         sha256: Beginning of the checksum that the file must have; empty accepts any. The authors publish none.
-        mode: `correct` weighs red, green and blue as grey images are made, and gives the network [-1, 1]. `official`
-            does what the reference's script does: the grey weights meet blue, green, red, and the range is [0, 1].
+        mode: `correct` makes a face grey with the usual weights of red, green and blue, and gives the network [-1, 1].
+            `official` does what the reference's script does: it applies these weights to blue, green, red, and gives
+            [0, 1].
 
     Raises:
         WeightsMissing: There is no such file.
-        ValueError: The file is another one, or holds another network.
+        ValueError: The file's checksum differs, or it holds another network.
 
     Source: ResNetArcFace-18 (`use_se=False`) as CodeFormer and DAEFR load it; identity metric of DAEFR's repository.
     """

@@ -33,7 +33,7 @@ def code_accuracy(logits: Logits, indices: Indices, *, top: int = 1) -> Float[Te
         top: How many of the best scores count, 1 … k.
 
     Returns:
-        Shares in [0, 1], one an image.
+        Shares in [0, 1], one per image.
 
     Raises:
         ValueError: The grids differ, or `top` is outside 1 … k.

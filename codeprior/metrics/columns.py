@@ -1,7 +1,7 @@
 """Columns by name: which of them this machine can make, and why the others are left out.
 
-What ships inside packages is used at once; what has to be downloaded is looked for in one folder, under the name it is
-published with. `official` gives the columns as the reference's scripts compute them.
+Weights that ship inside packages are used directly. Those that have to be downloaded are looked for in one folder,
+under the names under which they are published. `official` gives the columns as the reference's scripts compute them.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ def columns(
     """Gives the columns that this machine can make.
 
     Args:
-        names: Of `column_names()`, or `niqe`-like ones in any order; all but `niqe` where nothing is given.
+        names: Some of `column_names()`, in any order; by default all but `niqe`.
         weights: Folder of downloaded weights: `vgg16-397923af.pth` for `lpips`, `arcface_resnet18.pth` for `arcface`.
         official: As the reference computes them: LPIPS on blue, green, red and twice, for [0, 1] and [-1, 1] images;
             ArcFace with the swapped grey weights.

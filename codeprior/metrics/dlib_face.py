@@ -1,7 +1,7 @@
-"""dlib's face embedding as a torch module: 128 numbers a face, weights in the public domain, inside a wheel.
+"""dlib's face embedding as a torch module: 128 numbers per face, weights in the public domain, inside a wheel.
 
 The weights file ships in `face-recognition-models` (CC0). dlib itself is not needed: the file's tensors are read here
-and the network is rebuilt, which batches and takes a tenth of the time; the tests compare it with dlib.
+and the network is rebuilt; it takes batches, and a tenth of the time; the tests compare it with dlib.
 """
 
 import re
@@ -20,8 +20,8 @@ _SHA256 = "55533b28a95800a5"
 _STAGES = ((32, 32, 3, False), (32, 64, 4, True), (64, 128, 3, True), (128, 256, 3, True), (256, 256, 1, True))
 _MEAN = (122.782, 117.001, 104.298)  # 8-bit levels, recorded in the weights file
 _CHIP = 150
-# where dlib's own 5-point alignment puts its chip in FFHQ-aligned crops: mean over 60 London portraits at 512 px is a
-# square of 338 px around (257, 310); so a face resized to 227 px holds the 150 px chip at this corner
+# where dlib's 5-point alignment cuts its chip out of FFHQ-aligned crops: on average over 60 London portraits at 512 px
+# it is a square of 338 px around (257, 310), so in a face resized to 227 px the chip of 150 px has this corner
 _RESIZED, _LEFT, _TOP = 227, 39, 62
 
 
@@ -31,12 +31,12 @@ class DlibFace(nn.Module):
     Two embeddings nearer than 0.6 are the same person by dlib's own threshold.
 
     Args:
-        weights: The `.dat` file; the one that `face-recognition-models` ships where nothing is given.
+        weights: The `.dat` file; by default the one inside `face-recognition-models`.
         sha256: Beginning of the checksum that the file must have; empty accepts any.
 
     Raises:
         WeightsMissing: The file or the package is not on this machine.
-        ValueError: The file is another one, or not this network.
+        ValueError: The file's checksum differs, or it holds another network.
 
     Source: `dlib_face_recognition_resnet_model_v1.dat`, whose records name the layers, and dlib's documentation of
         them. The chip is cut at a fixed place instead of by detection, so that a face too degraded to be found is

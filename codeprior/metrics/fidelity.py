@@ -1,7 +1,7 @@
 """PSNR and SSIM by the protocol of the papers: 8-bit RGB, no border cropped, no luma; and how far colours have moved.
 
-The first stop of evaluation: restored and clean pixels, side by side. SSIM is not one number — packages differ in
-window, border and colour — so the protocol is fixed here and compared with scikit-image in the tests.
+Packages compute SSIM with different windows, borders and colours, so the protocol is fixed here and compared with
+scikit-image in the tests.
 """
 
 import torch
@@ -24,7 +24,7 @@ def psnr(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tenso
         rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
 
     Returns:
-        Decibels, float64, one an image; infinite where the images are identical.
+        Decibels, float64, one per image; infinite where the images are identical.
 
     Raises:
         TypeError: They are no tensors, or hold integers other than uint8.
@@ -45,7 +45,7 @@ def ssim(restored: Image, clean: Image, *, rounding: bool = True) -> Float[Tenso
         rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
 
     Returns:
-        Float64 in [-1, 1], one an image: the mean over window positions and channels.
+        Float64 in [-1, 1], one per image: the mean over window positions and channels.
 
     Raises:
         TypeError: They are no tensors, or hold integers other than uint8.
@@ -78,7 +78,7 @@ def colour_error(restored: Image, clean: Image, *, rounding: bool = True) -> Flo
         rounding: Whether both are first rounded to 8-bit levels, as files would hold them.
 
     Returns:
-        8-bit levels, float64, one an image; 0 where the mean colours are the same.
+        8-bit levels, float64, one per image; 0 where the mean colours are the same.
 
     Raises:
         TypeError: They are no tensors, or hold integers other than uint8.
@@ -106,7 +106,7 @@ def _prepared(who: str, restored: Image, clean: Image, rounding: bool) -> tuple[
         )
     restored = unit_images(who, restored, what="restored images").detach()
     clean = unit_images(who, clean, what="clean images").detach()
-    # rounded as they come, as a file is written: means of pixels often end in a half, which float64 misses
+    # rounded in their own type, as for a file: pixels often lie halfway between levels, and float64 would not
     if rounding:
         restored, clean = ((image.clamp(0, 1) * 255).round().double() / 255 for image in (restored, clean))
     # float64: the variances of SSIM are small differences of large numbers

@@ -14,9 +14,9 @@ def flicker(
     *,
     region: Bool[Tensor, "H W"] | None = None,
 ) -> Float[Tensor, "t-1"]:
-    """Gives the mean absolute change of pixels between each two frames; known motion is taken out first.
+    """Gives the mean absolute change of pixels between neighbouring frames, after known motion is removed.
 
-    `mean |W_t(x_t) − W_{t−1}(x_{t−1})|`: the warping error with known motion. A clip that only moves has none but that
+    `mean |W_t(x_t) − W_{t−1}(x_{t−1})|`: the warping error with known motion. A clip that only moves has just the error
     of resampling; noise of σ levels that is new in each frame has `2 σ / √π`.
 
     Args:
@@ -34,7 +34,7 @@ def flicker(
         raise ValueError(f"flicker: expected at least two frames (t, 3, H, W), got {tuple(frames.shape)}.")
     height, width = frames.shape[2:]
     if motion is not None and motion.shape != (len(frames), 2, 3):
-        raise ValueError(f"flicker: expected a matrix a frame ({len(frames)}, 2, 3), got {motion.shape}.")
+        raise ValueError(f"flicker: expected a matrix per frame ({len(frames)}, 2, 3), got {motion.shape}.")
     if region is not None and region.shape != (height, width):
         raise ValueError(f"flicker: expected a region ({height}, {width}), got {tuple(region.shape)}.")
     if motion is not None:

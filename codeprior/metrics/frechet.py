@@ -1,8 +1,8 @@
 """Distances between sets of pictures: FID and KID, from the features of an injected network.
 
 FID compares the mean and covariance of features, and is biased upward on few images: under 2,000 it is refused unless
-forced. KID has no such bias and comes with small sets. Both need the same network, resizing and reference as whatever
-they are compared with.
+forced. KID has no such bias and comes with small sets. Figures can be compared only where network, resizing and
+reference are the same.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ def feature_statistics(features: Float[Tensor, "n d"]) -> FeatureStatistics:
     """Gives mean and covariance of features.
 
     Args:
-        features: One row a picture, at least two.
+        features: One row per picture, at least two.
 
     Raises:
         ValueError: There are fewer than two rows.
@@ -89,7 +89,7 @@ def fid(features: Float[Tensor, "n d"], reference: FeatureStatistics, *, force: 
     """Gives the Fréchet distance of pictures to a reference set.
 
     Args:
-        features: One row a picture.
+        features: One row per picture.
         reference: Statistics of the reference set, such as FFHQ's.
         force: Whether to compute on fewer than 2,000 pictures, where the figure says little.
 
@@ -105,10 +105,10 @@ def fid(features: Float[Tensor, "n d"], reference: FeatureStatistics, *, force: 
 
 
 def kid(first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]) -> float:
-    """Gives the kernel distance of two sets of features, unbiased: 0 in the mean for two draws of one set.
+    """Gives the kernel distance of two sets of features, unbiased: 0 on average for two samples of one set.
 
     Args:
-        first: One row a picture, at least two.
+        first: One row per picture, at least two.
         second: The other set's.
 
     Returns:
@@ -139,7 +139,7 @@ def read_statistics(path: str | Path, *, sha256: str = "") -> FeatureStatistics:
 
     Raises:
         WeightsMissing: There is no such file.
-        ValueError: Its checksum is another, or it holds something else.
+        ValueError: Its checksum differs, or it holds something else.
     """
     path = checked(path, sha256, who="read_statistics")
     try:

@@ -1,4 +1,4 @@
-"""Is it still the same person: the angle between identity embeddings.
+"""Whether it is still the same person: the angle between identity embeddings.
 
 The figure that papers call IDA. The reference computes the arc cosine, in radians, although its function is named for
 the cosine; so does this. Networks are injectable: `DlibFace`'s weights ship inside a package, `ArcFace` reads the
@@ -34,7 +34,7 @@ def identity_angle(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"]) ->
         second: Embeddings, of the same shape.
 
     Returns:
-        Radians, float64 in [0, π]; 0 for the same direction. Not a number where an embedding is all zeros.
+        Radians, float64 in [0, π]; 0 for the same direction. NaN where an embedding is all zeros.
 
     Raises:
         ValueError: The shapes differ.

@@ -27,7 +27,7 @@ class FIDInception(nn.Module):
 
     Raises:
         WeightsMissing: There is no such file.
-        ValueError: The file is another one.
+        ValueError: The file's checksum differs.
 
     Source: Heusel et al. 2017, in the form of pytorch-fid, which BasicSR and DAEFR use.
     """

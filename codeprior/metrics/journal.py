@@ -1,4 +1,4 @@
-"""What has been measured already: one line an image and method, so that an interrupted evaluation goes on.
+"""What has been measured already: one line per image and method, so that an interrupted evaluation goes on.
 
 A line counts only for the same files (by checksum) and the same columns (by provenance); a line that a crash cut short
 is ignored. Features of set figures such as FID are kept with it.
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     """What is kept of one image of a method.
 
     Attributes:
-        values: Column to value; not a number where there is none.
+        values: Column to value; NaN where there is none.
         missing: Why some columns have no value; empty where all have.
         features: Of the set network, where there is one.
         arrays: Whatever else was seen of the image, by name, such as the identity embedding.
@@ -88,7 +88,7 @@ class Journal:
         """
         self._entries[method, image, stamp] = entry
         line: dict[str, Any] = {"method": method, "image": image, "stamp": stamp, "missing": entry.missing}
-        # JSON knows neither infinities nor numbers that are none
+        # JSON has neither infinities nor NaN
         line["values"] = {name: value if math.isfinite(value) else str(value) for name, value in entry.values.items()}
         if entry.features is not None:
             line["features"] = _written(entry.features)

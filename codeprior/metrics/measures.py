@@ -1,7 +1,7 @@
 """A measure is one column of a table: what it looks at, how it compares, which way is better, what made it.
 
-Looking is separate from comparing, so that a clean image meets each network once, however many methods are compared
-with it.
+Looking is separate from comparing, so that a clean image goes through each network once, however many methods are
+compared with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Measure:
     look: Callable[[Image], Any]  # unit images to whatever is compared
     compare: Callable[[Any, Any], Tensor] | None  # restored, clean to b values; None: look gives the values itself
     record: Provenance
-    undefined: str = "gave no number"  # why a value is not a number, for whoever reads the empty cell
+    undefined: str = "gave no number"  # why a value is NaN, for whoever reads the empty cell
 
 
 def psnr_measure() -> Measure:
@@ -96,7 +96,7 @@ def niqe_measure(statistics: Pristine | None = None) -> Measure:
     """Gives the column NIQE, which needs no truth.
 
     Args:
-        statistics: Of pristine photographs; those that ship where nothing is given.
+        statistics: Of pristine photographs; by default those inside the package.
     """
     statistics = pristine() if statistics is None else statistics
     look = partial(niqe, statistics=statistics)
@@ -122,7 +122,7 @@ def score(
         clean: The truth, unit, [0, 1]; measures that compare are left out where there is none.
 
     Returns:
-        Method to column to values, float64, one an image.
+        Method to column to values, float64, one per image.
     """
     images = {method: unit_images("score", batch, what=f"images of {method}") for method, batch in images.items()}
     clean = None if clean is None else unit_images("score", clean, what="clean images")

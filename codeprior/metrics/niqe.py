@@ -33,7 +33,7 @@ class Pristine(NamedTuple):
     Attributes:
         mean: 36 numbers.
         covariance: `36 36`.
-        window: `7 7`, the Gaussian of σ 7/6 that local means are taken with, to the last bit.
+        window: `7 7`, the Gaussian of σ 7/6 for local means, bit for bit as it was published.
         record: Where they come from.
     """
 
@@ -47,13 +47,13 @@ def pristine(path: str | Path | None = None, *, sha256: str = _SHA256) -> Pristi
     """Gives the statistics of pristine photographs.
 
     Args:
-        path: An `.npz` with `mu_pris_param`, `cov_pris_param` and `gaussian_window`; the one that ships here where
-            nothing is given.
+        path: An `.npz` with `mu_pris_param`, `cov_pris_param` and `gaussian_window`; by default the one inside the
+            package.
         sha256: Beginning of the checksum that the file must have; empty accepts any.
 
     Raises:
         WeightsMissing: There is no such file.
-        ValueError: Its checksum is another.
+        ValueError: Its checksum differs.
 
     Source: Mittal et al. 2013, the released parameters, in the file that BasicSR ships (Apache-2.0).
     """
@@ -75,12 +75,12 @@ def niqe(
 
     Args:
         images: RGB, unit, [0, 1], or uint8; at least two blocks large; what exceeds whole blocks is cropped.
-        statistics: Of pristine photographs; those that ship where nothing is given.
+        statistics: Of pristine photographs; by default those inside the package.
         rounding: Whether luma is rounded to 8-bit levels, as BasicSR does.
         block: Side of the blocks, pixels, even; another than 96 gives figures of another kind.
 
     Returns:
-        Distances, float64, one an image; not a number where an image is constant.
+        Distances, float64, one per image; NaN where an image is constant.
 
     Raises:
         TypeError: They are no tensors, or hold integers other than uint8.
@@ -119,7 +119,7 @@ def _distance(luma: Tensor, block: int, statistics: Pristine) -> Tensor:
     whole = table[~table.isnan().any(1)]
     if len(whole) < 2:
         return torch.tensor(torch.nan, dtype=torch.float64)
-    # the mean leaves out numbers, the covariance blocks
+    # the mean leaves out single NaN, the covariance whole blocks that hold one
     difference = statistics.mean - table.nanmean(0)
     inverse = torch.linalg.pinv((statistics.covariance + torch.cov(whole.T)) / 2)
     return (difference @ inverse @ difference).clamp(min=0).sqrt()

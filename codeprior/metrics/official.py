@@ -14,7 +14,7 @@ from codeprior.shapes import Image
 
 
 class OfficialTrunk:
-    """A trunk that is shown what the reference shows it: channels reversed, and the range the script gives.
+    """A trunk that gets what the reference gives it: channels reversed, and the range of the script.
 
     Args:
         trunk: The feature network, of unit RGB images.
@@ -32,5 +32,5 @@ class OfficialTrunk:
     def __call__(self, images: Image) -> list[Tensor]:
         """Gives the feature maps of unit RGB images."""
         shown = images.flip(1)
-        # the trunk takes unit images to [-1, 1]; halfway up, a [0, 1] value comes out as itself
+        # the trunk computes 2 x − 1 of unit images; given (x + 1) / 2 it therefore sees x
         return self._trunk(shown if self._signed else (shown + 1) / 2)

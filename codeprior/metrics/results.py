@@ -77,7 +77,7 @@ class Results:
         return list(dict.fromkeys(name for rows in self.values.values() for name in rows))
 
     def column(self, method: str, measure: str) -> list[float]:
-        """Gives the values of a method in the order of `images`, not a number where there is none."""
+        """Gives the values of a method in the order of `images`, NaN where there is none."""
         rows = self.values[method]
         return [rows.get(name, {}).get(measure, math.nan) for name in self.images()]
 
@@ -133,7 +133,7 @@ class Results:
         return found
 
     def as_csv(self) -> str:
-        """Gives one row an image and method; empty cells where there is no value."""
+        """Gives one row per image and method; empty cells where there is no value."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["method", "image", *(measure.name for measure in self.measures), "missing"])

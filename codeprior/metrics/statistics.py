@@ -16,7 +16,7 @@ class Summary(NamedTuple):
 
     Attributes:
         mean: Over the images that have a value.
-        standard_error: Of the mean, with n − 1, images taken as independent; not a number below two images.
+        standard_error: Of the mean, with n − 1, images taken as independent; NaN below two images.
         low: Lower end of the bootstrap interval.
         high: Upper end of it.
         count: Images that have a value.
@@ -55,17 +55,17 @@ def summarise(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> Summary:
-    """Gives the mean of one value an image, with its percentile-bootstrap interval.
+    """Gives the mean of one value per image, with its percentile-bootstrap interval.
 
     Args:
-        values: One an image; not a number where the image has none.
+        values: One per image; NaN where the image has none.
         generator: Randomness of the resampling.
         groups: Which images belong together, such as the person; groups are then resampled whole.
         level: Probability of the interval, in (0, 1).
         resamples: Bootstrap samples.
 
     Raises:
-        ValueError: No image has a value, or the groups are not one an image.
+        ValueError: No image has a value, or the groups are not one per image.
     """
     data = np.asarray(values, dtype=np.float64)
     kept = ~np.isnan(data)
@@ -91,10 +91,10 @@ def compare(
     """Gives how much better the first method is, image by image.
 
     Args:
-        first: One value an image; not a number where there is none.
+        first: One value per image; NaN where there is none.
         second: The other method's, same images in the same order.
         generator: Randomness of the resampling.
-        higher_is_better: Which way a win goes.
+        higher_is_better: Whether the larger value wins.
         groups: Which images belong together; see `summarise`.
         level: Probability of the interval, in (0, 1).
         resamples: Bootstrap samples.
@@ -123,7 +123,7 @@ def _kept_groups(who: str, groups: Sequence[str] | None, kept: NDArray[np.bool_]
     if groups is None:
         return np.arange(int(kept.sum()))
     if len(groups) != len(kept):
-        raise ValueError(f"{who}: expected one group an image, got {len(groups)} for {len(kept)} images.")
+        raise ValueError(f"{who}: expected one group per image, got {len(groups)} for {len(kept)} images.")
     return np.unique(np.asarray(groups)[kept], return_inverse=True)[1]
 
 

@@ -18,8 +18,8 @@ class Table(NamedTuple):
 
     Attributes:
         caption: What the cells are; empty where the headings say it.
-        heading: One text a column.
-        rows: One text a cell.
+        heading: One text per column.
+        rows: One text per cell.
     """
 
     caption: str
@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
 
 def write_results(folder: str | Path, results: Results, *, baselines: Sequence[str] = ()) -> None:
-    """Writes `scores.csv`, a row an image and method; `results.json`, what made it included; `results.md`, the tables.
+    """Writes `scores.csv`, a row per image and method; `results.json`, what made it included; `results.md`, the tables.
 
     Args:
         folder: Made where it is not there; files of these names are replaced.

@@ -106,7 +106,7 @@ def verify(distances: ArrayLike, same: Sequence[bool], *, folds: int = 10) -> Ve
     """Gives accuracy and ROC of a set of pairs.
 
     Args:
-        distances: One a pair; smaller means more alike.
+        distances: One per pair; smaller means more alike.
         same: Whether each pair shows one person.
         folds: Parts for the accuracy; pairs are distributed over them in order, same and different pairs separately.
 

@@ -52,7 +52,7 @@ def stream(
     """Gives the outcome of every job, as they are done.
 
     Args:
-        jobs: Whatever `prepare` understands, one a photograph.
+        jobs: Whatever `prepare` understands, one per photograph.
         restore: The network: `b 3 size size`, unit, and what it is told of the fidelity of each face, to `Restored`.
             Faces that are left as they are do not come to it.
         prepare: Reads a photograph and cuts its faces out; runs in a worker thread.

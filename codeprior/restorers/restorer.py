@@ -134,7 +134,7 @@ class Restorer:
             fidelity: 0 the prior's word, 1 the picture's; `auto` chooses for each face by what it still holds; a tensor
                 `(b,)` gives one for each face.
             always: Restore every face as the model says, and keep nothing of it but its tint.
-            options: Further options of the model by name, each a value for all faces, or a tensor of one row a face.
+            options: Further options of the model by name, each a value for all faces, or a tensor of one row per face.
 
         Returns:
             The same type, `size · scale` pixels a side; the same order for a list.
@@ -252,7 +252,7 @@ class Restorer:
             fidelities: For each face, [0, 1] or None; rounded to tenths and given to models whose `restore` takes a
                 fidelity.
             uncertainty: Also ask where the model guessed.
-            options: Of the model by name, each a value for all faces, or a tensor of one row a face.
+            options: Of the model by name, each a value for all faces, or a tensor of one row per face.
 
         Returns:
             Images `b 3 size·scale size·scale`, unit, and the entropy of the codes where it was asked for and is known.

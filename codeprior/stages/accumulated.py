@@ -71,7 +71,7 @@ def precompute(
         latents: Whether the latents are wanted in any case.
 
     Returns:
-        One entry a part; None where nothing need be known.
+        One entry per part; None where nothing need be known.
     """
     joint = objective.recipe.adaptive == "global" and objective.fools(step)
     if len(images) == 1 or not (joint or latents):

@@ -137,7 +137,7 @@ def windows(pair: Pair, side: int, keys: Tensor) -> Pair:
     Args:
         pair: Faces.
         side: Side of the windows, pixels.
-        keys: `(b,)` seeds, one a sample; the place of the window depends on nothing else.
+        keys: `(b,)` seeds, one per sample; the place of the window depends on nothing else.
     """
     height, width = pair.clean.shape[-2:]
     # the low bits choose the row, the next ones the column
@@ -159,7 +159,7 @@ def training_view(settings: VQGANSettings, pair: Pair, keys: Tensor, step: int) 
     Args:
         settings: With `crop`, `crop_until` and `whole_batch`.
         pair: Whole images.
-        keys: `(b,)` seeds, one a sample.
+        keys: `(b,)` seeds, one per sample.
         step: Number of the update.
     """
     if settings.crop is not None and step < settings.crop_until * settings.steps:

@@ -82,7 +82,7 @@ def write_index(path: str | Path, entries: Sequence[NamedTuple], *, format: str 
 
     Args:
         path: The file; an existing list is replaced in one step.
-        entries: One NamedTuple of JSON values a line.
+        entries: One NamedTuple of JSON values per line.
         format: What the first line calls it.
 
     Raises:

@@ -47,7 +47,7 @@ def parts_of(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def random_state() -> list[dict[str, Any]]:
-    """Gives the states of the global generators of torch, CUDA, numpy and Python, one entry a rank.
+    """Gives the states of the global generators of torch, CUDA, numpy and Python, one entry per rank.
 
     Every rank must call it; every rank gets all the entries.
     """

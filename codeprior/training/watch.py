@@ -20,7 +20,7 @@ from codeprior.shapes import Image
 
 
 class Log:
-    """A file of JSON objects, one a line, each with the step and the time; lines are appended, and cut on resume.
+    """A file of JSON objects, one per line, each with the step and the time; lines are appended, and cut on resume.
 
     Args:
         path: The file; made with its folder at the first line.

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
-    """Gives the figures of every variant, a mapping a seed; also writes them to `results.json` and `table.md`.
+    """Gives the figures of every variant, a mapping per seed; also writes them to `results.json` and `table.md`.
 
     Raises:
         ValueError: The folder holds an ablation under other conditions.

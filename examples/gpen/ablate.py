@@ -98,7 +98,7 @@ def measured(
 
 
 def as_table(figures: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Gives a Markdown table: a row a name, means over its seeds, ± their standard deviation.
+    """Gives a Markdown table: a row per name, means over its seeds, ± their standard deviation.
 
     Args:
         figures: Of each seed, by name.

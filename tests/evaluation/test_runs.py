@@ -71,7 +71,7 @@ def test_faces_that_cannot_be_read_are_named_and_in_no_mean(faces):
     found = _run(faces, [made])
     results = found.results["daefr"]
     assert set(results.missing["input"]) == set(found.gone) == {"b", "d"}
-    assert results.missing["input"]["b"] == "is another picture than when the set was built"
+    assert results.missing["input"]["b"] == "is not the picture that it was when the set was built"
     assert results.summaries()["input"]["PSNR"].count == 3
 
 

@@ -37,7 +37,7 @@ def test_errors_say_what_was_expected():
     frames = torch.zeros(3, 3, 8, 8)
     with pytest.raises(ValueError, match=r"expected at least two frames \(t, 3, H, W\), got \(1, 3, 8, 8\)"):
         flicker(frames[:1])
-    with pytest.raises(ValueError, match=r"expected a matrix a frame \(3, 2, 3\), got \(2, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"expected a matrix per frame \(3, 2, 3\), got \(2, 2, 3\)"):
         flicker(frames, np.zeros((2, 2, 3)))
     with pytest.raises(ValueError, match=r"expected a region \(8, 8\), got \(8, 9\)"):
         flicker(frames, region=torch.zeros(8, 9, dtype=torch.bool))

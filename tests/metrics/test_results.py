@@ -57,7 +57,7 @@ def test_nothing_to_summarise_is_refused():
         summarise([math.nan], _generator())
     with pytest.raises(ValueError, match="values of the same images, got 1 and 2"):
         compare([1], [1, 2], _generator(), higher_is_better=True)
-    with pytest.raises(ValueError, match="one group an image, got 1 for 2"):
+    with pytest.raises(ValueError, match="one group per image, got 1 for 2"):
         summarise([1, 2], _generator(), groups=["a"])
 
 

@@ -86,7 +86,7 @@ class Result(NamedTuple):
         after: The same, restored.
         uncertainty: Where the model guessed, over the photograph in grey; None where it cannot say.
         damage: What each face went through, over the photograph in grey.
-        said: A line a face.
+        said: A line per face.
     """
 
     path: Path

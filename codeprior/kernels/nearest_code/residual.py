@@ -19,7 +19,7 @@ def residual_code(latent: Tensor, codebooks: Tensor, *, impl: str | None = None,
 
     Args:
         latent: `(n, d)`, `(b, t, d)` or `(b, d, h, w)`; any floating type; any strides.
-        codebooks: `(m, k, d)`, one table a stage, on the same device.
+        codebooks: `(m, k, d)`, one table per stage, on the same device.
         impl: `"triton"`, two launches a stage, `"reference"`, a `nearest_code` for each, or None to choose.
         mode: `"exact"` or `"fast"`, as for `nearest_code`.
 

@@ -115,8 +115,8 @@ def from_landmarks(entries: object) -> list[Face]:
     """Gives faces whose points somebody marked by hand.
 
     Args:
-        entries: A list with an entry a face: five points `[[x, y], ...]`, or `{"points": ..., "box": ...}`; `box` alone
-            is not enough to align a face.
+        entries: A list with one entry per face: five points `[[x, y], ...]`, or `{"points": ..., "box": ...}`; `box`
+            alone is not enough to align a face.
 
     Returns:
         Faces with score 1; where no box is given, the one that the points suggest.

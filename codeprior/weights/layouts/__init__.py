@@ -1,4 +1,4 @@
-"""Layouts: whose names stand in other people's checkpoints, one file an origin; pure functions of keys and shapes.
+"""Layouts: whose names stand in other people's checkpoints, one file per origin; pure functions of keys and shapes.
 
 A new layout is a file here that begins from `taming`, the names that most VQGANs of this kind have, and a `Layout` in
 the `FAMILY` of the package under `examples/` whose model it fills; `codeprior convert` then finds it.
