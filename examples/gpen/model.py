@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from einops import repeat
 from jaxtyping import Float
@@ -171,11 +172,9 @@ class GPEN(nn.Module):
             batch: Faces.
             generator: Where they come from, on the CPU.
         """
-        if self.scale == 1 or self.synthesis.injection == "none":
-            return None
-        shapes = [(width, side) for width, side in self.synthesis.noise_shapes if side > self.size]
         weight = self.synthesis.constant
-        return [torch.randn(batch, width, side, side, generator=generator).to(weight) for width, side in shapes]
+        shapes = self._fresh_shapes()
+        return [torch.randn(batch, *shape, generator=generator).to(weight) for shape in shapes] or None
 
     @torch.no_grad()
     def restore(self, degraded: Image, *, seed: int = 0) -> Image:
@@ -183,14 +182,27 @@ class GPEN(nn.Module):
 
         Args:
             degraded: Signed.
-            seed: Of the noise above the input's resolution; the same for every call.
+            seed: Of the noise above the input's resolution: the same for every face and every call, so that a face does
+                not depend on those beside it.
         """
-        # not its length: that would be a constant of an exported graph
-        noise = self.fresh_noise(degraded.shape[0], generator=torch.Generator().manual_seed(seed))
+        noise = self._seeded_noise(seed, degraded)
         if self.task == "segmentation":
             # what the network gives is unbounded, which `to_signed` would refuse
             return 2 * self((degraded + 1) / 2, noise=noise).image - 1
         return self(degraded, noise=noise).image
+
+    def _fresh_shapes(self) -> list[tuple[int, int, int]]:
+        if self.synthesis.injection == "none":
+            return []
+        return [(width, side, side) for width, side in self.synthesis.noise_shapes if side > self.size]
+
+    def _seeded_noise(self, seed: int, degraded: Image) -> list[Tensor] | None:
+        # NumPy's normals: an exported graph cannot hold a generator of PyTorch's, but it holds these as constants
+        rng = np.random.default_rng(seed)
+        drawn = [torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)) for shape in self._fresh_shapes()]
+        # not the length of the batch: that would be a constant of the graph
+        batch = degraded.shape[0]
+        return [repeat(one.to(degraded), "c h w -> b c h w", b=batch) for one in drawn] or None
 
 
 def generator(network: Network) -> StyleGANGenerator:

@@ -7,6 +7,7 @@ from codeprior.export import Program, trace
 from codeprior.export.parity import compare, pictures
 from codeprior.kernels import lookup
 from codeprior.prior import VQGAN
+from codeprior.recipes.gpen import GPEN
 from codeprior.restorers.models import takes_fidelity
 from tests import small_families
 from tests.export.models import MODELS, single
@@ -40,6 +41,17 @@ def _operators(traced):
 
 def test_a_small_model_is_traced_for_any_batch():
     _holds(_program(single()))
+
+
+def test_seeded_noise_is_a_constant_of_the_graph():
+    torch.manual_seed(0)
+    model = GPEN(8, scale=2, dim=8, layers=2, multiplier=1, narrow=1 / 64).requires_grad_(False)
+    torch.nn.init.constant_(model.synthesis.convs[-1].noise_weight, 0.5)
+    program = Program(model, options={"seed": 3}).eval()
+    _holds(program, size=8)
+    found = trace(program, size=8).module()(pictures(8))[0]
+    torch.testing.assert_close(found, model.restore(pictures(8), seed=3), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found, model.restore(pictures(8)), atol=1e-2)
 
 
 @pytest.mark.slow

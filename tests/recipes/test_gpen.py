@@ -126,6 +126,8 @@ def test_super_resolution_gives_larger_faces_and_its_noise_is_the_seeds():
     first, again, other = (restorer(face, always=True, options={"seed": seed}) for seed in (0, 0, 1))
     assert first.shape == (2, 3, 16, 16)
     assert torch.equal(first, again) and not torch.equal(first, other)
+    # a face is restored alike whatever stands beside it
+    torch.testing.assert_close(restorer(face[1:], always=True, options={"seed": 0}), first[1:], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="GPEN: 12 px go in and 16 px come out; the output is a multiple of the input"):
         gpen(replace(TINY, input_size=12))
     with pytest.raises(ValueError, match=r"GPEN: expected 8×8 faces, got 16×8; resize them"):
