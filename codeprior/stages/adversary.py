@@ -18,7 +18,7 @@ from codeprior.losses import logistic_discriminator_loss, path_length_penalty, p
 from codeprior.shapes import Image
 from codeprior.stages.settings import StageSettings
 from codeprior.stages.updates import set_rate, without_graph
-from codeprior.training import Engine, step_if_finite
+from codeprior.training import Engine, WeightAverage, step_if_finite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,9 +103,22 @@ class Adversary:
         with without_graph(self.discriminator):
             return self.discriminator.judge(image)
 
-    def saved(self) -> dict[str, Any]:
-        """Gives what a checkpoint holds of it."""
-        return {"discriminator": self.discriminator, "discriminator_optimizer": self.optimizer}
+    def saved(
+        self, *, model: nn.Module, optimizer: Optimizer, path: "PathLength", average: WeightAverage | None
+    ) -> dict[str, Any]:
+        """Gives what a checkpoint holds of a stage that trains a generator against it.
+
+        Args:
+            model: The generator, or the restorer around it.
+            optimizer: Of that.
+            path: The running mean of its path lengths.
+            average: Of its weights, where there is one.
+        """
+        parts = {
+            "model": model, "optimizer": optimizer, "path": path, "discriminator": self.discriminator,
+            "discriminator_optimizer": self.optimizer,
+        }  # fmt: skip
+        return parts if average is None else parts | {"average": average}
 
 
 class PathLength(nn.Module):

@@ -54,8 +54,7 @@ class PriorStage:
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "path": self.path, **self.adversary.saved()}
-        return parts if self.average is None else parts | {"average": self.average}
+        return self.adversary.saved(model=self.model, optimizer=self.optimizer, path=self.path, average=self.average)
 
     @property
     def result(self) -> StyleGANGenerator:
