@@ -73,7 +73,7 @@ def _persistent(machine: Machine, _: Any) -> None:
     given = machine.pop()
     if not (isinstance(given, tuple) and len(given) in (5, 6) and given[0] == "storage"):
         raise Refused("the pickle refers to something outside that is no storage")
-    _, kind, key, _, elements, *view = given  # a view's place stands in files from before 1.6
+    _, kind, key, _, elements, *view = given  # files from before PyTorch 1.6 also give the place of a view
     if view not in ([], [None]):
         raise Refused("the pickle has a storage that is part of another")
     if not isinstance(kind, Name) or kind.module not in ("torch", "torch.storage", "torch.cuda"):
@@ -165,7 +165,7 @@ ACTIONS: dict[str, Callable[[Machine, Any], None]] = {
     "OBJ": _object,
     "INST": _instance,
     "BINPERSID": _persistent,
-    # state is never set: what a dictionary holds came by SETITEMS, what a stub would hold is dropped with it
+    # state is never set: the items of a dictionary came by SETITEMS, and the state of a stub is dropped with it
     "BUILD": lambda machine, _: machine.pop() and None,
 } | dict.fromkeys(
     [

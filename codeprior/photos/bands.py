@@ -19,7 +19,7 @@ from torch.nn import functional as F
 SLOWEST = 3.0
 """Cycles a side below which a face holds shading and nothing of the person."""
 _EDGE = 8  # an eighth of a side is mirrored around the face
-_OVER = 1.5  # measured power varies around that of the noise; less than half above it counts as noise
+_OVER = 1.5  # power up to 1.5 times that of the noise counts as noise, because measurements vary
 _QUIET = 1.0  # 8-bit levels of noise that nobody sees
 
 
@@ -28,7 +28,7 @@ class Crossover(NamedTuple):
 
     Attributes:
         transfer: Where its blur has halved the amplitude; infinity where it is not blurred.
-        reduced: Where having been reduced and enlarged again has halved it; infinity where it has not been.
+        reduced: Where reduction and enlargement have halved it; infinity where it was not reduced.
         reach: Up to where its content is used at all; infinity for all of it.
         noise: Standard deviation of white noise as dense as the face's, 8-bit levels.
     """
@@ -118,7 +118,7 @@ def _octaves(radius: Tensor, reach: float, fastest: float) -> list[tuple[float, 
 def _turned(image: Tensor, *, back: bool = False) -> Tensor:
     """Gives brightness and two differences of colour, in which white noise is as strong as in red, green and blue.
 
-    Detail is mostly of brightness: looked at together, it would let the noise of colours through.
+    Detail is mostly in brightness; weighted together with it, the noise of the colours would stay.
     """
     rows = [(1, 1, 1), (1, -1, 0), (1, 1, -2)]
     axes = F.normalize(image.new_tensor(rows), dim=1)
@@ -132,7 +132,7 @@ def _signal_share(values: Tensor, band: Tensor, upper: float, noise: float) -> T
     power = values.square().mean(0)[None, None]
     for _ in range(2):  # two boxes are smooth enough
         power = F.avg_pool2d(F.pad(power, [window // 2] * 4, mode="replicate"), window, stride=1)
-    # the mean square of the transfer function: a half-plane holds every column but the first once for two
+    # the mean square of the transfer function: in a half-plane every column but the first stands for two
     weights = torch.full_like(band, 2.0)
     weights[:, 0] = 1
     share = noise**2 * float((weights * band.square()).sum() / weights.sum())

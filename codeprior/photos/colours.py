@@ -29,7 +29,7 @@ def to_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image
         notes: Gets a sentence for each conversion.
 
     Raises:
-        Refused: Its values have no honest place in 8 bits.
+        Refused: Its values cannot be brought to 8 bits without guessing.
     """
     if image.mode in ("RGB", "RGBA"):
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):

@@ -1,7 +1,8 @@
 """What a picture file claims, checked from its bytes before any decoder sees it.
 
-Decoders fill up what is missing with grey and call it a success; these checks find the end of the data first. Sizes are
-checked before memory is asked for. Only the rows of a PNG are looked at after decoding, where most need no second look.
+Decoders fill missing parts with grey and report success; these checks find the end of the data first. Sizes are checked
+before memory is allocated. Only the rows of a PNG are checked after decoding, because most files then need no further
+look.
 """
 
 import struct
@@ -51,7 +52,7 @@ def check(content: bytes) -> str:
 
 
 def check_size(width: int, height: int, *, scans: int = 1) -> None:
-    """Refuses a picture whose decoded size or work has no bound worth waiting for.
+    """Refuses a picture that is too large, or would take too long to decode.
 
     Args:
         width: Columns, pixels.
@@ -78,13 +79,13 @@ def check_rows(content: bytes, image: Image.Image) -> None:
 
     Args:
         content: The whole file, which `check` let pass.
-        image: The same, as Pillow decoded it and nobody has changed it.
+        image: The same, as Pillow decoded it, unchanged.
 
     Raises:
         Refused: The picture data ends before the last row.
     """
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
-    # rows come in order and only whole: where the last is not black all are there, and nothing is inflated again
+    # rows are decoded in order and whole: where the last is not black all are there, and need not be inflated again
     if not interlaced and np.asarray(image.crop((0, height - 1, width, height))).any():
         return
     expected = _png_bytes(width, height, depth * _PNG_CHANNELS.get(colour, 1), interlaced=bool(interlaced))

@@ -1,8 +1,8 @@
 """Whether restoring would help a face at all, and how far its own detail is to be kept.
 
 A face that holds more than the model can give back is left as it is. One that still holds something is mended: it
-stays, and the model adds what its damage took. Only of a hopeless one nothing is kept. The figures come from an
-estimator that looks at the face at the photograph's own resolution (`codeprior.estimators`).
+stays, and the model adds what its damage took. Only where nothing can be trusted, nothing is kept. The figures come
+from an estimator that looks at the face at the photograph's own resolution (`codeprior.estimators`).
 """
 
 import math
@@ -135,7 +135,7 @@ def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> 
     transfer = _BLUR / blur if blur > 0 else math.inf  # cycles per pixel
     reduced = _REDUCTION / reduction if reduction > 1.05 else math.inf
     half = _half(transfer, reduced)
-    if limit > half:  # what is trustworthy cannot lie above: the blur was estimated too strong
+    if limit > half:  # the limit cannot lie above it: the blur was estimated too strong
         transfer, reduced, half = transfer * limit / half, reduced * limit / half, limit
     if sharp:
         reach = math.inf  # each band's own share of signal decides
@@ -144,13 +144,13 @@ def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> 
     elif reduction > 1.05:
         reach = limit
     else:
-        # above the limit of a face that is only blurred lies little, and it is sound
+        # a face that is only blurred holds little above the limit, and that little can be trusted
         reach = 2 * limit * min(1.0, max(0.5, limit / half))
     factor = side * fidelity / (1 - fidelity)
     transfer, reduced, reach = (
         0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)
     )
-    # noise that was added to the reduced face lies in the bands that were left, that much denser
+    # noise that was added to the reduced face fills only the bands that were left, and is denser there
     return Crossover(transfer, reach, noise * reduction, reduced)
 
 

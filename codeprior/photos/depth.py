@@ -1,7 +1,8 @@
 """Pictures of 16 bits a channel: the values that Pillow leaves out when it reads, and files that hold them again.
 
-Pillow knows no colour pictures of 16 bits. OpenCV decodes them; what it gives is taken only where its upper eight bits
-are what Pillow decoded, so both have read the same picture. Files are packed here; what else they hold is Pillow's.
+Pillow knows no colour pictures of 16 bits. OpenCV decodes them; its values are used only where their upper eight bits
+equal what Pillow decoded, so that both have read the same picture. Files are packed here; everything else that they
+hold comes from Pillow.
 """
 
 import struct

@@ -1,7 +1,8 @@
 """Photographs in and out: whole pictures or a reason, never half of one, never over an existing one.
 
 Reading takes regular files only, chooses one decoder by content, checks every size before decoding and refuses what is
-damaged. Writing goes to a temporary file that is linked into place. First and last step of a restored photo.
+damaged. Writing goes to a temporary file that is linked into place. Reading is the first step of restoring a
+photograph, writing the last.
 """
 
 import warnings
@@ -121,7 +122,7 @@ def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False, keep_d
 
     Args:
         content: The whole file.
-        path: What errors call it.
+        path: Its name in errors.
         keep_alpha: Keep transparency beside the colours, instead of laying the picture over white.
         keep_depth: Also keep the 16-bit levels of an opaque PNG or TIFF.
 
@@ -139,7 +140,7 @@ def decode(content: bytes, path: str | Path, *, keep_alpha: bool = False, keep_d
         raise PhotoError(path, "claims far more than the megapixels that are read") from None
     except MemoryError:
         raise PhotoError(path, "does not fit into memory") from None
-    except Exception as error:  # decoders raise what they like on damaged data: SyntaxError, struct.error, KeyError
+    except Exception as error:  # damaged data makes decoders raise many types: SyntaxError, struct.error, KeyError
         raise PhotoError(path, f"is damaged: {str(error)[:200] or type(error).__name__}") from error
 
 
@@ -261,7 +262,7 @@ def _levels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _frames(content: bytes, image: Image.Image, kind: str) -> str:
-    """Says how many frames there are; nobody waits until very many are counted."""
+    """Says how many frames there are; counting stops where there are very many."""
     if kind == "TIFF":
         pages = tiffs.check(content)
         return str(pages) if pages < tiffs.MAX_PAGES else f"{pages:,} or more"

@@ -1,7 +1,7 @@
 """Which format a picture has, by its first bytes, and what opens it; HEIC and JPEG XL need a package of their own.
 
-Names and suffixes decide nothing here. A picture that is recognised and not read is still a picture: a folder's walk
-must not pass it over as if it were text.
+Names and suffixes do not matter here. A picture that is recognised but cannot be read is still a picture: whoever walks
+through a folder must report it, not skip it like a text.
 """
 
 import struct
@@ -134,7 +134,7 @@ def open_as(content: bytes, found: str) -> Image.Image:
 
 
 def jxl_size(content: bytes) -> tuple[int, int]:
-    """Gives columns and rows of a JPEG XL picture from its header: its decoder knows no cap.
+    """Gives columns and rows of a JPEG XL picture from its header, because its decoder has no limit.
 
     Args:
         content: The whole file.
@@ -222,7 +222,7 @@ def _format(content: bytes) -> str | None:
     if content[4:8] == b"ftyp" and len(content) >= 16:
         length = min(struct.unpack(">I", content[:4])[0], 64, len(content))
         brands = [content[8:12], *(content[place : place + 4] for place in range(16, length - 3, 4))]
-        # the general brand mif1 says HEIC as well as AVIF: what else is named decides
+        # the general brand mif1 may be HEIC or AVIF: the other brands decide
         if brands[0] in _AVIF or (brands[0] in (b"mif1", b"msf1") and not {*brands}.isdisjoint(_AVIF)):
             return "AVIF"
         if brands[0] in _HEIC:

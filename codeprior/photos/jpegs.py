@@ -1,7 +1,7 @@
 """JPEG: whether all rows and all scans are there, by its markers and by libjpeg's own warnings, and the pixels.
 
-A decoder fills what is missing with grey. simplejpeg tells what libjpeg warned of, in the same decoding that gives the
-pixels; where it cannot be loaded, Pillow decodes and only the markers are checked.
+A decoder fills what is missing with grey. simplejpeg reports the warnings of libjpeg in the same decoding that gives
+the pixels; where it cannot be loaded, Pillow decodes and only the markers are checked.
 """
 
 import re
@@ -41,7 +41,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         image: As Pillow would have decoded it.
-        pixels: `H W 3`, RGB, 8-bit levels, the same without a copy; None where it is of another mode.
+        pixels: The same pixels without a copy, `H W 3`, RGB, 8-bit levels; None for other modes.
     """
 
     image: Image.Image
@@ -99,7 +99,7 @@ def structure(content: bytes) -> Structure:
 
 
 def decoded(content: bytes, image: Image.Image, ended: bool, notes: list[str]) -> Decoded:
-    """Gives the pixels of a JPEG, and refuses one of which libjpeg says that data is missing or wrong.
+    """Gives the pixels of a JPEG, and refuses it where libjpeg says that data is missing or wrong.
 
     Args:
         content: The whole file.

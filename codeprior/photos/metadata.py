@@ -1,4 +1,4 @@
-"""What a photograph says about itself: date, camera, description, place, resolution; kept, but for the orientation."""
+"""What a photograph says about itself: date, camera, description, place, resolution. The orientation is left out."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 _IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # maker, model, description, software, date, artist, copyright, and what Windows writes
 _KEPT = (270, 271, 272, 305, 306, 315, 33432, *range(40091, 40096))
-_SIZES = (40962, 40963)  # columns and rows, which may be others now
+_SIZES = (40962, 40963)  # columns and rows, which may have changed
 _OTHERS = {"XMP": ("xmp", "XML:com.adobe.xmp"), "IPTC": ("photoshop",), "a comment": ("comment",)}
 _MAX_EXIF = 60_000  # a JPEG segment holds 65,533 bytes
 

@@ -16,7 +16,7 @@ from codeprior.photos.faces import Crop, Detector, Face, alignment, choose, sear
 from codeprior.photos.faces.geometry import at_side, resample, transform
 from codeprior.photos.tints import Tint, find_tint
 
-_FINEST = 2048  # pixels a side that a mended face is put together at; none that is mended shows more
+_FINEST = 2048  # largest side at which a mended face is put together, pixels; no mended face shows more
 
 
 class Judge(Protocol):

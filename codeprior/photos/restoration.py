@@ -33,7 +33,7 @@ class Restorer(Protocol):
     """Anything that restores aligned faces: `b 3 size size`, unit, in and out.
 
     One that also has `judge(face, *, side, fidelity, always)` says of each face, from the photograph's own pixels,
-    whether it should be restored, as a `Decision`; one that has `restore(images, *, fidelities, uncertainty)` is told
+    whether it should be restored, as a `Decision`; one that has `restore(images, *, fidelities, uncertainty)` is given
     the fidelities.
     """
 
@@ -94,7 +94,7 @@ class Finished(NamedTuple):
 
     @property
     def untouched(self) -> bool:
-        """Whether every chosen face was left as it was, so that the photograph is the one that came."""
+        """Whether every chosen face was left as it was, so that the photograph is unchanged."""
         return all(decision is not None and decision.action == "left" for decision in self.decisions)
 
 
@@ -161,7 +161,7 @@ def answer(
     uncertainty: bool = False,
     fidelities: Sequence[float | None] | None = None,
 ) -> Restored:
-    """Asks a restorer about a batch of aligned faces, and nothing but the model: whether it helps is decided elsewhere.
+    """Gives what the model of a restorer answers for aligned faces; whether restoring helps is decided elsewhere.
 
     Args:
         restorer: Has `size` and takes `b 3 size size`, unit; with a method `restore` it takes fidelities, with that or

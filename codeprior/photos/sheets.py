@@ -25,7 +25,7 @@ def comparison(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H W 3"]
 
     Args:
         prepared: What went to the network.
-        done: What came of it.
+        done: The result.
     """
     rows = [row([_fit(from_levels(prepared.pixels), _HEIGHT), _fit(from_levels(done.pixels), _HEIGHT)])]
     pairs = [
@@ -39,7 +39,7 @@ def uncertainty_map(prepared: Prepared, done: Finished) -> UInt8[np.ndarray, "H 
 
     Args:
         prepared: What went to the network.
-        done: What came of it, with `uncertainty`.
+        done: The result, with `uncertainty`.
 
     Raises:
         ValueError: The uncertainty was not asked for.

@@ -1,4 +1,4 @@
-"""Many photographs through one network: faces of several share a batch, reading and writing go on meanwhile.
+"""Many photographs through one network: faces of several share a batch, and reading and writing go on at the same time.
 
 Worker threads decode, detect and align; the calling thread runs the network; workers paste and write. A fixed number of
 photographs is under way at once, so memory does not grow with the number of photographs. Each worker computes in one
@@ -53,8 +53,8 @@ def stream(
 
     Args:
         jobs: Whatever `prepare` understands, one per photograph.
-        restore: The network: `b 3 size size`, unit, and what it is told of the fidelity of each face, to `Restored`.
-            Faces that are left as they are do not come to it.
+        restore: The network: `b 3 size size`, unit, and a fidelity for each face, to `Restored`. Faces that are left as
+            they are are not given to it.
         prepare: Reads a photograph and cuts its faces out; runs in a worker thread.
         finish: Pastes and writes; runs in a worker thread.
         batch: Faces that go through the network at once.
@@ -63,8 +63,8 @@ def stream(
             prepared meanwhile.
 
     Yields:
-        One outcome a job. An error of one photograph is that photograph's: where a batch fails, its photographs are
-        tried again one by one.
+        One outcome per job. An error concerns one photograph only: where a batch fails, its photographs are tried again
+        one by one.
     """
     source = iter(jobs)
     preparing: deque[tuple[Any, Future[Prepared]]] = deque()
@@ -113,7 +113,7 @@ def stream(
 
 
 def _compute_in_one_thread() -> None:
-    torch.get_num_threads()  # the first question of a thread would take over what another thread says later
+    torch.get_num_threads()  # without this first call the thread would take over what another one sets later
     torch.set_num_threads(1)
 
 
@@ -126,7 +126,7 @@ class _Shares:
         self._lock = threading.Lock()
 
     def counted(self, work: Callable) -> Callable:
-        """Gives the same work of a worker, whose CPU time is counted."""
+        """Gives the same function of a worker, with its CPU time counted."""
 
         def run(*given: Any) -> Any:
             started = time.thread_time()
@@ -139,7 +139,7 @@ class _Shares:
         return run
 
     def chosen(self, restore: Callable) -> Callable:
-        """Gives the same network, in one thread where the workers have enough to do for all other cores."""
+        """Gives the same network, run in one thread where the workers keep all other cores busy."""
 
         def run(*given: Any) -> Any:
             threads = 1 if 0 < self._network * (self.cores - 1) <= self._work else self.cores

@@ -1,8 +1,8 @@
 """TIFF: whether every strip or tile of the first page is there and holds what its compression promises.
 
-libtiff warns of most damage and goes on, and Pillow does not report it. JPEG strips are decoded with libjpeg's
-warnings, and in fax data a run of zeros is refused that no encoder writes. A bit that turned over inside CCITT, LZW or
-PackBits data is beyond that: these formats have no checksum.
+libtiff warns of most damage and goes on, and Pillow does not report it. Here JPEG strips are decoded with libjpeg's
+warnings, and fax data is refused where it holds a run of zeros that no encoder writes. A wrong bit inside CCITT, LZW or
+PackBits data is not found: these formats have no checksum.
 """
 
 import struct
@@ -52,7 +52,7 @@ def check(content: bytes) -> int:
 
 
 def zeros(content: bytes, start: int, stop: int, *, most: int = 64) -> bool:
-    """Says whether compressed data has a run of zeros that no encoder writes, as a hole in a file is read.
+    """Says whether compressed data has a run of zeros that no encoder writes, such as a hole in a file.
 
     Args:
         content: The whole file.
@@ -114,7 +114,7 @@ def _check_part(
     if compression == _PLAIN:
         whole = length >= expected
     elif compression in _DEFLATE:
-        # the decoder refuses most damage; what it takes for data is a hole, which may also be stored zeros
+        # the decoder refuses most damage, but not a hole; zeros may also be stored, so then the checksum decides
         hole = zeros(content, start, start + length)
         whole = not hole or _inflates(memoryview(content)[start : start + length], expected)
     elif compression == _JPEG:

@@ -1,7 +1,7 @@
 """Photographs at twice or four times their size: what lies around the faces, by resampling or by a network in tiles.
 
-A network sees one tile at a time, with so much around it that its answer does not depend on where the tile ends; what
-is around is cut off. Memory is that of the photograph, of the result and of one tile.
+A network sees one tile at a time, with enough of its surroundings that the answer does not depend on where the tile
+ends; the surroundings are then cut off. Memory is that of the photograph, of the result and of one tile.
 """
 
 from collections.abc import Callable
@@ -119,7 +119,7 @@ def enlarged(
     Args:
         pixels: RGB or one channel, 8-bit levels; one channel is always resampled.
         upscaling: How much, and by what.
-        tile: Side of what a network is given at once without what is around it, pixels.
+        tile: Side of a tile without its surroundings, pixels.
         around: Pixels on each side that it also sees, mirrored beyond the photograph's edges.
 
     Returns:

@@ -14,7 +14,8 @@ class BiSeNet(nn.Module):
     Source:
         Yu et al. 2018, "BiSeNet: Bilateral segmentation network for real-time semantic segmentation", with the spatial
         path replaced by ResNet's features of stride 8; names as in zllrunning/face-parsing.PyTorch, which facexlib
-        distributes as `parsing_bisenet.pth`. The names are recalled, not read: a file that has others is refused.
+        distributes as `parsing_bisenet.pth`. The names were written from memory, without such a file; a file with other
+        names is refused.
     """
 
     def __init__(self):

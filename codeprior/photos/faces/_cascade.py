@@ -49,7 +49,7 @@ class Proposals(nn.Module):
     ) -> tuple[Int[Tensor, "n 2"], Float[Tensor, "n"], Float[Tensor, "n 4"]]:
         """Gives row and column, face score and box offsets of every 12-pixel window whose score is above `least`."""
         found = rearrange(_through(self.trunk, image), "1 c h w -> h w c")
-        # of two classes the second's share is the sigmoid of their difference; offsets are few
+        # of two classes the second's share is the sigmoid of their difference; few places need offsets
         weights, biases = (part[1:] - part[:1] for part in self.score.parameters())
         scores = (found @ rearrange(weights, "1 c 1 1 -> c") + biases).sigmoid()
         rows, columns = torch.nonzero(scores > least, as_tuple=True)
@@ -64,7 +64,7 @@ class Patches(nn.Module):
         convolutions: Channels and kernel of each.
         pools: Kernel of the pooling after each convolution but the last; 0 for none.
         features: What the last convolution leaves of a patch, flattened.
-        width: Of the layer behind it.
+        width: Of the layer after it.
         points: Whether it also gives the five points.
     """
 

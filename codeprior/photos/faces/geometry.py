@@ -131,7 +131,7 @@ def resample(
         matrix = np.array([[1 / block, 0, 0.5 / block - 0.5], [0, 1 / block, 0.5 / block - 0.5]]) @ np.vstack(
             [matrix, [0, 0, 1]]
         )
-    if stretch <= 1 + 1e-6:  # points found in the photograph make a one of 1 ± 1e-16
+    if stretch <= 1 + 1e-6:  # with points found in a photograph a stretch of one is 1 ± 1e-16
         return _sample(image, matrix, height, width, padding, "bicubic")
     finer = matrix @ np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
     return F.avg_pool2d(_sample(image, finer, 2 * height, 2 * width, padding, "bicubic")[None], 2)[0]
@@ -140,7 +140,7 @@ def resample(
 def _region(
     image: Tensor, matrix: Float[np.ndarray, "2 3"], height: int, width: int
 ) -> tuple[Tensor, Float[np.ndarray, "2 3"]]:
-    """Cuts out the part of the image that the output can see, so that the cost is the face's and not the photo's."""
+    """Cuts out the part of the image that the output can see, so that the cost does not grow with the photo."""
     corners = transform(np.array([(-1, -1), (width, -1), (-1, height), (width, height)]), matrix)
     stretch = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     (left, top), (right, bottom) = corners.min(0) - 4 - 2 * stretch, corners.max(0) + 5 + 2 * stretch

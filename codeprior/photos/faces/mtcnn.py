@@ -56,7 +56,7 @@ class MTCNN:
         self._narrowest = 0.0
 
     def at_least(self, width: float) -> "MTCNN":
-        """Gives the same detector for faces that are at least so wide, which looks at fewer and smaller images.
+        """Gives the same detector for faces that are at least this wide; it searches fewer and smaller images.
 
         Wider faces are found in the same windows as before; narrower ones only where a wider window shows them.
 

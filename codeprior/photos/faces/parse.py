@@ -21,7 +21,7 @@ Parser = Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]]
 _FACE = tuple(range(1, 14))
 _SIDE = 512  # pixels that the published networks were trained at
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-_SPARE = ("num_batches_tracked", "conv_out16.", "conv_out32.", "cp.resnet.fc.")  # of no use, or of training only
+_SPARE = ("num_batches_tracked", "conv_out16.", "conv_out32.", "cp.resnet.fc.")  # not needed, or in training only
 
 
 class FaceParser:
@@ -46,7 +46,7 @@ class FaceParser:
             crop: An aligned face, unit.
 
         Raises:
-            ValueError: There is no face in it: pasting nothing would pass the photograph off as a result.
+            ValueError: There is no face in it: with nothing pasted, the unchanged photograph would look like a result.
         """
         image = F.interpolate(crop[None].float(), size=(_SIDE, _SIDE), mode="bilinear", antialias=True).to(self.device)
         mean, deviation = (image.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION))
@@ -75,7 +75,7 @@ def parser(weights: str | Path, *, device: str = "cpu") -> FaceParser:
     """
     path = Path(weights)
     if not path.is_file():
-        raise FileNotFoundError(f"parser: {path} does not exist; it is the path of a weight file, none comes with us.")
+        raise FileNotFoundError(f"parser: {path} does not exist; give a weight file, because the library brings none.")
     if path.suffix.lower() == ".onnx":
         return FaceParser(_onnx(path))
     from codeprior.checkpoints.checkpoint import read_checkpoint

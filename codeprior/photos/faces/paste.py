@@ -122,7 +122,7 @@ def _share(crop: Crop, neighbour: Crop, *, left: int, top: int, height: int, wid
     """Gives the share of a crop in pixels that a neighbour's crop reaches too: a place belongs to the nearer face.
 
     Distances are from the middle of each crop, in half sides of it, so that a small face before a large one keeps its
-    own. Where both are as far, one fades into the other over `_SEAM`.
+    place. Where both are equally far, one fades into the other over `_SEAM`.
     """
     x = torch.arange(left, left + width, dtype=torch.float32)
     y = torch.arange(top, top + height, dtype=torch.float32)[:, None]
@@ -158,8 +158,8 @@ def soft_mask(size: int, *, margin: float = 0.03, feather: float = 0.14) -> Floa
 def match_colour(restored: Image, reference: Image) -> Image:
     """Gives restored faces the coarse colours of what they replace: `restored + coarse(reference) - coarse(restored)`.
 
-    Coarse is the mean over each cell of an 8×8 grid, bilinear between them. Damage leaves these colours nearly as they
-    were, and a codebook drifts from them.
+    Coarse is the mean over each cell of an 8×8 grid, bilinear between them. Damage hardly changes these colours, but a
+    codebook often does.
 
     Args:
         restored: `b 3 H W`, unit.
@@ -176,7 +176,7 @@ def match_colour(restored: Image, reference: Image) -> Image:
 
 
 def _levels(photo: np.ndarray) -> Float[Tensor, "3 H W"]:
-    # PyTorch computes nothing with 16-bit levels
+    # PyTorch cannot compute with 16-bit levels
     return rearrange(torch.from_numpy(photo.astype(np.float32)), "h w c -> c h w")
 
 

@@ -31,8 +31,7 @@ class RetinaFace:
         device: Where the network runs.
 
     Source:
-        xinntao/facexlib: threshold 0.97 and sides of 640 pixels for restoration; the rule of least score is the
-        caller's here.
+        xinntao/facexlib: threshold 0.97 and sides of 640 pixels for restoration; here the caller sets the least score.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class RetinaFace:
         self.network = network.to(device).eval().requires_grad_(False)
         self.shorter, self.score, self.overlap = shorter, score, overlap
         self.device = torch.device(device)
-        # of a square tile both sides are the shorter one; the smallest anchor is the narrowest face
+        # a square tile of this side is not reduced; the narrowest face is the smallest anchor
         self.longest, self.smallest = shorter, _SIDES[0][0]
 
     @torch.no_grad()

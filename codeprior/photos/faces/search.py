@@ -16,7 +16,7 @@ from codeprior.photos.faces.detect import Detector, Face
 
 _WIDTH = 2.2  # width of a face, distances between its eyes; the boxes of MTCNN on frontal faces
 _OVERLAP = 0.7  # of the smaller box, above which two boxes are one face; as in MTCNN's last stage
-_DOUBT = 0.2  # 0.9 becomes 0.98: of 12 megapixels of gravel nothing is left, and small faces of photographs have 0.99
+_DOUBT = 0.2  # 0.9 becomes 0.98: 12 megapixels of gravel then give no face, and small faces have 0.99
 _EDGE = 3  # pixels: a box that ends so close to a cut is part of a face that another tile holds whole
 
 
@@ -40,7 +40,7 @@ def search(
     if at_least := getattr(detector, "at_least", None):
         detector = at_least(_WIDTH * smallest)
     faces = list(detector(photo))
-    # tiles hold many times as many windows, and each may look like a face by chance: a fifth of the doubt is left
+    # tiles hold many more windows, and each may look like a face by chance: only a fifth of the doubt is allowed
     sure = 1 - _DOUBT * (1 - score)
     for tile in _tiles(detector, photo.shape[:2], smallest):
         faces += [face for face in _inside(detector(photo[tile]), tile, photo.shape[:2]) if face.score >= sure]
@@ -64,7 +64,7 @@ def _tiles(detector: Detector, shape: tuple[int, int], smallest: float) -> Itera
     longest, narrowest = getattr(detector, "longest", None), getattr(detector, "smallest", None)
     if longest is None or narrowest is None:
         return
-    # a tile of this side is reduced just so much that the smallest face asked for is still seen
+    # a tile of this side is reduced just so far that the smallest face asked for is still found
     side = math.ceil(longest * max(1.0, _WIDTH * smallest / narrowest))
     if max(shape) <= side:
         return

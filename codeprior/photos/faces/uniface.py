@@ -1,4 +1,4 @@
-"""The detectors of the package uniface behind our protocol; its weight file is given, never fetched from here."""
+"""The detectors of the package uniface behind our protocol; the caller gives the weight file, none is downloaded."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""YuNet through OpenCV: the smallest and fastest detector, with the least exact points; its ONNX file is given."""
+"""YuNet through OpenCV: the smallest and fastest detector, with the least exact points; the caller has its file."""
 
 from pathlib import Path
 from threading import Lock

@@ -38,7 +38,7 @@ class FrameRestorer:
         self.choices, steadiness, self.mask = choices or Choices(), steadiness or Steadiness(), mask
         self.tracker = Tracker(detector, smallest=self.choices.smallest, score=self.choices.score)
         self.steady, self.damage = SteadyFaces(steadiness), None
-        self.restorer = copy.copy(restorer)  # its estimator is another one here
+        self.restorer = copy.copy(restorer)  # a copy, because it gets another estimator
         if callable(getattr(restorer, "judge", None)) and hasattr(restorer, "estimator"):
             from codeprior.estimators import load_estimator
 
@@ -76,7 +76,7 @@ class FrameRestorer:
         answers = []
         for at, fidelity in zip(prepared.asked, prepared.fidelities, strict=True):
             face = prepared.crops[at].image[None]
-            ask = lambda face=face, told=fidelity: answer(self.restorer, face, fidelities=[told]).images[0].cpu()
+            ask = lambda face=face, value=fidelity: answer(self.restorer, face, fidelities=[value]).images[0].cpu()
             model = getattr(self.restorer, "model", self.restorer)
             answers.append(self.steady(ask, model, face[0], chosen[at].number))
         if not answers:
@@ -94,10 +94,10 @@ class FrameRestorer:
         ]
 
     def _judge(self, tracks: Iterator[Track]) -> Callable:
-        def judge(face: torch.Tensor, **told: Any) -> Any:
+        def judge(face: torch.Tensor, **given: Any) -> Any:
             if self.damage is not None:
                 self.damage.number = next(tracks).number
-            return self.restorer.judge(face, **told)
+            return self.restorer.judge(face, **given)
 
         return judge
 
@@ -109,7 +109,7 @@ class FrameRestorer:
         """Goes on from what `memory` gave.
 
         Args:
-            arrays: By name; further ones are passed over.
+            arrays: By name; further names are ignored.
         """
         for part in self._remembering():
             part.remember(arrays)

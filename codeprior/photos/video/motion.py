@@ -1,4 +1,4 @@
-"""How a face has moved between two frames, measured on its pixels to a small part of one.
+"""How a face has moved between two frames, measured on its pixels, to a fraction of a pixel.
 
 A detector's points differ from frame to frame by a pixel or two even where nothing moves. The shift, turn and scale
 that bring one frame's face onto the next's are found by Gauss–Newton steps (inverse compositional; Baker and Matthews
@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from codeprior.photos.faces import alignment, resample, transform
 
 _SIDE = 64  # of the aligned face that is compared, pixels
-_STEPS, _ENOUGH = 12, 0.01  # at most so many, until the corners move less, pixels of it
+_STEPS, _ENOUGH = 12, 0.01  # at most this many, until the corners of the aligned face move by fewer pixels than this
 _UNLIKE = 14.0  # 8-bit levels of mean difference above which it is not the same face
 
 
 def look(pixels: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "s s"]:
-    """Gives what a face is known by in the next frame: its aligned brightness, a little blurred, 8-bit levels.
+    """Gives what a face is recognised by in the next frame: its aligned brightness, a little blurred, 8-bit levels.
 
     Args:
         pixels: RGB, 8-bit levels.

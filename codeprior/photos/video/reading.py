@@ -76,7 +76,7 @@ class Video:
 
     Attributes:
         facts: What the file says of itself.
-        notes: What was passed over, a sentence each.
+        notes: What was left out, a sentence each.
 
     Raises:
         VideoError: It is missing, no video, too large, or its codec is unknown here.
@@ -129,7 +129,7 @@ class Video:
         if not count:
             raise VideoError(self.path, "holds no frame that can be decoded")
         if bad:
-            self.notes.append("what cannot be decoded was passed over")
+            self.notes.append("what cannot be decoded was left out")
 
     def _packets(self) -> Iterator[Any]:
         packets = self.container.demux(self.stream)
@@ -150,7 +150,7 @@ class Video:
             raise VideoError(self.path, f"changes its size from {wide}×{tall} to {source.width}×{source.height} pixels")
         time = source.pts
         if time is None or (last is not None and time <= last):
-            # old containers tell no times, and broken ones tell some twice
+            # old containers hold no times, and broken ones hold some twice
             step = 1 / (self.facts.rate or Fraction(25)) / self.facts.time_base
             time = 0 if last is None else last + max(1, round(step))
         pixels = source.to_ndarray(format="rgb24")
@@ -162,9 +162,9 @@ class Video:
         except (OSError, ValueError) as error:
             missing = "does not exist" if isinstance(error, FileNotFoundError) else None
             raise VideoError(self.path, missing or str(getattr(error, "strerror", None) or error)) from None
-        told = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
+        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
         try:
-            container = self._av.open(file, container_options=told, metadata_errors="replace")
+            container = self._av.open(file, container_options=options, metadata_errors="replace")
         except (self._av.FFmpegError, ValueError) as error:
             raise VideoError(self.path, f"is no video that is read here: {_said(error)}") from error
         self._stack.callback(container.close)
@@ -180,7 +180,7 @@ class Video:
         stream = streams[0]
         if stream.codec_context is None:
             raise VideoError(self.path, "is in a codec that is not known here")
-        stream.thread_type = "SLICE"  # threads of frames would decode ahead of what is asked for, in memory
+        stream.thread_type = "SLICE"  # threads by frame would decode ahead, and hold those frames in memory
         return stream
 
     def _facts(self) -> Facts:
@@ -205,9 +205,9 @@ class Video:
         return Facts(*upright, turns, stream.time_base, count, rate, 1 / shape if turns % 2 else shape)
 
     def _turns(self) -> int:
-        """Gives how the first frame says it is to be turned, and begins again."""
+        """Gives the turn that the first frame asks for, and goes back to the beginning."""
         degrees = 0
-        with contextlib.suppress(self._av.FFmpegError):  # what cannot be decoded is told when all frames are asked for
+        with contextlib.suppress(self._av.FFmpegError):  # what cannot be decoded is reported when all frames are read
             degrees = next((int(frame.rotation) for frame in self.container.decode(self.stream)), 0)
         self._stack.pop_all().close()
         self.container = self._opened()

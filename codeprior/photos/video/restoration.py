@@ -1,4 +1,4 @@
-"""A video restored frame by frame with a memory, segment by segment, so that a run that was killed goes on.
+"""A video restored frame by frame with a memory, segment by segment, so that a run that was killed can go on.
 
 One thread reads and follows faces ahead of the network, a few frames at most. At the end of a segment all that the next
 frame depends on is written beside it: a run that goes on gives the frames that an unbroken one would have given.
@@ -45,7 +45,7 @@ class VideoReport(NamedTuple):
         cuts: Scenes that begin after the first.
         before: Frames that an earlier run had done.
         seconds: That this run took.
-        notes: What was passed over or changed, a sentence each.
+        notes: What was left out or changed, a sentence each.
     """
 
     frames: int
@@ -85,7 +85,8 @@ def restore_video(
         overwrite: Replace the target, and begin anew where an earlier run was broken off.
         resume: Go on with an earlier run that was broken off.
         described: What else the result depends on, such as the weights; a run goes on only with the same.
-        progress: Told after every frame how many are done and about how many there are; 0 is not known.
+        progress: Called after every frame with how many are done and about how many there are, 0 where that is not
+            known.
         segment: Frames of a part that a killed run leaves whole.
 
     Returns:
@@ -93,7 +94,7 @@ def restore_video(
 
     Raises:
         VideoError: The source is no usable video, the target exists, cannot be written or is the source, or an earlier
-            run was broken off that is neither to be gone on with nor to be replaced, or was of other settings.
+            run was broken off and neither `resume` nor `overwrite` is set, or its settings were others.
         ImportError: PyAV is not installed.
     """
     started, source, target = time.monotonic(), Path(source), Path(target)
@@ -134,7 +135,7 @@ class _Parts:
         exists = self.folder.is_dir() and any(self.folder.iterdir())
         if exists and not resume and not overwrite:
             raise VideoError(target, "an earlier run was broken off; --resume goes on with it, --overwrite begins anew")
-        if exists and resume and self._told() != settings:
+        if exists and resume and self._earlier_settings() != settings:
             raise VideoError(target, "an earlier run was broken off that had other settings; --overwrite begins anew")
         if exists and not resume:
             self.remove()
@@ -187,7 +188,7 @@ class _Parts:
         names = [path.name for path in self.folder.iterdir() if path.suffix in (".nut", ".safetensors", ".json")]
         files.remove_folder(self.folder, names)
 
-    def _told(self) -> str | None:
+    def _earlier_settings(self) -> str | None:
         try:
             return self._settings.read_text(encoding="utf-8")
         except (OSError, ValueError):
@@ -293,8 +294,8 @@ def _settings(source: Path, choices: Choices, steadiness: Steadiness, described:
     status = source.stat()
     with files.opened(source) as file:
         head = hashlib.sha256(file.read(2**20)).hexdigest()
-    told = {
+    facts = {
         "bytes": status.st_size, "head": head, "choices": asdict(choices), "steadiness": asdict(steadiness),
         "described": described, "segment": segment,
     }  # fmt: skip
-    return json.dumps(told, sort_keys=True)
+    return json.dumps(facts, sort_keys=True)

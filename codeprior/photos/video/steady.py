@@ -45,8 +45,8 @@ class SteadyFaces:
         steadiness: How much of each frame is taken.
 
     Note:
-        Scores are averaged, not codes: one that is chosen is a whole code, as sharp as any. The answer is averaged in
-        the aligned face, so that a face which moves is compared with itself.
+        Scores are averaged, not codes: the code that is then chosen is a whole one, as sharp as any. The answer is
+        averaged in the aligned face, so that a face which moves is compared with itself.
     """
 
     def __init__(self, steadiness: Steadiness):
@@ -84,7 +84,7 @@ class SteadyFaces:
         return self._mean(self.answers, answer, share, number, grid=False)
 
     def forget(self, alive: Container[int]) -> None:
-        """Lets go of faces that are no longer there."""
+        """Forgets faces that are no longer there."""
         for known in (self.colours, self.scores, self.answers):
             for number in [number for number in known if number not in alive]:
                 del known[number]
@@ -100,7 +100,7 @@ class SteadyFaces:
         """Goes on from what `memory` gave.
 
         Args:
-            arrays: By name; further ones are passed over.
+            arrays: By name; further names are ignored.
         """
         for name, known in (("colours", self.colours), ("scores", self.scores), ("answers", self.answers)):
             known.clear()
@@ -164,7 +164,7 @@ class SteadyDamage:
         return Damage(*said[:, None])
 
     def forget(self, alive: Container[int]) -> None:
-        """Lets go of faces that are no longer there."""
+        """Forgets faces that are no longer there."""
         for number in [number for number in self.known if number not in alive]:
             del self.known[number]
 
@@ -176,7 +176,7 @@ class SteadyDamage:
         """Goes on from what `memory` gave.
 
         Args:
-            arrays: By name; further ones are passed over.
+            arrays: By name; further names are ignored.
         """
         pairs = {int(key.split(".")[1]): torch.tensor(arrays[key]) for key in arrays if key.startswith("damage.")}
         self.known = {number: (mean, said) for number, (mean, said) in pairs.items()}

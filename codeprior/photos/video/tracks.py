@@ -1,9 +1,9 @@
 """Faces followed from frame to frame: looked for where they were, their points smoothed, lost and found again.
 
 The whole frame is searched when a scene begins, when a face is lost, and from time to time for new ones; between, only
-the place around each face. Its points move as its pixels do (`motion`) and are drawn slowly to the detector's, whose
-points tremble. Where the pixels do not tell, they are smoothed more the less they move (after Casiez et al. 2012, "1€
-filter").
+the place around each face. Its points move as its pixels do (`motion`) and are drawn slowly to the detector's, which
+jitter. Where the pixels do not show the motion, the points are smoothed more the less they move (after Casiez et al.
+2012, "1€ filter").
 """
 
 from collections.abc import Callable, Mapping

@@ -18,7 +18,7 @@ from codeprior.photos.video.reading import Facts, Video, VideoError
 
 WRITTEN = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffixes of videos that are written, in lower case, and FFmpeg's names of their containers."""
-_QUALITY = "16"  # of x264: 18 is said to look like the source, and detail that was just restored is not to be lost
+_QUALITY = "16"  # of x264: 18 is said to look like the source, and restored detail must not be lost
 _SEGMENT = "nut"  # the one container that keeps any time base to the tick
 
 
@@ -166,7 +166,7 @@ def _sound(video: Video, tracks: dict[int, Any], av: Any) -> Iterator[tuple[Any,
     if not tracks:
         return
     streams = [stream for stream in video.container.streams if stream.index in tracks]
-    with contextlib.suppress(av.FFmpegError):  # a file that breaks off; the frames have said so
+    with contextlib.suppress(av.FFmpegError):  # a file that breaks off; reading its frames has reported that
         for packet in video.container.demux(*streams):
             if packet.dts is not None:
                 yield tracks[packet.stream.index], packet
