@@ -183,7 +183,8 @@ class TestSet:
             size: Side of the images wanted, pixels.
             batch: Faces at once.
 
-        Yields: Every face once, in order; those that cannot be read, or whose picture has changed, with the reason.
+        Yields:
+            Every face once, in order; those that cannot be read, or whose picture has changed, with the reason.
         """
         for start in range(0, len(self.faces), batch):
             rows, clean, large, gone = [], [], [], {}

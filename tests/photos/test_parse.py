@@ -49,7 +49,7 @@ def test_the_published_names_are_these(weights):
 
 def test_other_files_are_refused_by_name(tmp_path, weights):
     path, _ = weights
-    with pytest.raises(FileNotFoundError, match="does not exist; it is the path of a weight file"):
+    with pytest.raises(FileNotFoundError, match="does not exist; give a weight file, because"):
         parser("bisenet")
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other weights than BiSeNet's for 19 classes: 1\d\d tensors are missing, 2 "):
