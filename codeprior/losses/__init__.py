@@ -25,7 +25,7 @@ from codeprior.losses.features import FeatureNetwork, MobileNetFeatures, TimmFea
 from codeprior.losses.identity import IdentityLoss
 from codeprior.losses.parts import FACE_PARTS, Part, crop_parts
 from codeprior.losses.perceptual import PerceptualLoss
-from codeprior.losses.pixels import chroma_loss, pyramid_loss
+from codeprior.losses.pixels import chroma_loss, hatch_loss, pyramid_loss
 from codeprior.losses.smoothness import PathPenalty, path_length_penalty, path_lengths, r1_penalty
 from codeprior.losses.style import gram, style_loss
 
@@ -53,6 +53,7 @@ __all__ = [
     "feature_network",
     "generator_adversarial_loss",
     "gram",
+    "hatch_loss",
     "hinge_discriminator_loss",
     "last_layer_gradients",
     "logistic_discriminator_loss",

@@ -1,4 +1,4 @@
-"""Differences of pixels: at several scales, so that coarse shapes and colours count like detail; and in chroma."""
+"""Differences of pixels: at several scales, so that coarse shapes and colours count like detail; chroma; hatch."""
 
 import torch
 from jaxtyping import Float
@@ -56,6 +56,35 @@ def chroma_loss(candidate: Image, image: Image) -> Float[Tensor, ""]:
     red, green, blue = (candidate - image).unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return ((blue - luma).abs().mean() / 1.772 + (red - luma).abs().mean() / 1.402) / 2
+
+
+def hatch_loss(candidate: Image, image: Image, *, window: int = 8) -> Float[Tensor, ""]:
+    """Gives how much more or less two images alternate from pixel to pixel: in rows, in columns and as a chessboard.
+
+    Networks that end in a pixel shuffle or a transposed convolution leave such a hatch, and perceptual networks whose
+    first convolution moves by two pixels hardly see it. Each pattern's strength is the mean of a window's pixels
+    with alternating signs; what counts is the absolute difference of the strengths.
+
+    Args:
+        candidate: `b 3 H W`, any range.
+        image: The same shape and range.
+        window: Side of the squares in which a pattern's strength is measured, an even number of pixels.
+
+    Returns:
+        Scalar, in units of the images.
+
+    Raises:
+        ValueError: The shapes differ, the window is odd or not positive, or a side is smaller than it.
+    """
+    _same("hatch_loss", candidate, image)
+    height, width = image.shape[-2:]
+    if window < 2 or window % 2 or min(height, width) < window:
+        raise ValueError(f"hatch_loss: the window must be even, from 2 to {min(height, width)} pixels, got {window}.")
+    difference = candidate - image
+    rows = 1.0 - 2.0 * (torch.arange(height, device=image.device) % 2).to(image.dtype)[:, None]
+    columns = 1.0 - 2.0 * (torch.arange(width, device=image.device) % 2).to(image.dtype)
+    parts = [F.avg_pool2d(difference * signs, window).abs().mean() for signs in (rows, columns, rows * columns)]
+    return torch.stack(parts).mean()
 
 
 def _same(who: str, candidate: Tensor, image: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from codeprior.encoders import VQGANEncoder
 from codeprior.images import to_unit
 from codeprior.layers import build
-from codeprior.losses import chroma_loss, crop_parts, pyramid_loss
+from codeprior.losses import chroma_loss, crop_parts, hatch_loss, pyramid_loss
 from codeprior.shapes import Image
 from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import FidelitySettings
@@ -114,6 +114,7 @@ class TapsStage:
             pairs["parts"] = (_parts(image, size), _parts(clean, size))
         losses = {
             "pyramid": (pyramid_loss, ""), "chroma": (chroma_loss, ""), "perceptual": (self._differ, ""),
+            "hatch": (hatch_loss, ""),
             "parts": (_of_pixels, "parts"), "parts_perceptual": (self._differ, "parts"),
         }  # fmt: skip
         terms = {name: losses[name][0](*pairs[losses[name][1]]) for name in self.recipe.weights}

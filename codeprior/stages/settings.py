@@ -120,7 +120,8 @@ class FidelitySettings(StageSettings):
     """Taps between an encoder and a frozen decoder learn how far the degraded image may change the answer.
 
     `weights` may also name `parts` and `parts_perceptual`: pyramid and chroma, and the perceptual distance, of eyes and
-    mouth alone, enlarged (`codeprior.losses.crop_parts`); the faces must be aligned then.
+    mouth alone, enlarged (`codeprior.losses.crop_parts`); the faces must be aligned then. `hatch` keeps patterns of two
+    pixels away (`codeprior.losses.hatch_loss`).
     """
 
     steps: int = 20_000

@@ -199,7 +199,7 @@ def fidelity_small() -> FidelityRecipe:
     return replace(
         fidelity(), network=small_network(), batch=8, steps=900, learning_rate=1e-3, warmup=50, average=0.995,
         tap_encoder="own", perceptual="mobilenet_v2",
-        weights=loss_weights(pyramid=1.0, chroma=0.5, perceptual=0.1, parts=1.0, parts_perceptual=0.05),
+        weights=loss_weights(pyramid=1.0, chroma=0.5, perceptual=0.1, hatch=4.0, parts=1.0, parts_perceptual=0.05),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from codeprior.losses import chroma_loss, pyramid_loss
+from codeprior.losses import chroma_loss, hatch_loss, pyramid_loss
 
 
 def _images():
@@ -45,3 +45,25 @@ def test_other_shapes_are_refused():
         chroma_loss(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match="3 scales need sides of 4 pixels"):
         pyramid_loss(torch.zeros(1, 3, 2, 8), torch.zeros(1, 3, 2, 8))
+
+
+@pytest.mark.parametrize("pattern", ["rows", "columns", "chessboard"])
+def test_a_hatch_counts_by_its_strength_and_smooth_changes_do_not(pattern):
+    image = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    row, column = 1.0 - 2.0 * (torch.arange(16) % 2)[:, None], 1.0 - 2.0 * (torch.arange(24) % 2)
+    hatch = {"rows": row.expand(16, 24), "columns": column.expand(16, 24), "chessboard": row * column}[pattern]
+    # one of three patterns, everywhere
+    assert float(hatch_loss(image + 0.1 * hatch, image)) == pytest.approx(0.1 / 3)
+    assert float(hatch_loss(image + 0.3, image)) == pytest.approx(0.0, abs=1e-12)
+    assert float(hatch_loss(image, image)) == 0
+
+
+def test_a_hatch_that_the_picture_has_is_to_be_there():
+    hatched = (1.0 - 2.0 * (torch.arange(16) % 2)).expand(1, 3, 16, 16)
+    assert float(hatch_loss(torch.zeros(1, 3, 16, 16), hatched)) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("window", [0, 3, 18])
+def test_windows_that_cannot_measure_a_hatch_are_refused(window):
+    with pytest.raises(ValueError, match=r"hatch_loss: the window must be even, from 2 to 16 pixels, got"):
+        hatch_loss(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16), window=window)

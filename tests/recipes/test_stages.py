@@ -345,7 +345,7 @@ def test_the_fidelity_stage_moves_the_taps_and_their_own_encoder_alone(accumulat
     stage.update(_batch(), 1)
     moved = {name.split(".")[0] for name in _moved(stage.model, before)}
     assert moved == ({"taps"} if tap_encoder == "shared" else {"taps", "tap_encoder"})
-    assert {"pyramid", "chroma", "perceptual", "parts", "parts_perceptual", "total", "skipped"} == set(metrics)
+    assert set(stage.recipe.weights) | {"total", "skipped"} == set(metrics)
 
 
 def test_taps_with_an_encoder_of_their_own_are_saved_and_trained_further(tmp_path):
