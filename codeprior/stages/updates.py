@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch.optim import Adam, Optimizer
 
 from codeprior.stages.settings import StageSettings, rate_at
 from codeprior.training import Batch, Engine, WeightAverage, step_if_finite
+
+Named = TypeVar("Named")
 
 
 def update_by(
@@ -154,8 +157,8 @@ def with_skipped(metrics: Mapping[str, Tensor], *skipped: Tensor) -> dict[str, T
     }
 
 
-def prefixed(prefix: str, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives metrics under longer names.
+def prefixed(prefix: str, metrics: Mapping[str, Named]) -> dict[str, Named]:
+    """Gives metrics, or parts of a checkpoint, under longer names.
 
     Args:
         prefix: Put before each name, with an underscore.

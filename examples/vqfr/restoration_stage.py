@@ -1,7 +1,7 @@
 """The second stage of VQFR's second version: codes are learned, and textures are warped to the degraded face."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from codeprior import distributed
+from codeprior.discriminators import StyleGANDiscriminator
 from codeprior.images import to_unit
-from codeprior.losses import code_loss
+from codeprior.losses import code_loss, logistic_generator_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.stages import PictureStage, set_rate, weighted
+from codeprior.stages import Adversary, AdversarySettings, PictureStage, prefixed, set_rate, weighted
 from codeprior.training import Batch, Engine, full, step_if_finite
 
 from .model import Prediction, fresh
@@ -33,8 +34,9 @@ class RestorationStage(PictureStage):
         engine: What distributes; one process without it.
 
     Note:
-        The published training has a global discriminator (StyleGAN2's, with R1) beside the one of patches, and never
-        zeroes its gradients. It is not here. The adaptive weight is measured at the branch's last convolution.
+        Where the settings weigh `whole`, a discriminator of the whole face (StyleGAN2's, with R1) learns beside the one
+        of patches. The published training never zeroes its gradients; ours does. The adaptive weight is measured at the
+        branch's last convolution, and is that of the patches alone.
     """
 
     def __init__(
@@ -57,6 +59,13 @@ class RestorationStage(PictureStage):
             "branch_optimizer": Adam(branch, betas=betas),
             "discriminator_optimizer": Adam(self.discriminator.parameters(), betas=betas),
         }
+        self.whole = _whole(recipe, self.engine) if "whole" in recipe.weights else None
+
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """What a checkpoint holds."""
+        parts = super().saved
+        return dict(parts) if self.whole is None else dict(parts) | prefixed("whole", self.whole.saved())
 
     def answer(self, degraded: Image) -> Image:
         """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed, at a fidelity of 1."""
@@ -88,6 +97,9 @@ class RestorationStage(PictureStage):
             fooling, counted = self.fooling(image, terms["perceptual"], last_layer=last)
             total = total + counted * fooling
             terms |= {"adversarial": fooling, "adaptive_weight": counted}
+            if self.whole is not None:
+                terms["whole"] = logistic_generator_loss(self.whole.judged(image).scores)
+                total = total + self.recipe.weights["whole"] * terms["whole"]
         self.engine.backward([total])
         # no wrapper does it for a model that is called in two parts
         distributed.average_gradients(self.model.parameters())
@@ -96,6 +108,10 @@ class RestorationStage(PictureStage):
         if self.judges(step):
             terms["discriminator"], more = self.learn_to_judge(pair.clean, image)
             skipped.append(more)
+            if self.whole is not None:
+                found = self.whole.learn(pair.clean, image, step, rate)
+                skipped.append(found.pop("skipped"))
+                terms |= prefixed("whole", found)
         return self.finish(terms | {"total": total}, *skipped)
 
     @torch.no_grad()
@@ -105,3 +121,11 @@ class RestorationStage(PictureStage):
         named = {"degraded": pair.degraded}
         named |= {f"fidelity {ratio}": model.restore(pair.degraded, fidelity=ratio) for ratio in (0.0, 0.5, 1.0)}
         return {name: to_unit(image) for name, image in (named | {"clean": pair.clean}).items()}
+
+
+def _whole(recipe: RestorationSettings, engine: Engine) -> Adversary:
+    settings = AdversarySettings(
+        learning_rate=recipe.learning_rate, discriminator_rate=recipe.branch_rate,
+        discriminator_betas=recipe.branch_betas, r1_weight=recipe.r1_weight, r1_every=recipe.r1_every,
+    )  # fmt: skip
+    return Adversary(settings, StyleGANDiscriminator(recipe.network.size), engine)

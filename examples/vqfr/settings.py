@@ -44,12 +44,14 @@ class RestorationSettings(AdversarialSettings):
 
     network: Network = field(default_factory=Network)
     weights: Mapping[str, float] = field(
-        default_factory=lambda: loss_weights(l1=1.0, perceptual=1.0, feature=1.0, code=1.0, adversarial=0.5)
-    )
+        default_factory=lambda: loss_weights(l1=1.0, perceptual=1.0, feature=1.0, code=1.0, adversarial=0.5, whole=1.0)
+    )  # adversarial: of patches, times the adaptive weight; whole: of the whole face, left out where it is not named
     branch_rate: float = 0.2  # times the rate, of the branch and the discriminator
     branch_betas: tuple[float, float] = (0.5, 0.9)
     adversarial_start: int = 5_000  # step
     discriminator_layers: int = 4
+    r1_weight: float = 10.0  # half of it counts, for the discriminator of the whole face
+    r1_every: int = 16  # steps
     discriminator_norm: DiscriminatorNorm = "spectral"
 
 
@@ -96,11 +98,12 @@ def prior_small() -> PriorSettings:
 
 
 def restoration_small() -> RestorationSettings:
-    """The second stage at small size."""
+    """The second stage at small size, with the discriminator of patches alone."""
     return replace(
         restoration(), network=small_network(), degradation=MIXED, batch=8, steps=1_500, learning_rate=8e-4,
         branch_rate=1.0, clip=1.0, average=0.99, adversarial_from=0.8, perceptual="mobilenet_v2",
         discriminator_channels=32, discriminator_layers=3,
+        weights=loss_weights(l1=1.0, perceptual=1.0, feature=1.0, code=1.0, adversarial=0.5),
     )  # fmt: skip
 
 

@@ -44,7 +44,17 @@ def _restoration(seed: int = 0) -> RestorationStage:
     return RestorationStage(settings, teacher=teacher, perceptual=Edges())
 
 
-@pytest.mark.parametrize("build", [_prior, _restoration])
+def _with_the_whole_face(seed: int = 0) -> RestorationStage:
+    teacher = _teacher()
+    torch.manual_seed(seed)
+    settings = replace(
+        numbers.restoration_small(), **SMALL, adversarial_from=None, adversarial_start=2, r1_every=4,
+        weights=numbers.restoration().weights,
+    )  # fmt: skip
+    return RestorationStage(settings, teacher=teacher, perceptual=Edges())
+
+
+@pytest.mark.parametrize("build", [_prior, _restoration, _with_the_whole_face])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
     data = stream(tmp_path / "faces")
     whole, first, second = build(), build(), build(seed=9)
@@ -66,6 +76,23 @@ def test_everything_but_the_prior_learns_and_the_terms_begin_when_they_should(tm
         name.split(".")[0] for name, value in stage.model.state_dict().items() if not torch.equal(value, before[name])
     }
     assert moved == {"encoder", "predictor", "branch"}
+
+
+def test_a_discriminator_of_the_whole_face_learns_beside_that_of_patches_with_r1_every_few_steps(tmp_path: Path):
+    stage, data = _with_the_whole_face(), stream(tmp_path / "faces")
+    assert stage.whole is not None and {"whole_discriminator", "whole_discriminator_optimizer"} < set(stage.saved)
+    before = stage.whole.discriminator.score.weight.clone()
+    assert not {name for name in stage.update(data.at(0), 0) if name.startswith("whole")}
+    assert torch.equal(stage.whole.discriminator.score.weight, before)
+    found = {step: stage.update(data.at(step), step) for step in (2, 4)}
+    assert {name for name in found[2] if name.startswith("whole")} == {"whole", "whole_discriminator"}
+    assert set(found[4]) - set(found[2]) == {"whole_r1"} and float(found[4]["whole_r1"]) > 0
+    assert not torch.equal(stage.whole.discriminator.score.weight, before)
+    # the branch at 2e-5 = 0.2 · 1e-4 in the published settings, and this discriminator as fast as the branch
+    fast = stage.whole.optimizer.param_groups[0]["lr"]
+    assert fast == pytest.approx(stage.optimizers["branch_optimizer"].param_groups[0]["lr"])
+    published = numbers.restoration()
+    assert (published.weights["whole"], published.r1_weight, published.r1_every) == (1.0, 10.0, 16)
 
 
 def test_the_published_numbers_stand_in_the_settings():
