@@ -128,4 +128,4 @@ def _whole(recipe: RestorationSettings, engine: Engine) -> Adversary:
         learning_rate=recipe.learning_rate, discriminator_rate=recipe.branch_rate,
         discriminator_betas=recipe.branch_betas, r1_weight=recipe.r1_weight, r1_every=recipe.r1_every,
     )  # fmt: skip
-    return Adversary(settings, StyleGANDiscriminator(recipe.network.size), engine)
+    return Adversary(settings, StyleGANDiscriminator(recipe.network.size, narrow=recipe.whole_narrow), engine)

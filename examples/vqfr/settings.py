@@ -52,6 +52,7 @@ class RestorationSettings(AdversarialSettings):
     discriminator_layers: int = 4
     r1_weight: float = 10.0  # half of it counts, for the discriminator of the whole face
     r1_every: int = 16  # steps
+    whole_narrow: float = 1.0  # share of its channels that are kept
     discriminator_norm: DiscriminatorNorm = "spectral"
 
 

@@ -49,7 +49,7 @@ def _with_the_whole_face(seed: int = 0) -> RestorationStage:
     torch.manual_seed(seed)
     settings = replace(
         numbers.restoration_small(), **SMALL, adversarial_from=None, adversarial_start=2, r1_every=4,
-        weights=numbers.restoration().weights,
+        whole_narrow=1 / 64, weights=numbers.restoration().weights,
     )  # fmt: skip
     return RestorationStage(settings, teacher=teacher, perceptual=Edges())
 
