@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         options = named_options(arguments.option)
         lines = _exported(arguments, options)
     except (OSError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        say(f"codeprior export: {error}", error=True)
+        say(f"codeprior export: {str(error).removeprefix('export: ')}", error=True)
         return _REFUSED
     for line in lines:
         say(line)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior.export.trace import Program
+from codeprior.kernels import use_impl
 from codeprior.shapes import Image
 
 MOST = 1e-4
@@ -55,7 +56,8 @@ def compare(
     """
     faces = pictures(size, seed=seed)
     fidelity = torch.linspace(0, 1, _FACES) if program.takes_fidelity else None
-    with torch.no_grad():
+    # the file stands for the plain implementations; those that are fast on a CPU round otherwise
+    with torch.no_grad(), use_impl("reference"):
         wanted = program(faces, fidelity)
     # a batch of another length must give what each face gives alone
     together, alone = run(faces, fidelity), run(faces[1:2], None if fidelity is None else fidelity[1:2])

@@ -43,7 +43,7 @@ def test_the_command_says_what_it_wrote(weights, tmp_path, capsys):
 def test_a_wrong_call_is_refused_in_one_line(weights, tmp_path, capsys, words, text):
     assert main(["export", str(weights), str(tmp_path / words[0]), *words[1:]]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("codeprior export: ") and text in line
+    assert line.startswith("codeprior export: ") and text in line and line.count("export: ") == 1
     assert not list(tmp_path.iterdir())
 
 

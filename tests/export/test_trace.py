@@ -6,6 +6,7 @@ import torch
 from codeprior.export import Program, trace
 from codeprior.export.parity import compare, pictures
 from codeprior.kernels import lookup
+from codeprior.kernels._choose import choose
 from codeprior.prior import VQGAN
 from codeprior.recipes.gpen import GPEN
 from codeprior.restorers.models import takes_fidelity
@@ -126,3 +127,24 @@ def test_the_exported_lookup_gives_the_nearest_code_and_the_lowest_on_ties():
         assert torch.equal(found[0], truth.indices) and found[0][0, 0, 0] == 3
         assert torch.equal(found[1], truth.codes) and torch.equal(found[3], truth.counts)
         assert torch.allclose(found[2], truth.distances, rtol=1e-5)
+
+
+def test_a_file_is_compared_with_the_plain_implementations():
+    class Rounded(torch.nn.Module):
+        def restore(self, image):
+            # one of the two is exact, as an answer of a fast implementation beside the plain one
+            return image + 1e-3 * (choose("convolution", None, "cpu") != "reference")
+
+    program = Program(Rounded())
+    parity = compare(program, lambda image, _: (image,), size=16)
+    assert parity.image == 0 and parity.holds
+
+
+def test_a_difference_is_measured_over_the_range_of_pixels_whatever_the_pictures_span():
+    class Far(torch.nn.Module):
+        def restore(self, image):
+            return 100 * image
+
+    program = Program(Far())
+    parity = compare(program, lambda image, _: (program(image)[0] + 1e-3,), size=16)
+    assert parity.image == pytest.approx(1e-3 / 2, rel=1e-2) and not parity.holds
