@@ -35,6 +35,11 @@ def test_presets_are_read_without_what_runs_them():
     assert not loaded & {"cv2", "numba", "llvmlite", "triton", "scipy"}
 
 
+def test_loading_a_restorer_does_not_load_the_compiler_of_pytorch():
+    code = "import codeprior as cp, sys; cp.load_restorer('small'); assert 'torch._dynamo' not in sys.modules"
+    assert "sympy" not in _loaded_after(code)
+
+
 def test_the_command_line_says_its_help_without_torch():
     loaded = _loaded_after("import contextlib, io, codeprior.__main__")
     assert "torch" not in loaded

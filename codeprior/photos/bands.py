@@ -74,16 +74,19 @@ def keep_trustworthy(
     if restored.shape[-1] < side:
         model = model * _falling(radius, restored.shape[-1] / 2, exponent=8)
     left = _falling(radius, crossover.transfer, exponent=2) * _falling(radius, crossover.reduced)
-    missing = _spectrum(face.float()) - left * model
+    own = _spectrum(face.float())
+    missing = own - left * model
     result = _image(model, side)
     if crossover.noise <= _QUIET:
         return (result + _image(_falling(radius, crossover.reach) * missing, side)).clamp(0, 1)
     for upper, band in _octaves(radius, crossover.reach, side / 2):
         part = _image(band * missing, side)
         if upper > 2 * SLOWEST:
-            own = _turned(_image(band * _spectrum(face.float()), side))
-            shares = [_signal_share(own[at], band, upper, crossover.noise / 255) for at in (slice(0, 1), slice(1, 3))]
-            part = _turned(_turned(part) * torch.cat([shares[0], shares[1], shares[1]]), back=True)
+            power = _turned(_image(band * own, side)).square()
+            brightness, colours = _signal_share(
+                torch.stack([power[0], power[1:].mean(0)]), band, upper, crossover.noise / 255
+            )
+            part = _turned(_turned(part) * torch.stack([brightness, colours, colours]), back=True)
         result = result + part
     return result.clamp(0, 1)
 
@@ -125,18 +128,25 @@ def _turned(image: Tensor, *, back: bool = False) -> Tensor:
     return einsum(axes.T if back else axes, image, "o i, i h w -> o h w")
 
 
-def _signal_share(values: Tensor, band: Tensor, upper: float, noise: float) -> Tensor:
-    """Gives the share of a band's local power that is not noise, `1 n n`, [0, 1]."""
-    side = values.shape[-1]
-    window = 2 * max(1, min(side // 4, round(side / upper))) + 1  # about the longest wave of the octave, pixels
-    power = values.square().mean(0)[None, None]
+def _signal_share(power: Tensor, band: Tensor, upper: float, noise: float) -> Tensor:
+    """Gives the share of a band's local power that is not noise, [0, 1], from its power `c n n` at each place."""
+    side = power.shape[-1]
+    reach = max(1, min(side // 4, round(side / upper)))  # half the longest wave of the octave, pixels
     for _ in range(2):  # two boxes are smooth enough
-        power = F.avg_pool2d(F.pad(power, [window // 2] * 4, mode="replicate"), window, stride=1)
+        power = _box(_box(power, reach).mT, reach).mT
     # the mean square of the transfer function: in a half-plane every column but the first stands for two
     weights = torch.full_like(band, 2.0)
     weights[:, 0] = 1
     share = noise**2 * float((weights * band.square()).sum() / weights.sum())
-    return ((power[0] - _OVER * share) / power[0].clamp_min(1e-12)).clamp(0, 1)
+    return ((power - _OVER * share) / power.clamp_min(1e-12)).clamp(0, 1)
+
+
+def _box(values: Tensor, reach: int) -> Tensor:
+    """Gives the mean of each place and `reach` places before and behind it in its row; the ends are repeated."""
+    # a sum up to each place costs the same for every reach, and its differences need double precision
+    sums = F.pad(F.pad(values.double(), (reach, reach), mode="replicate").cumsum(-1), (1, 0))
+    window = 2 * reach + 1
+    return ((sums[..., window:] - sums[..., :-window]) / window).clamp_min(0).to(values.dtype)
 
 
 def _falling(radius: Tensor, half: float, *, exponent: int = 4) -> Tensor:
@@ -146,21 +156,32 @@ def _falling(radius: Tensor, half: float, *, exponent: int = 4) -> Tensor:
     return torch.exp(-math.log(2) * (radius / half) ** exponent)
 
 
-def _border(side: int) -> int:
-    return min(side - 1, max(4, side // _EDGE))
+def _borders(side: int) -> tuple[int, int]:
+    """Gives how much is mirrored before and after a face: after it, so much more that the transform is a fast one."""
+    border = min(side - 1, max(4, side // _EDGE))
+    after = _fast(side + 2 * border) - side - border
+    return border, after if after < side else border
+
+
+def _fast(length: int) -> int:
+    """Gives the next even length without a prime factor above 5, for which a Fourier transform takes half the time."""
+    length += length % 2
+    while pow(30, 12, length):  # a number of these factors alone divides a high power of their product
+        length += 2
+    return length
 
 
 def _radius(side: int) -> Tensor:
     """Gives the frequency of each place of a spectrum, cycles in a side of the face without its border."""
-    whole = side + 2 * _border(side)
+    whole = side + sum(_borders(side))
     return torch.hypot(torch.fft.fftfreq(whole)[:, None], torch.fft.rfftfreq(whole)[None]) * side
 
 
 def _spectrum(image: Tensor) -> Tensor:
-    return torch.fft.rfft2(F.pad(image[None], [_border(image.shape[-1])] * 4, mode="reflect")[0])
+    return torch.fft.rfft2(F.pad(image[None], _borders(image.shape[-1]) * 2, mode="reflect")[0])
 
 
 def _image(spectrum: Tensor, side: int) -> Tensor:
-    border = _border(side)
-    whole = side + 2 * border
-    return torch.fft.irfft2(spectrum, s=(whole, whole))[..., border : border + side, border : border + side]
+    before, after = _borders(side)
+    whole = before + side + after
+    return torch.fft.irfft2(spectrum, s=(whole, whole))[..., before : before + side, before : before + side]

@@ -26,6 +26,7 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 from codeprior import files
 from codeprior.checkpoints.archive import check_size
@@ -51,6 +52,7 @@ _ROOMS = (
 )
 _MAX_HEADER = 100_000_000  # the format's own cap
 _MOST = 2**16  # counts up to this are accepted for any size of the file
+_DRAWS = (Tensor.normal_, Tensor.uniform_)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -304,7 +306,7 @@ def _build(path: Path, recorded: str, tensors: Mapping[str, Tensor]) -> nn.Modul
         config = _harmless(json.loads(recorded), most=max(_MOST, sum(value.numel() for value in tensors.values())))
         with torch.random.fork_rng(devices=[]):
             # built first without memory, to check that the tensors fit; only then with memory
-            with no_larger_than(tensors), torch.device("meta"):
+            with no_larger_than(tensors), torch.device("meta"), _Undrawn():
                 sketch = build(config)
             _check_fit(path, sketch, tensors)
             with no_larger_than(tensors):
@@ -312,6 +314,18 @@ def _build(path: Path, recorded: str, tensors: Mapping[str, Tensor]) -> nn.Modul
     except Exception as error:  # whatever a made-up configuration provokes is this file's fault
         text = str(error)
         raise ValueError(text if text.startswith("load: ") else f"load: {path} does not build: {text}") from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the first values of weights that have no memory; PyTorch would import its whole compiler for them."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _DRAWS:
+            return args[0]
+        kwargs = kwargs or {}
+        # torch.nn.init hands its tensor on by name
+        drawn = kwargs.get("tensor") if getattr(func, "__module__", None) == "torch.nn.init" else None
+        return func(*args, **kwargs) if drawn is None else drawn
 
 
 def _harmless(value: Any, *, most: int) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from codeprior.photos.bands import Crossover, keep_trustworthy, scaled
+from codeprior.photos.bands import Crossover, _borders, _box, _image, _spectrum, keep_trustworthy, scaled
 
 _SIDE = 96
 
@@ -126,3 +126,27 @@ def test_wrong_faces_and_figures_are_refused():
         keep_trustworthy(torch.zeros(3, 8, 9), torch.zeros(3, 8, 8), Crossover(1, 1))
     with pytest.raises(ValueError, match="expected figures of 0 and more"):
         keep_trustworthy(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8), Crossover(-1, 1))
+
+
+@pytest.mark.parametrize("reach", [1, 3, 20])
+def test_a_mean_by_sums_is_the_mean_of_a_window(reach):
+    values = torch.rand(2, 12, 12, generator=torch.Generator().manual_seed(0))
+    values[0, :4] *= 1e-6
+    window = 2 * reach + 1
+    expected = F.avg_pool2d(F.pad(values[None].double(), [reach] * 4, mode="replicate"), window, stride=1)[0]
+    found = _box(_box(values, reach).mT, reach).mT
+    assert torch.allclose(found.double(), expected, rtol=1e-6, atol=1e-14)
+
+
+@pytest.mark.parametrize("side", [5, 9, 33, 97, 331, 512])
+def test_a_transform_is_even_and_has_small_factors_and_gives_the_face_back(side):
+    before, after = _borders(side)
+    whole = before + side + after
+    assert max(before, after) < side  # what is mirrored
+    rest = whole
+    for factor in (2, 3, 5):
+        while rest % factor == 0:
+            rest //= factor
+    assert side < 8 or (rest == 1 and whole % 2 == 0)
+    face = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(_image(_spectrum(face), side), face, atol=1e-6)
