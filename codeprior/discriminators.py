@@ -89,11 +89,11 @@ class Judged(NamedTuple):
     """Scores of images, and the discriminator's features.
 
     Attributes:
-        scores: One for each image, above 0 for what looks real.
+        scores: One for each image, of a `PartDiscriminator` one for each place; above 0 for what looks real.
         features: Of every convolutional layer, finest first.
     """
 
-    scores: Float[Tensor, "b 1"]
+    scores: Float[Tensor, "b 1 ..."]
     features: list[Tensor]
 
 
@@ -158,6 +158,61 @@ class StyleGANDiscriminator(nn.Module):
         deviation = batch_deviation(features[-1], group=self.group)
         features.append(self.last(torch.cat((features[-1], deviation), 1)))
         return Judged(self.score(self.gather(features[-1].flatten(1))), features)
+
+
+@configured
+class PartDiscriminator(nn.Module):
+    """A fully convolutional discriminator of a part of a face, such as an eye: a score every fourth pixel.
+
+    3×3 convolutions with the equalised weights of StyleGAN2: one, then twice a convolution that halves the grid and one
+    that does not, and a last one that gives the scores.
+
+    Args:
+        channels: After the first convolution; twice as many on half of the grid, four times on a quarter.
+
+    Raises:
+        ValueError: `channels` is below 1.
+
+    Note:
+        `judge` also gives two features, after each change of the grid, for a style distance: the finer one and the
+        coarser one. A score depends on its own crop alone, so real and made crops may go through together.
+
+    Source:
+        Wang et al. 2022 (RestoreFormer), which judges eyes and mouth with convolutions of StyleGAN2. Depth and widths
+        are our choice.
+    """
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"PartDiscriminator: expected at least 1 channel, got {channels}.")
+        self.start = EqualisedConvolution(3, channels)
+        self.fine = nn.Sequential(
+            EqualisedConvolution(channels, 2 * channels, down=True), EqualisedConvolution(2 * channels, 2 * channels)
+        )
+        self.coarse = nn.Sequential(
+            EqualisedConvolution(2 * channels, 4 * channels, down=True),
+            EqualisedConvolution(4 * channels, 4 * channels),
+        )
+        self.score = EqualisedConvolution(4 * channels, 1, activated=False)
+
+    def forward(self, crop: Image) -> Float[Tensor, "b 1 h w"]:
+        """Gives the scores of crops, one for every place of a grid of a quarter of their side.
+
+        Args:
+            crop: `b 3 H W`, signed; sides are multiples of 4.
+        """
+        return self.judge(crop).scores
+
+    def judge(self, crop: Image) -> Judged:
+        """Gives the scores, and the two features that a style distance compares, finer first.
+
+        Args:
+            crop: `b 3 H W`, signed; sides are multiples of 4.
+        """
+        fine = self.fine(self.start(crop))
+        coarse = self.coarse(fine)
+        return Judged(self.score(coarse), [fine, coarse])
 
 
 def _norm(kind: str, channels: int) -> nn.Module:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from codeprior.discriminators import PatchGAN, StyleGANDiscriminator
+from codeprior.discriminators import PartDiscriminator, PatchGAN, StyleGANDiscriminator
 from codeprior.layers.configured import build
 
 
@@ -124,3 +124,16 @@ def test_scores_of_a_stylegan_discriminator_depend_on_their_group_alone():
 def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match="StyleGANDiscriminator: expected 16×16 images, got 8×16; resize them"):
         StyleGANDiscriminator(16, narrow=1 / 64)(torch.zeros(1, 3, 16, 8))
+
+
+def test_a_part_is_judged_place_by_place_and_by_itself():
+    torch.manual_seed(0)
+    judge, crops = PartDiscriminator(4).double(), torch.rand(3, 3, 16, 24, dtype=torch.float64) * 2 - 1
+    found = judge.judge(crops)
+    assert tuple(found.scores.shape) == (3, 1, 4, 6) and torch.equal(judge(crops), found.scores)
+    assert [tuple(feature.shape) for feature in found.features] == [(3, 8, 8, 12), (3, 16, 4, 6)]
+    alone = torch.cat([judge(crop[None]) for crop in crops])
+    torch.testing.assert_close(found.scores, alone, rtol=0, atol=1e-12)
+    assert torch.equal(build(judge.config)(crops[:1].float()).detach().isfinite(), torch.ones(1, 1, 4, 6).bool())
+    with pytest.raises(ValueError, match="PartDiscriminator: expected at least 1 channel, got 0"):
+        PartDiscriminator(0)

@@ -6,6 +6,7 @@ from codeprior.stages.codes import CodeStage, PredictsCodes, use_cached_codes
 from codeprior.stages.exam import CodeExam
 from codeprior.stages.fidelity import TapsStage
 from codeprior.stages.pairs import Faces, Measured, Pair, training_view, windows
+from codeprior.stages.parts import PartsAdversary
 from codeprior.stages.passes import BackwardInputs, GeneratorLosses, GeneratorResult, Health
 from codeprior.stages.pictures import PictureStage
 from codeprior.stages.presets import as_released, invariant
@@ -52,6 +53,7 @@ __all__ = [
     "Health",
     "Measured",
     "Pair",
+    "PartsAdversary",
     "PathLength",
     "PictureStage",
     "PredictsCodes",

@@ -1,6 +1,7 @@
 """The second stage: encoder and decoder learn to restore degraded faces by asking the dictionary, which stays."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from codeprior.images import to_unit
 from codeprior.losses import PerceptualLoss, codebook_loss, style_loss
 from codeprior.prior import VQGAN, Reconstruction
 from codeprior.shapes import Image
-from codeprior.stages import PictureStage, weighted
+from codeprior.stages import PartsAdversary, PictureStage, prefixed, weighted
 from codeprior.training import Batch, Engine, full, step_if_finite
 
 from .model import fresh
@@ -32,8 +33,10 @@ class RestorationStage(PictureStage):
         ValueError: The settings weigh `identity`, and there is no such network.
 
     Note:
-        The published training has a fourth kind of term, discriminators of eyes and mouth with a style distance of
-        their own (weights 1.5 and 2000). It needs landmarks beside every face and is not here.
+        Where the settings weigh `parts_adversarial` or `parts_style`, eyes and mouth have discriminators of their own,
+        see `PartsAdversary`. The published training takes their boxes from landmarks beside every face; ours cuts the
+        same squares out of every aligned face, so that the faces need no such file and a flipped face no other boxes.
+        These terms, like the identity term, begin with the discriminator of the whole picture.
     """
 
     def __init__(
@@ -56,10 +59,17 @@ class RestorationStage(PictureStage):
         )
         self.identity = None if identity is None else identity.to(self.engine.device)
         self.network = self.engine.wrap(self.model)
+        self.parts = _parts(recipe, self.engine) if {"parts_adversarial", "parts_style"} & set(recipe.weights) else None
         asking = [value for name, value in self._trained() if is_attention(name)]
         others = [value for name, value in self._trained() if not is_attention(name)]
         groups = [{"params": others}, {"params": asking}]
         self.optimizers["optimizer"] = Adam(groups, lr=recipe.learning_rate, betas=recipe.betas)
+
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """What a checkpoint holds."""
+        saved = dict(super().saved)
+        return saved if self.parts is None else saved | prefixed("parts", self.parts.saved())
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch."""
@@ -72,7 +82,8 @@ class RestorationStage(PictureStage):
         terms = self.terms(found._replace(image=image), pair.clean, step)
         total = weighted(terms, self.recipe.weights)
         if self.judges(step):
-            pictured = {name: value for name, value in terms.items() if name != "codebook"}
+            others = ("codebook", "parts_adversarial", "parts_style")
+            pictured = {name: value for name, value in terms.items() if name not in others}
             wanted = weighted(pictured, self.recipe.weights)
             fooling, counted = self.fooling(image, wanted, last_layer=self.model.decoder.last_layer)
             total = total + counted * fooling
@@ -83,6 +94,9 @@ class RestorationStage(PictureStage):
         if self.judges(step):
             terms["discriminator"], more = self.learn_to_judge(pair.clean, image)
             skipped.append(more)
+            if self.parts is not None:
+                terms["parts_discriminator"], more = self.parts.learn(pair.clean, image, rate * self.recipe.parts_rate)
+                skipped.append(more)
         return self.finish(terms, *skipped)
 
     def terms(self, found: Reconstruction, clean: Image, step: int) -> dict[str, Tensor]:
@@ -91,7 +105,7 @@ class RestorationStage(PictureStage):
         Args:
             found: Of the degraded faces.
             clean: The same faces, signed.
-            step: Number of the update; the identity term begins with the discriminator.
+            step: Number of the update; the terms of identity and parts begin with the discriminator.
         """
         mine, theirs = self.perceptual.features(found.image), self.perceptual.features(clean)
         terms = {
@@ -104,6 +118,9 @@ class RestorationStage(PictureStage):
         known = "identity" in self.recipe.weights and self.judges(step)
         if self.identity is not None and known:
             terms["identity"] = self.identity(found.image, clean)
+        if self.parts is not None and self.judges(step):
+            more = self.parts.terms(found.image, clean)
+            terms |= {name: value for name, value in more.items() if name in self.recipe.weights}
         return terms
 
     @torch.no_grad()
@@ -115,6 +132,13 @@ class RestorationStage(PictureStage):
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
+
+
+def _parts(recipe: RestorationSettings, engine: Engine) -> PartsAdversary:
+    return PartsAdversary(
+        engine, sizes=recipe.parts_sizes, channels=recipe.parts_channels, betas=recipe.parts_betas,
+        learning_rate=recipe.learning_rate * recipe.parts_rate,
+    )  # fmt: skip
 
 
 def is_attention(name: str) -> bool:

@@ -45,11 +45,22 @@ class RestorationSettings(AdversarialSettings):
     network: Network = field(default_factory=Network)
     weights: Mapping[str, float] = field(
         default_factory=lambda: loss_weights(
-            l1=1.0, perceptual=1.0, codebook=1.0, style=1e9, adversarial=0.8, identity=3.0
+            l1=1.0,
+            perceptual=1.0,
+            codebook=1.0,
+            style=1e9,
+            adversarial=0.8,
+            identity=3.0,
+            parts_adversarial=1.5,
+            parts_style=2000.0,
         )
     )
     attention_rate: float = 10.0  # times the rate, of the decoder's attention
-    adversarial_start: int = 10_001  # step; also of the identity term
+    adversarial_start: int = 10_001  # step; also of the identity term and of those of the parts
+    parts_sizes: tuple[int, ...] = (80, 80, 120)  # pixels, sides of the crops of eyes and mouth
+    parts_channels: int = 64  # of their discriminators
+    parts_rate: float = 10.0  # times the rate, of their discriminators
+    parts_betas: tuple[float, float] = (0.9, 0.99)
 
 
 def dictionary() -> DictionarySettings:
@@ -75,12 +86,17 @@ def restoration() -> RestorationSettings:
 
 
 def restoration_plus() -> RestorationSettings:
-    """The second stage of RestoreFormer++: four heads, attention at half the deepest resolution too, no style term."""
-    weights = {name: weight for name, weight in restoration().weights.items() if name != "style"}
+    """The second stage of RestoreFormer++: four heads, attention at half the deepest resolution too, no style terms.
+
+    Its configuration gives four weights of components, 1, 1, 1 and 0; we read them as those of the three discriminators
+    and of their style term.
+    """
+    gone = ("style", "parts_style")
+    weights = {name: weight for name, weight in restoration().weights.items() if name not in gone}
     network = replace(Network(), heads=4, decoder_attention=(-2, -1))
     return replace(
         restoration(), network=network, degradation="restoreformer++",
-        weights=loss_weights(**(weights | {"identity": 1.0})),
+        weights=loss_weights(**(weights | {"identity": 1.0, "parts_adversarial": 1.0})),
     )  # fmt: skip
 
 
@@ -113,10 +129,26 @@ def restoration_small() -> RestorationSettings:
     )  # fmt: skip
 
 
+def restoration_parts_small() -> RestorationSettings:
+    """The second stage at small size, with discriminators of eyes and mouth, for aligned faces."""
+    small = restoration_small()
+    return replace(
+        small, parts_sizes=(20, 20, 32), parts_channels=16, parts_rate=1.0,
+        weights=loss_weights(**small.weights, parts_adversarial=0.1, parts_style=200.0),
+    )  # fmt: skip
+
+
 SETTINGS: Mapping[str, Callable[[], Any]] = MappingProxyType(
     {
         function.__name__: function
-        for function in (dictionary, restoration, restoration_plus, dictionary_small, restoration_small)
+        for function in (
+            dictionary,
+            restoration,
+            restoration_plus,
+            dictionary_small,
+            restoration_small,
+            restoration_parts_small,
+        )
     }
 )
 """Every configuration by the name that the command line takes."""

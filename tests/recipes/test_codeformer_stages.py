@@ -15,15 +15,15 @@ from codeprior.recipes.codeformer.codes_stage import CodesStage
 from codeprior.recipes.codeformer.fidelity_stage import FidelityStage
 from codeprior.recipes.codeformer.model import fresh, fresh_taps, vqgan
 from codeprior.stages import VQGANStage, rate_at, validation
-from codeprior.training import Saving, Settings, train
-from tests.torture.stages import Edges, digest, stream
+from codeprior.training import Settings
+from tests.recipes.steps import assert_a_resumed_run_is_the_same
+from tests.torture.stages import Edges, stream
 
 TINY = replace(
     numbers.small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), unshuffle=2, groups=4, width=8,
     layers=1, heads=2, hidden=8, tap_strides=(4, 2),
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4}
-RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 class Changes:
@@ -75,12 +75,7 @@ def _prior(seed: int = 0) -> VQGANStage:
 
 @pytest.mark.parametrize("build", [_prior, _codes, _fidelity])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
-    data = stream(tmp_path / "faces")
-    whole, first, second = build(), build(), build(seed=9)
-    train(whole, data, folder=tmp_path / "whole", steps=8, **RUN)
-    train(first, data, folder=tmp_path / "parts", steps=3, **RUN)
-    train(second, data, folder=tmp_path / "parts", steps=8, **RUN)
-    assert digest(second) == digest(whole)
+    assert_a_resumed_run_is_the_same(build, tmp_path, steps=8)
 
 
 def test_the_codes_stage_trains_encoder_and_predictor_and_lowers_its_loss(tmp_path: Path):

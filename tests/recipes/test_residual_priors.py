@@ -16,7 +16,7 @@ from codeprior.recipes.restoreformer.restoration_stage import RestorationStage a
 from codeprior.recipes.vqfr import settings as vqfr_settings
 from codeprior.recipes.vqfr.restoration_stage import RestorationStage as VQFRStage
 from codeprior.stages import loss_weights
-from tests.recipes.test_restoreformer_stages import Maps
+from tests.recipes.steps import Maps
 from tests.torture.stages import Edges, stream
 
 SIZES = {"channels": 8, "multipliers": (1, 2), "attention": (), "groups": 4, "unshuffle": 2}

@@ -6,44 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from codeprior.losses import PerceptualLoss
 from codeprior.recipes.restoreformer import settings as numbers
 from codeprior.recipes.restoreformer.model import fresh, vqgan
 from codeprior.recipes.restoreformer.restoration_stage import RestorationStage, is_attention
 from codeprior.stages import VQGANStage, loss_weights, rate_at
-from codeprior.training import Saving, train
-from tests.torture.stages import Edges, digest, stream
+from tests.recipes.steps import assert_a_resumed_run_is_the_same, perceptual
+from tests.torture.stages import Edges, stream
 
 TINY = replace(
     numbers.small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), groups=4, heads=2
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4}
-RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
-
-
-class Maps(torch.nn.Module):
-    """A feature network small enough for here: two fixed random convolutions."""
-
-    channels = (4, 6)
-
-    def __init__(self):
-        super().__init__()
-        generator = torch.Generator().manual_seed(2)
-        self.first, self.second = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 6, 3, stride=2)
-        for value in self.parameters():
-            torch.nn.init.normal_(value, generator=generator)
-
-    def forward(self, image):
-        first = self.first(image)
-        return [first, self.second(first.relu())]
-
-
-def _perceptual() -> PerceptualLoss:
-    loss = PerceptualLoss(Maps())
-    for name, value in loss.state_dict().items():
-        if name.startswith("lin"):
-            value.fill_(0.1)
-    return loss
 
 
 def _dictionary_model(seed: int = 0):
@@ -71,17 +44,20 @@ def _restoration(seed: int = 0, **changes) -> RestorationStage:
     dictionary = _dictionary_model()
     torch.manual_seed(seed)
     settings = replace(numbers.restoration_small(), **SMALL, **changes)
-    return RestorationStage(settings, dictionary=dictionary, perceptual=_perceptual())
+    return RestorationStage(settings, dictionary=dictionary, perceptual=perceptual())
 
 
-@pytest.mark.parametrize("build", [_dictionary, _restoration])
+def _with_parts(seed: int = 0, **changes) -> RestorationStage:
+    weights = loss_weights(
+        l1=1.0, perceptual=0.5, codebook=1.0, adversarial=0.1, parts_adversarial=0.1, parts_style=200.0
+    )  # fmt: skip
+    sizes = {"parts_sizes": (8, 8, 12), "parts_channels": 4}
+    return _restoration(seed, **{"weights": weights, **sizes, **changes})
+
+
+@pytest.mark.parametrize("build", [_dictionary, _restoration, _with_parts])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
-    data = stream(tmp_path / "faces")
-    whole, first, second = build(), build(), build(seed=9)
-    train(whole, data, folder=tmp_path / "whole", steps=7, **RUN)
-    train(first, data, folder=tmp_path / "parts", steps=3, **RUN)
-    train(second, data, folder=tmp_path / "parts", steps=7, **RUN)
-    assert digest(second) == digest(whole)
+    assert_a_resumed_run_is_the_same(build, tmp_path)
 
 
 def test_everything_but_the_dictionary_learns(tmp_path: Path):
@@ -99,6 +75,41 @@ def test_the_terms_begin_when_they_should(tmp_path: Path):
     early, late = (set(stage.update(data.at(step), step)) for step in (1, 2))
     assert {"l1", "perceptual", "codebook", "style", "total"} <= early
     assert late - early == {"adversarial", "adaptive_weight", "discriminator"}
+
+
+def test_discriminators_of_eyes_and_mouth_learn_and_are_fooled_from_their_step_on(tmp_path: Path):
+    stage, data = _with_parts(), stream(tmp_path / "faces")
+    assert stage.parts is not None and {"parts_discriminators", "parts_optimizer"} < set(stage.saved)
+    before = [value.clone() for value in stage.parts.discriminators.parameters()]
+    early = stage.update(data.at(1), 1)
+    assert not [name for name in early if name.startswith("parts")]
+    assert all(torch.equal(value, old) for value, old in zip(stage.parts.discriminators.parameters(), before))
+    late = stage.update(data.at(2), 2)
+    found = {name for name in late if name.startswith("parts")}
+    assert found == {"parts_adversarial", "parts_style", "parts_discriminator"}
+    assert not any(torch.equal(value, old) for value, old in zip(stage.parts.discriminators.parameters(), before))
+    # ten times the rate of the rest in the published settings
+    fast, slow = (one.param_groups[0]["lr"] for one in (stage.parts.optimizer, stage.optimizers["optimizer"]))
+    assert fast == pytest.approx(10 * slow)
+    for step in range(3, 12):
+        last = stage.update(data.at(2), step)
+    assert float(last["parts_discriminator"]) < float(late["parts_discriminator"])
+
+
+def test_terms_of_eyes_and_mouth_enter_the_total_by_their_weights(tmp_path: Path):
+    batch = stream(tmp_path / "faces").at(0)
+    found = _with_parts().update(batch, 2)
+    weights = {"l1": 1.0, "perceptual": 0.5, "codebook": 1.0, "parts_adversarial": 0.1, "parts_style": 200.0}
+    parts = sum(weight * float(found[name]) for name, weight in weights.items())
+    assert float(found["total"] - found["adaptive_weight"] * found["adversarial"]) == pytest.approx(parts, rel=1e-4)
+    assert _restoration().parts is None
+
+
+def test_sizes_that_do_not_fit_the_parts_are_refused():
+    with pytest.raises(ValueError, match=r"PartsAdversary: expected one size for each of 3 parts, all multiples of 4"):
+        _with_parts(parts_sizes=(8, 8))
+    with pytest.raises(ValueError, match=r"multiples of 4, got \(8, 8, 10\)"):
+        _with_parts(parts_sizes=(8, 8, 10))
 
 
 def test_the_decoders_attention_learns_faster(tmp_path: Path):
@@ -134,6 +145,9 @@ def test_the_published_numbers_stand_in_the_settings():
     assert (settings.learning_rate, settings.attention_rate, settings.adversarial_start) == (7.2e-5, 10.0, 10_001)
     assert rate_at(settings, settings.steps) == settings.learning_rate
     assert settings.weights["style"] == 1e9 and "style" not in numbers.restoration_plus().weights
+    assert (settings.weights["parts_adversarial"], settings.weights["parts_style"]) == (1.5, 2000.0)
+    assert (settings.parts_sizes, settings.parts_betas) == ((80, 80, 120), (0.9, 0.99))
+    assert numbers.restoration_plus().weights["parts_adversarial"] == 1.0
     with torch.device("meta"):
         whole = fresh(numbers.Network(), vqgan(numbers.Network()))
     # the published model has 72,680,003 parameters, of which six tensors of its encoder are read by nothing

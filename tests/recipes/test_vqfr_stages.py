@@ -11,14 +11,13 @@ from codeprior.recipes.vqfr import train as command
 from codeprior.recipes.vqfr.model import fresh, vqgan
 from codeprior.recipes.vqfr.restoration_stage import RestorationStage
 from codeprior.stages import VQGANStage, rate_at
-from codeprior.training import Saving, train
-from tests.torture.stages import Edges, digest, stream
+from tests.recipes.steps import assert_a_resumed_run_is_the_same
+from tests.torture.stages import Edges, stream
 
 TINY = replace(
     numbers.small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), groups=4, condition_channels=2
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4, "discriminator_channels": 4, "discriminator_layers": 1}
-RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 def _teacher():
@@ -56,12 +55,7 @@ def _with_the_whole_face(seed: int = 0) -> RestorationStage:
 
 @pytest.mark.parametrize("build", [_prior, _restoration, _with_the_whole_face])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
-    data = stream(tmp_path / "faces")
-    whole, first, second = build(), build(), build(seed=9)
-    train(whole, data, folder=tmp_path / "whole", steps=7, **RUN)
-    train(first, data, folder=tmp_path / "parts", steps=3, **RUN)
-    train(second, data, folder=tmp_path / "parts", steps=7, **RUN)
-    assert digest(second) == digest(whole)
+    assert_a_resumed_run_is_the_same(build, tmp_path)
 
 
 def test_everything_but_the_prior_learns_and_the_terms_begin_when_they_should(tmp_path: Path):
