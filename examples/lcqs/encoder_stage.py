@@ -16,6 +16,8 @@ from .model import LCQS
 from .settings import EncoderSettings
 from .unpaired import UnpairedStage
 
+_TERMS = ("l1", "perceptual", "texture")
+
 
 class EncoderStage(UnpairedStage):
     """Trains both encoders of an LCQS to rebuild their faces, and its generator where the settings say so.
@@ -24,7 +26,7 @@ class EncoderStage(UnpairedStage):
         settings: The configuration.
         model: See `fresh`.
         low: Pictures of the low side, as many a step as the settings say.
-        perceptual: Distance of two signed images.
+        perceptual: Distance of two signed images; for the term `texture`, a `PerceptualLoss`.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
 
@@ -42,9 +44,7 @@ class EncoderStage(UnpairedStage):
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
-        super().__init__(
-            settings, low=low, perceptual=perceptual, terms=("l1", "perceptual"), device=device, engine=engine
-        )
+        super().__init__(settings, low=low, perceptual=perceptual, terms=_TERMS, device=device, engine=engine)
         if settings.shared:
             model.low = model.high
         model.requires_grad_(False)
@@ -75,9 +75,7 @@ class EncoderStage(UnpairedStage):
         with self.engine.autocast():
             image = self.network(*sides)
         image, truth = full(image), torch.cat(sides)
-        terms = {"l1": (image - truth).abs().mean()}
-        if "perceptual" in self.recipe.weights:
-            terms["perceptual"] = self.perceptual(image, truth)
+        terms = self.compared(image, truth, plain="l1", perceptual="perceptual", texture="texture")
         total = weighted(terms, self.recipe.weights)
         self.engine.backward([total])
         skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)

@@ -218,5 +218,14 @@ def fresh(network: Network, *, prior: nn.Module | None = None) -> LCQS:
         mean = mapping.mean(generator=torch.Generator().manual_seed(0))
         for encoder in (high, low):
             encoder.to_styles.bias.data.copy_(repeat(mean, "d -> (n d)", n=generator.slots))
-    shift = QualityShift(network.dim, slots=generator.slots, space=network.space, hidden=network.hidden)
-    return LCQS(high, low, generator, shift, load_estimator())
+    return LCQS(high, low, generator, fresh_shift(network, slots=generator.slots), load_estimator())
+
+
+def fresh_shift(network: Network, *, slots: int) -> QualityShift:
+    """Gives an untrained shift.
+
+    Args:
+        network: Sizes, and whether every slot has a shift of its own.
+        slots: Styles a face.
+    """
+    return QualityShift(network.dim, slots=slots, space=network.space, hidden=network.hidden)

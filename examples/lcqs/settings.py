@@ -98,16 +98,16 @@ def small_network() -> Network:
     """Networks for 64 px and one CPU core."""
     return replace(
         Network(), size=64, dim=128, multiplier=1, narrow=3 / 32, backbone="resnet10t", stride=16,
-        discriminator_narrow=1 / 16, discriminator_group=1,
+        space="w+", discriminator_narrow=1 / 16, discriminator_group=1,
     )  # fmt: skip
 
 
 def encoders_small() -> EncoderSettings:
     """The first stage at 64 px without a prior: the generator learns with one encoder of both sides."""
     return replace(
-        encoders(), network=small_network(), batch=8, steps=1_500, learning_rate=2e-3, betas=(0.0, 0.99), warmup=50,
+        encoders(), network=small_network(), batch=8, steps=1_500, learning_rate=2e-3, betas=(0.9, 0.99), warmup=50,
         decay="cosine", decay_from=0.3, average=0.99, generator_rate=1.0, shared=True, perceptual="mobilenet_v2",
-        weights=loss_weights(l1=1.0, perceptual=0.15),
+        weights=loss_weights(l1=1.0, perceptual=0.15, texture=1000.0),
     )  # fmt: skip
 
 
@@ -115,10 +115,10 @@ def shift_small() -> ShiftSettings:
     """The second stage at 64 px."""
     return replace(
         shift(), network=small_network(), batch=4, steps=600, learning_rate=3e-4, average=0.98, warmup=20,
-        decay="cosine", decay_from=0.3, start_faces=200, perceptual="mobilenet_v2",
+        decay="cosine", decay_from=0.3, start_faces=640, perceptual="mobilenet_v2",
         weights=loss_weights(
-            adversarial=0.1, cycle=10.0, cycle_perceptual=0.3, rebuilt=2.0, rebuilt_perceptual=0.3, latent=1.0,
-            damage=0.5,
+            adversarial=0.3, cycle=5.0, cycle_perceptual=0.3, cycle_texture=500.0, rebuilt=2.0, rebuilt_perceptual=0.3,
+            rebuilt_texture=1000.0, latent=1.0, damage=0.5,
         ),
     )  # fmt: skip
 

@@ -21,7 +21,10 @@ from .model import LCQS
 from .settings import ShiftSettings
 from .unpaired import Sides, UnpairedStage
 
-_TERMS = ("adversarial", "cycle", "cycle_perceptual", "rebuilt", "rebuilt_perceptual", "latent", "damage")
+_TERMS = (
+    "adversarial", "cycle", "cycle_perceptual", "cycle_texture", "rebuilt", "rebuilt_perceptual", "rebuilt_texture",
+    "latent", "damage",
+)  # fmt: skip
 
 
 class Translated(NamedTuple):
@@ -49,7 +52,7 @@ class ShiftStage(UnpairedStage):
         settings: The configuration.
         model: With encoders of the first stage.
         low: Pictures of the low side, as many a step as the settings say.
-        perceptual: Distance of two signed images.
+        perceptual: Distance of two signed images; for terms of texture, a `PerceptualLoss`.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
 
@@ -169,10 +172,8 @@ class ShiftStage(UnpairedStage):
             terms["adversarial"] = 2 * logistic_generator_loss(scores)
         everybody = torch.cat(sides)
         for name, image, truth in (("cycle", made.there_and_back, everybody), ("rebuilt", made.rebuilt, sides.low)):
-            if name in weighed:
-                terms[name] = (image - truth).abs().mean()
-            if f"{name}_perceptual" in weighed:
-                terms[f"{name}_perceptual"] = self.perceptual(image, truth)
+            further = {kind: f"{name}_{kind}" for kind in ("perceptual", "texture")}
+            terms |= self.compared(image, truth, plain=name, **further)
         if "latent" in weighed:
             terms["latent"] = made.latent
         if "damage" in weighed:

@@ -20,7 +20,7 @@ from codeprior.stages.training_command import TrainingCommand
 from codeprior.training import Stream, TorchEngine, open_images
 
 from .encoder_stage import EncoderStage
-from .model import LCQS, fresh
+from .model import LCQS, fresh, fresh_shift
 from .settings import SETTINGS, EncoderSettings, Network, ShiftSettings
 from .shift_stage import ShiftStage
 
@@ -62,7 +62,15 @@ def build(recipe: EncoderSettings | ShiftSettings, arguments: argparse.Namespace
         whole = recipe.network == Network()
         file = earlier(runs, "encoders", "encoders", given=arguments.encoders, full_size=whole)
         model = load_part(file, LCQS)
+        # the first stage did not train its shift, and these settings say which it is
+        shift = fresh_shift(recipe.network, slots=model.generator.slots)
+        model = LCQS(model.high, model.low, model.generator, shift, model.estimator)
         return ShiftStage(recipe, model=model, low=low, perceptual=perceptual, engine=engine)
+    if arguments.encoders is not None:
+        if arguments.prior is not None:
+            raise ValueError("--encoders brings a generator too; leave --prior out.")
+        begun = earlier(runs, "encoders", "encoders", given=arguments.encoders, full_size=recipe.network == Network())
+        return EncoderStage(recipe, model=load_part(begun, LCQS), low=low, perceptual=perceptual, engine=engine)
     prior = None if arguments.prior is None else _prior(arguments.prior)
     model = fresh(recipe.network, prior=prior)
     return EncoderStage(recipe, model=model, low=low, perceptual=perceptual, engine=engine)
@@ -83,7 +91,10 @@ def _prepared(stage: Any, arguments: argparse.Namespace, images: Any) -> None:
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--low", type=Path, nargs="+", required=True, help="folders of pictures of the low side")
     parser.add_argument("--prior", type=Path, metavar="FILE", help="stage encoders: weights of a trained StyleGAN")
-    parser.add_argument("--encoders", type=Path, help="stage shift: folder of encoders (encoders beside --out)")
+    parser.add_argument(
+        "--encoders", type=Path,
+        help="folder of encoders: stage shift begins from them (encoders beside --out), encoders go on from them",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

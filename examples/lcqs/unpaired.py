@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from codeprior.losses import style_loss
 from codeprior.shapes import Image
 from codeprior.stages import Faces
 from codeprior.training import Batch, Engine, Source, Stream, TorchEngine, WeightAverage
@@ -80,7 +81,7 @@ class UnpairedStage:
     Args:
         settings: The configuration.
         low: Pictures of the low side, as many a step as the settings say.
-        perceptual: Distance of two signed images.
+        perceptual: Distance of two signed images; for a term of texture, a `PerceptualLoss`.
         terms: Names of all terms that the stage has.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
@@ -107,7 +108,7 @@ class UnpairedStage:
         self.recipe: Any = settings
         self.engine = engine or TorchEngine(device)
         self.unpaired = Unpaired(settings, low, device=self.engine.device)
-        self.perceptual = perceptual.to(self.engine.device)
+        self.perceptual: Any = perceptual.to(self.engine.device)
 
     @property
     def faces(self) -> Faces:
@@ -126,6 +127,28 @@ class UnpairedStage:
             model: As training begins with it.
         """
         self.average = None if self.recipe.average is None else WeightAverage(model, decay=self.recipe.average)
+
+    def compared(self, image: Image, truth: Image, *, plain: str, perceptual: str, texture: str) -> dict[str, Tensor]:
+        """Gives the terms between images and truths that the settings weigh; the network of features runs once.
+
+        Args:
+            image: Made images, signed.
+            truth: What they should be.
+            plain: Name of the mean absolute difference.
+            perceptual: Name of the distance of features, place by place.
+            texture: Name of the distance of their Gram matrices, which do not know the places.
+        """
+        weighed, terms = self.recipe.weights, {}
+        if plain in weighed:
+            terms[plain] = (image - truth).abs().mean()
+        if texture in weighed:
+            made, wanted = self.perceptual.features(image), self.perceptual.features(truth)
+            terms[texture] = style_loss(made, wanted)
+            if perceptual in weighed:
+                terms[perceptual] = self.perceptual.compare(made, wanted).mean()
+        elif perceptual in weighed:
+            terms[perceptual] = self.perceptual(image, truth)
+        return terms
 
     def with_average(self, parts: dict[str, Any]) -> Mapping[str, Any]:
         """Gives what a checkpoint holds.

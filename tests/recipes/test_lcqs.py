@@ -14,6 +14,7 @@ from codeprior.estimators import load_estimator
 from codeprior.families import find_family
 from codeprior.generators import MappingNetwork, StyleGANGenerator, SynthesisNetwork
 from codeprior.images import to_unit
+from codeprior.losses import PerceptualLoss, style_loss
 from codeprior.recipes.lcqs import settings as numbers
 from codeprior.recipes.lcqs import sweep
 from codeprior.recipes.lcqs import train as command
@@ -24,6 +25,7 @@ from codeprior.recipes.lcqs.sweep import Row, identity_lost, rises, separability
 from codeprior.recipes.lcqs.unpaired import Sides
 from codeprior.restorers import Restorer
 from codeprior.stages import loss_weights
+from codeprior.stages.earlier import load_part
 from codeprior.training import Saving, TorchEngine, train
 from tests.torture.stages import Edges, digest, stream
 from tests.training.ranks import on_ranks
@@ -35,6 +37,19 @@ TINY = replace(
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation": {"lcqs-mild": 1.0}, "degradation_size": 64, "batch": 4, "steps": 40}
 RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
+
+
+class _Maps(torch.nn.Module):
+    """A feature network of one layer, whose features are colours."""
+
+    channels = (4,)
+
+    def __init__(self):
+        super().__init__()
+        self.colours = torch.nn.Conv2d(3, 4, 1)
+
+    def forward(self, image):
+        return [self.colours(image)]
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +68,17 @@ def _model(seed: int = 0, *, moved: bool = False) -> LCQS:
 
 
 def _encoders(folder: Path, seed: int = 0, *, engine=None, **changes) -> EncoderStage:
-    settings = replace(numbers.encoders_small(), **SMALL | changes)
+    # `Edges` has no features whose texture could be compared
+    weights = {"weights": loss_weights(l1=1.0, perceptual=0.15)}
+    settings = replace(numbers.encoders_small(), **SMALL | weights | changes)
     return EncoderStage(
         settings, model=_model(seed), low=_low(folder, settings.batch), perceptual=Edges(), engine=engine
     )
 
 
 def _shift(folder: Path, seed: int = 0, *, engine=None, **changes) -> ShiftStage:
-    settings = replace(numbers.shift_small(), **SMALL | {"r1_every": 2, "warmup": 0} | changes)
+    weights = {"weights": dict(numbers.shift().weights)}  # `Edges` has no features whose texture could be compared
+    settings = replace(numbers.shift_small(), **SMALL | weights | {"r1_every": 2, "warmup": 0} | changes)
     model = _model(seed, moved=True)
     return ShiftStage(settings, model=model, low=_low(folder, settings.batch), perceptual=Edges(), engine=engine)
 
@@ -133,6 +151,24 @@ def test_the_first_stage_trains_one_encoder_for_both_sides_and_the_generator(tmp
     assert all(torch.equal(after[f"high.{name}"], after[f"low.{name}"]) for name in stage.model.low.state_dict())
 
 
+def test_textures_are_compared_without_their_places_and_the_network_runs_once(tmp_path: Path):
+    torch.manual_seed(2)
+    perceptual = PerceptualLoss(_Maps())
+    settings = replace(numbers.encoders_small(), **SMALL)
+    stage = EncoderStage(settings, model=_model(), low=_low(tmp_path), perceptual=perceptual)
+    first, second = _faces(2), _faces(4)[2:]
+    names = {"plain": "l1", "perceptual": "perceptual", "texture": "texture"}
+    terms = stage.compared(first, second, **names)
+    maps = [perceptual.features(image) for image in (first, second)]
+    assert set(terms) == set(settings.weights) == {"l1", "perceptual", "texture"}
+    torch.testing.assert_close(terms["texture"], style_loss(*maps))
+    torch.testing.assert_close(terms["perceptual"], perceptual(first, second))
+    torch.testing.assert_close(terms["l1"], (first - second).abs().mean())
+    # a mirrored face has the texture of the face: every feature of this network is a colour of one pixel
+    mirrored = stage.compared(first, first.flip(-1), **names)
+    assert float(mirrored["texture"]) < 1e-6 < 1e-3 < float(mirrored["perceptual"])
+
+
 def test_two_encoders_learn_apart_and_the_generator_stays_where_its_rate_is_zero(tmp_path: Path):
     stage = _encoders(tmp_path, shared=False, generator_rate=0.0)
     before = {name: value.clone() for name, value in stage.model.generator.state_dict().items()}
@@ -180,7 +216,8 @@ def test_the_shift_begins_at_the_difference_of_the_mean_styles(tmp_path: Path):
     (sides,) = stage.unpaired.first(high, 5)
     with torch.no_grad():
         difference = (stage.model.high(sides.high) - stage.model.low(sides.low)).mean(0)
-    torch.testing.assert_close(stage.model.shift.base[0], difference.mean(0))
+    assert stage.model.shift.space == "w+"
+    torch.testing.assert_close(stage.model.shift.base, difference)
     torch.testing.assert_close(stage.result.shift.base, stage.model.shift.base)
 
 
@@ -241,11 +278,11 @@ def test_a_prior_brings_its_generator_and_its_mean_style():
 
 
 def test_bad_settings_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="expected weights of l1, perceptual, got hinge"):
+    with pytest.raises(ValueError, match="expected weights of l1, perceptual, texture, got hinge"):
         _encoders(tmp_path, weights=loss_weights(l1=1.0, hinge=1.0))
     with pytest.raises(ValueError, match="expected weights of adversarial, .*, damage, got l1"):
         _shift(tmp_path, weights=loss_weights(l1=1.0))
-    with pytest.raises(ValueError, match="expected weights of l1, perceptual, got none"):
+    with pytest.raises(ValueError, match="expected weights of l1, perceptual, texture, got none"):
         _encoders(tmp_path, weights={})
     for build in (_encoders, _shift):
         with pytest.raises(ValueError, match="set accumulate=1"):
@@ -277,6 +314,30 @@ def test_the_command_trains_both_stages_and_goes_on_only_over_the_same_pictures(
     assert command.main(["small", *words, "--low", str(tmp_path / "low"), "--steps", "1"]) == 0
     assert isinstance(find_family("lcqs").load(tmp_path / "runs/shift_small/restorer.safetensors"), LCQS)
     assert (tmp_path / "runs/shift_small/previews/step-00000001.png").exists()
+    low = ["--low", str(tmp_path / "low"), "--steps", "1"]
+    on = [
+        *words,
+        *low,
+        "--encoders",
+        str(tmp_path / "runs/encoders_small"),
+        "--out",
+        str(tmp_path / "on"),
+        "--rate",
+        "0",
+    ]
+    assert command.main(["encoders_small", *on, "--prior", "prior.safetensors"]) == 2
+    assert "--encoders brings a generator too; leave --prior out" in capsys.readouterr().err
+    assert command.main(["encoders_small", *on]) == 0
+    begun, kept = (
+        load_part(tmp_path / folder / "encoders.safetensors", LCQS) for folder in ("runs/encoders_small", "on")
+    )
+    for part in ("high", "generator"):
+        for name, value in begun.get_submodule(part).state_dict().items():
+            assert torch.equal(kept.get_submodule(part).state_dict()[name], value), name
+    everywhere = replace(numbers.shift_small(), **SMALL | {"network": replace(TINY, space="w")})
+    monkeypatch.setitem(tiny, "shift_small", lambda: everywhere)
+    assert command.main(["shift_small", *on, "--out", str(tmp_path / "everywhere")]) == 0
+    assert load_part(tmp_path / "everywhere/restorer.safetensors", LCQS).shift.space == "w"
     assert command.main(["small", *words, "--low", str(tmp_path / "others"), "--steps", "2"]) == 2
     assert "holds a run with other settings: settings.low was" in capsys.readouterr().err
 
