@@ -69,7 +69,7 @@ notebooks: $(TEST)/.codeprior-all
 	$(RUN) docs/notebooks/build.py
 
 figures: $(TEST)/.codeprior-all
-	$(RUN) -m benchmarks.page > docs/benchmarks.md
+	$(RUN) -m benchmarks.page docs
 
 # a wheel with the C++ compiled for this machine's kind of processor, into dist/
 wheel: $(TEST)/.codeprior-all

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 _OURS, _OTHERS, _LINES = "#0b6e4f", "#9a9a9a", {"floor_ms": ("floor", "--"), "roof_ms": ("roof", ":")}
+_TICKS = (0.1, 0.2, 0.5, 1, 1.2, 1.5, 2, 3, 5, 10, 30, 100, 300)
 _COLUMNS = 4  # sizes side by side
 
 
@@ -34,6 +35,73 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
         figure.suptitle(f"{op}: milliseconds, memory above the outputs, wrong indices")
         figure.savefig(folder / f"{op.replace('+', '_').replace(' ', '_')}.png", dpi=120)
         plt.close(figure)
+
+
+def overview(rows: list[dict[str, Any]], path: Path, *, source: str) -> None:
+    """Writes one picture of a whole benchmark: for each case the time of every implementation over ours.
+
+    Args:
+        rows: Of one file; rows without a time, and cases without ours or without others, are left out.
+        path: An SVG file.
+        source: What the picture was made from, written into the file.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    cases = compared(rows)
+    # letters stay letters, and the same rows give the same file
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem, "font.size": 8}):
+        figure, axis = plt.subplots(figsize=(4.2, 0.9 + 0.23 * len(cases)), layout="constrained")
+        for place, (_, ours, others) in enumerate(reversed(cases)):
+            floor = [row["ms"] / ours for row in others if row["impl"] == row.get("floor")]
+            peers = [row["ms"] / ours for row in others if row["impl"] != row.get("floor")]
+            axis.plot(peers, [place] * len(peers), "o", color=_OTHERS, markersize=5, label=_first("others", place))
+            if floor:
+                axis.plot(floor, [place], "|", color="black", markersize=9, label=_first("plain operation", place))
+        axis.axvline(1, color=_OURS, linewidth=2, label="codeprior")
+        axis.set_yticks(range(len(cases)), [case for case, *_ in reversed(cases)])
+        axis.set_ylim(-0.7, len(cases) - 0.3)
+        axis.set_xscale("log")
+        axis.set_xlabel("time over codeprior's")
+        least, most = axis.get_xlim()
+        ticks = [tick for tick in _TICKS if least <= tick <= most and (most < 4 or tick not in (1.2, 1.5, 2))]
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_xticks([], minor=True)
+        axis.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata={"Description": source, "Date": None})
+        plt.close(figure)
+
+
+def _first(label: str, place: int) -> str:
+    return label if place == 0 else f"_{label}"
+
+
+def compared(rows: list[dict[str, Any]]) -> list[tuple[str, float, list[dict[str, Any]]]]:
+    """Gives for each case its words, the time of ours in milliseconds, and the rows of others.
+
+    Args:
+        rows: Of one benchmark.
+    """
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row.get("ms"):
+            cases.setdefault(_case(row), []).append(row)
+    found = []
+    for case, mine in cases.items():
+        ours = [row["ms"] for row in mine if row["impl"] == "codeprior"]
+        others = [row for row in mine if not str(row["impl"]).startswith("codeprior")]
+        if ours and others:
+            found.append((case, ours[0], others))
+    return found
+
+
+def _case(row: dict[str, Any]) -> str:
+    sizes = [f"{name} {row[name]}" for name in ("n", "k", "d", "batch") if name in row]
+    return ", ".join([str(row.get("preset") or row["op"]), *sizes])
 
 
 def _panel(axis: Any, rows: list[dict[str, Any]]) -> None:

@@ -1,12 +1,16 @@
-"""The page of figures: every row in `benchmarks/results/`, by device and benchmark.
+"""The page of figures: every row in `benchmarks/results/`, by device and benchmark, and pictures of the times.
 
-python -m benchmarks.page > docs/benchmarks.md
+python -m benchmarks.page docs
 """
 
+import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from benchmarks._plots import compared, overview
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -33,7 +37,7 @@ What follows is made from the rows in `benchmarks/results/` by `make figures`; a
 Each command interleaves its contestants in one process and gives medians: CPU time on one thread on a processor, time
 between events on a GPU. `over floor` divides by the plain operation that nothing of the kind can do without (a matrix
 product, a sum); `over best peer` by the fastest other package of the same run: below 1 is faster. Peers that are not
-installed are named.
+installed are named. In the pictures each line is one case of a table, and each grey dot another implementation.
 
 ```sh
 python -m benchmarks.nearest_code --json rows.json     # likewise code_stats, contrastive, degradations, restore
@@ -51,20 +55,44 @@ def page(results: Path = RESULTS) -> str:
         results: A folder a device, a JSON file of rows a benchmark.
     """
     parts = [_HEAD]
+    drawn = {path.relative_to(results) for path in pictured(results)}
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         for file in sorted(folder.glob("*.json")):
             rows = json.loads(file.read_text(encoding="utf-8"))
             if rows:
-                parts.append("\n".join(_section(f"{file.stem}, {folder.name}", rows)))
+                parts.append(
+                    "\n".join(_section(file.relative_to(results), rows, drawn=file.relative_to(results) in drawn))
+                )
     return "\n".join(parts)
 
 
-def _section(title: str, rows: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"## {title}\n"
+def pictured(results: Path = RESULTS) -> list[Path]:
+    """Gives the files of rows of which there is a picture: those in which others ran beside ours.
+
+    Args:
+        results: A folder a device, a JSON file of rows a benchmark.
+    """
+    return [file for file in sorted(results.glob("*/*.json")) if compared(json.loads(file.read_text(encoding="utf-8")))]
+
+
+def source_of(file: Path) -> str:
+    """Gives what a picture says about the rows that it was made from: their SHA-256.
+
+    Args:
+        file: Rows of a benchmark.
+    """
+    return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def _section(file: Path, rows: list[dict[str, Any]], *, drawn: bool) -> Iterator[str]:
+    yield f"## {file.stem}, {file.parent}\n"
     first = rows[0]
     facts = [first.get("device"), _counted(first.get("threads"), "thread"), f"torch {first.get('torch')}"]
     facts += [f"load {first.get('load')}", first.get("date"), f"revision `{first.get('git')}`"]
     yield ", ".join(str(fact) for fact in facts if fact) + ".\n"
+    if drawn:
+        name = f"images/benchmarks/{file.parent}-{file.stem}.svg"
+        yield f"![Times over those of codeprior, as in the table below]({name})\n"
     cases = [name for name in _CASE if any(name in row for row in rows)]
     figures = [name for name in _FIGURES if any(_known(row, name) for row in rows)]
     yield _line([*cases, "implementation", *(_FIGURES[name][0] for name in figures)])
@@ -94,4 +122,8 @@ def _line(cells: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    docs = Path(sys.argv[1])
+    for rows_file in pictured():
+        picture = docs / "images" / "benchmarks" / f"{rows_file.parent.name}-{rows_file.stem}.svg"
+        overview(json.loads(rows_file.read_text(encoding="utf-8")), picture, source=source_of(rows_file))
+    (docs / "benchmarks.md").write_text(page(), encoding="utf-8")
