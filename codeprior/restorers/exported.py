@@ -1,7 +1,14 @@
-"""A model in an ONNX file that `codeprior export` wrote, run by onnxruntime instead of PyTorch."""
+"""A model in an ONNX file that `codeprior export` wrote, run by onnxruntime instead of PyTorch.
 
+An ONNX file is a program: what it takes, gives and says of itself is checked, and a call ends after a time. Its memory
+has no bound.
+"""
+
+import contextlib
 import json
 import math
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +20,9 @@ from codeprior.families import Option
 from codeprior.shapes import Image
 
 _LARGEST = 8192  # pixels
+_MOST_TEXT = 2**20  # letters that a file may say of itself
+_SECONDS = 600.0  # for each face; restorers of today need a few
+_QUIET = 4  # only what ends the process is logged: the runtime would print names of the file as they are
 
 
 class OnnxModel(nn.Module):
@@ -30,6 +40,10 @@ class OnnxModel(nn.Module):
         FileNotFoundError: There is no such file.
         ImportError: onnxruntime is not installed.
         ValueError: It is no ONNX file, or not one of ours; or the device is not there.
+
+    Note:
+        An ONNX file is a program. A call that takes more than ten minutes a face is ended; memory has no bound, so run
+        files of people whom you trust.
     """
 
     def __init__(self, path: str | Path, *, device: str | torch.device = "cpu"):
@@ -44,16 +58,23 @@ class OnnxModel(nn.Module):
             raise ValueError(f"load: {path}: the onnxruntime that is installed does not run on {kind}; take cpu.")
         settings = runtime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
-        settings.log_severity_level = 3
+        settings.log_severity_level = _QUIET
         try:
-            self.session = runtime.InferenceSession(str(path), settings, providers=[provider])
+            # what is constant would be computed here, where no time and no memory bounds it
+            self.session = runtime.InferenceSession(
+                str(path), settings, providers=[provider], disabled_optimizers=["ConstantFolding"]
+            )
         except Exception as error:  # the runtime has an exception for each kind of damage, without a common kind
             raise ValueError(f"load: {path} is no ONNX file that can be run: {_first_line(error)}") from error
+        self._runtime = runtime
         self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        if (length := sum(len(key) + len(text) for key, text in self.metadata.items())) > _MOST_TEXT:
+            raise ValueError(f"load: {path} says {length:,} letters of itself, more than the {_MOST_TEXT:,} accepted.")
         self.size, self.scale, self.stride = (self._number(path, name) for name in ("size", "scale", "stride"))
+        if self.size * self.scale > _LARGEST:
+            raise ValueError(f"load: {path} gives faces of more than {_LARGEST} px a side, its size times its scale.")
         self.inputs = [given.name for given in self.session.get_inputs()]
-        if self.inputs[0] != "image" or len(self.inputs) > 2:
-            raise ValueError(f"load: {path} takes {', '.join(self.inputs)}; expected image, and at most a fidelity.")
+        self._check_interface(path)
         self.taps = True if "fidelity" in self.inputs else None  # what a restorer asks before it gives a fidelity
         self.option_types = {"fidelity": self._fidelity(path)} if self.taps else {}
 
@@ -84,15 +105,60 @@ class OnnxModel(nn.Module):
         Args:
             image: `b 3 size size`, signed.
             fidelity: `(b,)`, where the file takes it.
+
+        Raises:
+            ValueError: The program fails, takes too long, or gives other faces than it says.
         """
         given = {"image": image.detach().float().cpu().contiguous().numpy()}
         if fidelity is not None:
             given["fidelity"] = fidelity.detach().float().cpu().contiguous().numpy()
-        return tuple(torch.from_numpy(answer).to(image.device) for answer in self.session.run(None, given))
+        with self._limited(len(image)) as settings:
+            answers = self.session.run(None, given, settings)
+        wanted = (len(image), 3, self.size * self.scale, self.size * self.scale)
+        if answers[0].shape != wanted:
+            raise ValueError(f"OnnxModel: the file gives faces {answers[0].shape}, and says that they are {wanted}.")
+        return tuple(torch.from_numpy(answer).to(image.device) for answer in answers)
+
+    @contextlib.contextmanager
+    def _limited(self, faces: int) -> Iterator[Any]:
+        """Gives the settings of a call that ends after its time; what the runtime raises becomes one kind of error."""
+        settings = self._runtime.RunOptions()
+        settings.log_severity_level = _QUIET
+        seconds = _SECONDS * max(1, faces)
+        timer = threading.Timer(seconds, setattr, (settings, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield settings
+        except Exception as error:  # as above, the runtime has no common kind
+            late = f"took more than {seconds:g} s and was ended"
+            reason = late if settings.terminate else f"cannot be run: {_first_line(error)}"
+            raise ValueError(f"OnnxModel: the program of the file {reason}.") from error
+        finally:
+            timer.cancel()
+
+    def _check_interface(self, path: Path) -> None:
+        """Checks that the program takes and gives what `codeprior export` writes."""
+        takes = {given.name: (given.type, given.shape) for given in self.session.get_inputs()}
+        gives = [(given.type, given.shape) for given in self.session.get_outputs()]
+        kind, shape = takes.get("image", ("", []))
+        # a side of no fixed length is a word or None
+        fits = len(shape) == 4 and all(
+            not isinstance(side, int) or side == wanted
+            for side, wanted in zip(shape[1:], (3, self.size, self.size), strict=True)
+        )
+        if not fits or kind != "tensor(float)" or takes.keys() - {"image", "fidelity"} or self.inputs[0] != "image":
+            said = ", ".join(f"{name} {kind} {shape}" for name, (kind, shape) in takes.items())[:200] or "nothing"
+            raise ValueError(
+                f"load: {path} takes {said}; expected image, b 3 {self.size} {self.size}, and at most a fidelity."
+            )
+        kinds = [kind for kind, _ in gives]
+        if kinds not in (["tensor(float)"], ["tensor(float)", "tensor(int64)"]):
+            raise ValueError(f"load: {path} gives {', '.join(kinds)[:200]}; expected faces, and at most their codes.")
 
     def _number(self, path: Path, name: str) -> int:
         text = self.metadata.get(f"codeprior.{name}", "")
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _LARGEST):
+        if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) <= _LARGEST):
             raise ValueError(
                 f"load: {path} does not say its {name}, so codeprior export did not write it; export the model again."
             )
@@ -102,11 +168,12 @@ class OnnxModel(nn.Module):
         try:
             said = json.loads(self.metadata["codeprior.fidelity"])
             default, low, high = (float(said[key]) for key in ("default", "low", "high"))
-            if not all(map(math.isfinite, (default, low, high))):
-                raise ValueError("a number is not finite")
-            return Option(float, default, low, high, str(said.get("text", "")))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"load: {path} takes a fidelity and does not say which ones: {error}.") from error
+            if not all(map(math.isfinite, (default, low, high))) or not low <= default <= high:
+                raise ValueError("a number is not finite or out of their range")
+            return Option(float, default, low, high, str(said.get("text", ""))[:200])
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            reason = _first_line(error)
+            raise ValueError(f"load: {path} takes a fidelity and does not say which ones: {reason}.") from error
 
 
 def _first_line(error: Exception) -> str:
