@@ -105,13 +105,28 @@ def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _link(temporary, path)
-        sync(path.parent)
+        rename(temporary, path, overwrite=overwrite)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rename(finished: Path, path: Path, *, overwrite: bool = False) -> None:
+    """Gives a finished file of ours its name, in one step.
+
+    Args:
+        finished: What another library wrote into a folder of our own, on the same disk.
+        path: The name. A link there counts as an existing file, and is replaced itself.
+        overwrite: Replace what has the name.
+
+    Raises:
+        FileExistsError: Something has the name, be it since a moment ago, and `overwrite` is off.
+        OSError: The disk refuses.
+    """
+    if overwrite:
+        os.replace(finished, path)
+    else:
+        _link(finished, path)
+    sync(path.parent)
 
 
 def reopen(path: str | Path, *, text: bool = False) -> IO[Any]:

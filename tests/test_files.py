@@ -50,13 +50,13 @@ def _blocked(kind: str, path: Path, outside: Path) -> None:
 KINDS = ("file", "link", "dangling link", "link to a folder", "hard link", "folder", "pipe")
 
 
-@pytest.mark.parametrize("way", ["create", "write", "writing"])
+@pytest.mark.parametrize("way", ["create", "write", "writing", "rename"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_that_has_the_name_is_touched(kind, way, folder, outside):
     path = folder / "a.txt"
     _blocked(kind, path, outside)
     before = os.lstat(path)
-    call = {"create": files.create, "write": files.write, "writing": _streamed}[way]
+    call = {"create": files.create, "write": files.write, "writing": _streamed, "rename": _renamed}[way]
     with pytest.raises(FileExistsError):
         call(path, b"new")
     assert os.lstat(path)[:4] == before[:4]
@@ -116,6 +116,12 @@ def test_a_file_that_is_replaced_keeps_its_permissions(mode, folder):
     (folder / "a").chmod(mode)
     files.write(folder / "a", b"new", overwrite=True)
     assert stat.S_IMODE((folder / "a").stat().st_mode) == mode
+
+
+def _renamed(path: Path, content: bytes) -> None:
+    finished = path.parent.parent / "finished"
+    finished.write_bytes(content)
+    files.rename(finished, path)
 
 
 def _streamed(path: Path, content: bytes, *, failing: bool = False) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from codeprior.checkpoints.machine import Record, Refused, Storage
+from codeprior.checkpoints.plain import check_sides
 
 _MAX_DIRECTORY = 64 * 2**20
 _MAX_ENTRIES = 100_000
 _MAX_BYTES = 16 * 2**30
-_MAX_DIMENSIONS = 16
 # the types that a safetensors file can hold too
 _DTYPES = {
     "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32", "int16", "int8",
@@ -147,7 +147,8 @@ def _check_record(name: str, record: Record) -> int:
     if record.dtype not in _DTYPES or not isinstance(dtype, torch.dtype):
         raise Refused(f"{name[:80]} has the type {record.dtype[:40]!r}, which is not read")
     size, stride = record.size, record.stride
-    if len(size) != len(stride) or len(size) > _MAX_DIMENSIONS or min((record.offset, *size, *stride)) < 0:
+    check_sides(name, size)
+    if len(size) != len(stride) or min((record.offset, *size, *stride)) < 0:
         raise Refused(f"{name[:80]} has sizes that no tensor has")
     elements, last = 1, record.offset
     for side, step in zip(size, stride, strict=True):

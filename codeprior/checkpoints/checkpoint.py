@@ -6,7 +6,6 @@ Every tensor must lie inside its storage, every storage must have the size that 
 the archive's checksum. Then `codeprior convert` writes safetensors.
 """
 
-import json
 import os
 import struct
 import zipfile
@@ -14,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load as from_safetensors
 from torch import Tensor
 
 from codeprior import files
@@ -23,6 +20,7 @@ from codeprior.checkpoints.archive import check_directory, check_size, filled, m
 from codeprior.checkpoints.legacy import MAGIC, read_pickles
 from codeprior.checkpoints.legacy import filled as filled_in_order
 from codeprior.checkpoints.machine import Record, Refused
+from codeprior.checkpoints.plain import read_tensors
 from codeprior.checkpoints.unpickle import Unpickled, unpickle
 
 _MAX_PICKLE = 64 * 2**20
@@ -93,7 +91,6 @@ def read_checkpoint(path: str | Path, *, section: str | None = None, sha256: str
         OSError,
         EOFError,
         struct.error,
-        SafetensorError,
     ) as error:
         raise ValueError(f"read_checkpoint: {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -159,11 +156,7 @@ def _other(start: bytes, file: BinaryIO) -> str:
 
 def _from_safetensors(file: BinaryIO) -> Checkpoint:
     # bytes, not a map: what is mapped changes when the file does
-    content = file.read()
-    tensors, text = from_safetensors(content), {}
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    if isinstance(header.get("__metadata__"), dict):
-        text = {str(key): str(value) for key, value in header["__metadata__"].items()}
+    tensors, text = read_tensors(file.read())
     return Checkpoint(tensors, "", text, ())
 
 

@@ -10,7 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from codeprior.files import reopen, writable_name
+from codeprior.files import rename, reopen, writable_name
 from codeprior.files import sha256 as sha256_of
 
 _PIECE = 2**20
@@ -57,10 +57,7 @@ def fetch(
         raise ValueError(f"fetch: {folder} is not a folder; make it first, nothing is written elsewhere.")
     target, expected = folder / name, sha256.lower()
     if os.path.lexists(target):
-        found = sha256_of(target)
-        if found != expected:
-            raise ValueError(f"fetch: {target} has SHA-256 {found}, expected {expected}; remove it to fetch it again.")
-        return target
+        return _checked(target, expected)
     if offline:
         raise ConnectionError(f"fetch: {target} is not there and offline is set; fetch {address} by other means.")
     partial = folder / f".{name}.{expected[:16]}.part"  # known, so that a later call goes on with it
@@ -78,7 +75,19 @@ def fetch(
     if found != expected:
         partial.unlink()
         raise ValueError(f"fetch: {address} gave a file with SHA-256 {found}, expected {expected}; it was removed.")
-    os.replace(partial, target)
+    try:
+        rename(partial, target)
+    except FileExistsError:  # since a moment ago
+        return _checked(target, expected)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _checked(target: Path, expected: str) -> Path:
+    found = sha256_of(target)
+    if found != expected:
+        raise ValueError(f"fetch: {target} has SHA-256 {found}, expected {expected}; remove it to fetch it again.")
     return target
 
 

@@ -16,6 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior import files
+from codeprior.checkpoints.archive import check_size
+from codeprior.checkpoints.machine import Refused
+from codeprior.checkpoints.plain import read_tensors
 from codeprior.estimators.limit import reduced
 from codeprior.estimators.statistics import COUNT, TILE, face_statistics
 from codeprior.layers import configured
@@ -235,26 +239,25 @@ def _from_afar(far: Damage, near: Damage, factor: int) -> Damage:
 
 def _read(path: Path) -> DamageEstimator:
     # the store's file, read without the store: that room stands above this one
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise FileNotFoundError(f"load_estimator: {path} does not exist.")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no dict
-        config: dict[str, Any] = json.loads(header.get("codeprior.config", "{}"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        with files.opened(path) as file:
+            check_size(file)
+            tensors, header = read_tensors(file.read())
+        config = json.loads(header.get("codeprior.config", "{}"))
+    except (Refused, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"load_estimator: {path} is not a whole safetensors file ({error}).") from error
+    config: dict[str, Any] = config if isinstance(config, dict) else {}
     width = config.get("width")
-    if config.get("class") != DamageEstimator.__name__ or not isinstance(width, int) or not 0 < width <= 4096:
+    if config.get("class") != DamageEstimator.__name__ or type(width) is not int or not 0 < width <= 4096:
         raise ValueError(
             f"load_estimator: {path} does not describe a DamageEstimator; give a file that codeprior.save wrote."
         )
     with torch.random.fork_rng(devices=[]):
         estimator = DamageEstimator(width)
     try:
-        estimator.load_state_dict(tensors)
+        estimator.load_state_dict({name: value.float() for name, value in tensors.items()})
     except RuntimeError as error:
         raise ValueError(f"load_estimator: {path} does not fit: {error}") from error
     return estimator.eval()

@@ -84,8 +84,8 @@ def export_model(
     kind = _kind_of(path)
     targets = [path, *([path.with_name(f"{path.name}.data")] if kind == "onnx" else [])]
     for target in targets:
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"export: {target} exists already and is kept; ask for overwriting to replace it.")
+        if os.path.lexists(target) and not overwrite:
+            raise _kept(target)
     program, sides = _program(model, options or {}, size)
     details = _details(program, sides, metadata or {}, f"onnx {opset}" if kind == "onnx" else "pt2")
     traced = trace(program, size=sides[0])
@@ -103,10 +103,25 @@ def export_model(
             raise ValueError(f"export: the file would not give what the model gives: {parity}; nothing is written.")
         data = made.with_name(f"{made.name}.data")
         moved = [made] if not data.exists() else [data, made]  # the file that names the other comes last
-        for source in moved:
-            os.replace(source, path.with_name(source.name))
-    files.sync(path.parent)
+        _name(moved, path.parent, overwrite=overwrite)
     return Exported(path, kind, details, parity, targets[1] if len(moved) > 1 else None)
+
+
+def _name(finished: list[Path], folder: Path, *, overwrite: bool) -> None:
+    """Gives finished files their names; where one of them is taken by now, none of them stays."""
+    named: list[Path] = []
+    try:
+        for source in finished:
+            files.rename(source, folder / source.name, overwrite=overwrite)
+            named.append(folder / source.name)
+    except FileExistsError as error:
+        for path in named:
+            path.unlink()
+        raise _kept(error.filename) from None
+
+
+def _kept(path: str | Path) -> FileExistsError:
+    return FileExistsError(f"export: {path} exists already and is kept; ask for overwriting to replace it.")
 
 
 def _kind_of(path: Path) -> str:

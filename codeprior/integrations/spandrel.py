@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from codeprior import weights as stored
+from codeprior.checkpoints import read_checkpoint
 from codeprior.extras import needed
 from codeprior.families import Family, Layout, installed_families
 from codeprior.images import to_signed, to_unit
@@ -96,7 +97,12 @@ def _native(spandrel: Any, path: Path) -> Any:
     config = header.get("codeprior.config")
     if config is None:
         raise ValueError(f"integrations.spandrel: {path} does not say how to build its module; codeprior.save does.")
-    shapes, digest = _shapes_in(path), header.get("codeprior.sha256", "")[:12]
+    try:
+        said = json.loads(config)["class"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"integrations.spandrel: {path} does not say which module it builds.") from error
+    shapes = {name: tuple(value.shape) for name, value in read_checkpoint(path).tensors.items()}
+    digest = header.get("codeprior.sha256", "")[:12]
 
     def detect(state: Mapping[str, Tensor]) -> bool:
         return len(state) == len(shapes) and {key: tuple(value.shape) for key, value in state.items()} == shapes
@@ -108,8 +114,7 @@ def _native(spandrel: Any, path: Path) -> Any:
         model.load_state_dict(dict(state), strict=True)
         return model
 
-    name = f"codeprior {json.loads(config).get('class', '')}"
-    return _architecture(spandrel, f"codeprior-{path.stem}-{digest}", name, detect=detect, load=load)
+    return _architecture(spandrel, f"codeprior-{path.stem}-{digest}", f"codeprior {said}", detect=detect, load=load)
 
 
 def _architecture(spandrel: Any, identifier: str, name: str, *, detect: Any, load: Any) -> Any:
@@ -128,13 +133,6 @@ def _architecture(spandrel: Any, identifier: str, name: str, *, detect: Any, loa
             )  # fmt: skip
 
     return _Ours()
-
-
-def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
 
 
 def _is_plus(state: Mapping[str, Tensor]) -> bool:

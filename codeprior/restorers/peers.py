@@ -18,6 +18,7 @@ from codeprior.families import State
 from codeprior.restorers.restorer import Restorer
 from codeprior.shapes import Image
 from codeprior.weights import remember_origin
+from codeprior.weights.bounds import no_larger_than
 
 PEERS = "spandrel"
 """What stands before the colon where a command is asked for such a restorer: `GFP-GAN=spandrel:GFPGANv1.4.pth`."""
@@ -102,12 +103,13 @@ def peer_of(state: State, *, who: str = "peer_of", what: str = "these tensors") 
 
     Raises:
         ImportError: spandrel is not installed.
-        ValueError: spandrel does not know their layout, or they restore no faces.
+        ValueError: spandrel does not know their layout, they make no model, or restore no faces.
     """
     spandrel = needed("spandrel", who="--recipe spandrel")
     try:
-        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
-    except (spandrel.UnsupportedModelError, RuntimeError, KeyError) as error:
+        with no_larger_than(state):
+            descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
+    except Exception as error:  # sizes come from the tensors, and whatever made-up ones provoke is the file's fault
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{who}: spandrel {spandrel.__version__} makes no model of {what}: {reason}") from error
     return SpandrelModel(descriptor)

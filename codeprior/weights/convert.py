@@ -1,7 +1,7 @@
 """Tensors of other people's checkpoints under our names: an installed family that knows their layout builds modules."""
 
 from codeprior.families import Converted, Family, State, find_family, installed_families
-from codeprior.weights.store import no_larger_than
+from codeprior.weights.bounds import no_larger_than
 
 
 def convert_state(

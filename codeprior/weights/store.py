@@ -7,33 +7,27 @@ a class and an installed family; it can never name something else to import, to 
 This is the last room of the walk: the file of a trained model.
 """
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_module_registration_hook,
-    register_module_parameter_registration_hook,
-)
 from torch.overrides import TorchFunctionMode
 
 from codeprior import files
 from codeprior.checkpoints.archive import check_size
 from codeprior.checkpoints.machine import Refused
+from codeprior.checkpoints.plain import MOST_HEADER, read_tensors
 from codeprior.devices import usable_device
 from codeprior.families import Family, family_names, family_of, find_family, installed_families
 from codeprior.layers.configured import build, configured_class
+from codeprior.weights.bounds import no_larger_than
 from codeprior.weights.origin import origin_of, remember_origin
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -50,7 +44,6 @@ _ROOMS = (
     "prior",
     "discriminators",
 )
-_MAX_HEADER = 100_000_000  # the format's own cap
 _MOST = 2**16  # counts up to this are accepted for any size of the file
 _DRAWS = (Tensor.normal_, Tensor.uniform_)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -196,7 +189,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     length = int.from_bytes(_content(path, 8), "little")
-    if length > _MAX_HEADER:
+    if length > MOST_HEADER:
         raise ValueError(f"load: {path} is not a safetensors file; its header would have {length:,} bytes.")
     return _text(path, _content(path, 8 + length))
 
@@ -291,14 +284,14 @@ def _text(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    content = _content(path)
     try:
-        return _text(path, content), from_bytes(content)
-    except (SafetensorError, KeyError) as error:
+        tensors, text = read_tensors(_content(path))
+    except Refused as error:
         raise ValueError(
             f"load: {path} is not a whole safetensors file ({error}); "
             "for a pickled checkpoint (.pth, .ckpt) use codeprior convert."
         ) from error
+    return text, tensors
 
 
 def _build(path: Path, recorded: str, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -341,37 +334,6 @@ def _harmless(value: Any, *, most: int) -> Any:
     if type(value) is int and abs(value) > most:
         raise ValueError(f"the configuration holds the count {value}, larger than anything in a file of this size.")
     return value
-
-
-@contextlib.contextmanager
-def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Stops a constructor that registers far more parameters, buffers or modules than a file has tensors for.
-
-    Args:
-        tensors: Of the file.
-
-    Raises:
-        ValueError: It does, in the block.
-    """
-    # a backbone of timm is built whole, and once more to learn its strides, before it is cut to what a file holds
-    count, elements = 16 * len(tensors) + 512, 4 * sum(value.numel() for value in tensors.values()) + 2**20
-
-    def spend(module: nn.Module, name: str, value: Any) -> None:
-        nonlocal count, elements
-        count, elements = count - 1, elements - (value.numel() if isinstance(value, Tensor) else 0)
-        if count < 0 or elements < 0:
-            raise ValueError(f"the configuration asks for a larger module than the {len(tensors)} tensors of the file.")
-
-    handles = [
-        register_module_parameter_registration_hook(spend),
-        register_module_buffer_registration_hook(spend),
-        register_module_module_registration_hook(spend),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _check_fit(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

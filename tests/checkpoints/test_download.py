@@ -105,6 +105,15 @@ def test_a_wholly_received_partial_file_is_taken(tmp_path, server):
     assert server.asked == [f"bytes={len(CONTENT)}-"]
 
 
+def test_a_file_that_comes_during_the_download_is_kept(tmp_path, server):
+    def other(*_):
+        (tmp_path / "weights.pth").write_bytes(b"mine")
+
+    with pytest.raises(ValueError, match="expected .*; remove it to fetch it again"):
+        fetch(server.address, tmp_path, sha256=SUM, progress=other)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("weights.pth", b"mine")]
+
+
 def test_another_content_is_removed_and_an_own_file_kept(tmp_path, server):
     server.mode = "other"
     with pytest.raises(ValueError, match=r"gave a file with SHA-256 .*; it was removed"):

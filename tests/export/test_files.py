@@ -122,6 +122,28 @@ def test_a_file_that_gives_other_pictures_is_not_left(model, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "a.onnx.data"])
+def test_a_file_that_comes_while_the_model_is_compared_is_kept(name, model, tmp_path, monkeypatch):
+    holds = Parity(0.0, 0, 4, 3)
+
+    def slow(*_, **__):
+        (tmp_path / name).write_text("somebody else's")
+        return holds
+
+    monkeypatch.setattr(exporting, "compare", slow)
+    with pytest.raises(FileExistsError, match=f"export: .*{name} exists already and is kept"):
+        export_model(model, tmp_path / "a.onnx", most_bytes=10_000)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "somebody else's")]
+
+
+def test_a_link_that_leads_nowhere_has_the_name_too(model, tmp_path):
+    (tmp_path / "a.pt2").symlink_to(tmp_path / "outside")
+    with pytest.raises(FileExistsError, match="exists already and is kept"):
+        export_model(model, tmp_path / "a.pt2")
+    export_model(model, tmp_path / "a.pt2", overwrite=True)
+    assert not (tmp_path / "a.pt2").is_symlink() and not (tmp_path / "outside").exists()
+
+
 def test_parity_asks_for_equal_codes():
     assert Parity(1e-4, 0, 8, 3).holds
     assert not Parity(1e-6, 1, 8, 3).holds and not Parity(float("inf"), 0, 0, 3).holds

@@ -22,10 +22,10 @@ def _constant(name: str, value) -> onnx.TensorProto:
     return onnx.numpy_helper.from_array(np.asarray(value), name)
 
 
-_IMAGE = _value("image", shape=["b", 3, 4, 4])
+_IMAGE, _FACE = _value("image", shape=["b", 3, 4, 4]), _value("restored")
 
 
-def _file(tmp_path, nodes=_COPY, *, takes=(_IMAGE,), gives=(_value("restored"),), said=(), constants=()):
+def _file(tmp_path, nodes=_COPY, *, takes=(_IMAGE,), gives=(_FACE,), said=(), constants=()):
     graph = _helper.make_graph(list(nodes), "g", list(takes), list(gives), initializer=list(constants))
     made = _helper.make_model(graph, opset_imports=[_helper.make_opsetid("", 20)], ir_version=10)
     for name, text in (_SAID | dict(said)).items():
@@ -129,5 +129,3 @@ def test_a_program_without_end_is_ended_and_prints_nothing(tmp_path, monkeypatch
         model.restore(_FACES)
     # the runtime's own log would hold the name of the node
     assert capfd.readouterr() == ("", "")
-
-

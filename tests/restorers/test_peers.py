@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from codeprior.commands._measuring import asked_methods
-from codeprior.restorers import PEERS, SpandrelModel, load_peer
+from codeprior.restorers import PEERS, SpandrelModel, load_peer, peer_of
 
 spandrel = pytest.importorskip("spandrel")
 from spandrel.architectures.GFPGAN import GFPGAN, GFPGANArch  # noqa: E402 - after the question whether it is there
@@ -80,6 +80,27 @@ def test_files_that_spandrel_does_not_know_are_refused_in_words(tmp_path):
         load_peer(tmp_path / "other.pth")
     with pytest.raises(FileNotFoundError):
         load_peer(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize(
+    "error", [IndexError, TypeError, ZeroDivisionError, AssertionError, AttributeError, OverflowError]
+)
+def test_whatever_odd_tensors_provoke_is_one_kind_of_error(monkeypatch, error):
+    def fails(self, state):
+        raise error("odd")
+
+    monkeypatch.setattr(GFPGANArch, "load", fails)
+    with pytest.raises(ValueError, match="peer_of: spandrel .* makes no model of these tensors: odd"):
+        peer_of(small_gfpgan().state_dict())
+
+
+def test_a_network_far_larger_than_the_tensors_is_refused_before_there_is_memory_for_it(monkeypatch):
+    def large(self, state):
+        return torch.nn.Linear(10**6, 10**6)  # 4 TB
+
+    monkeypatch.setattr(GFPGANArch, "load", large)
+    with pytest.raises(ValueError, match=r"asks for a larger module than the \d+ tensors of the file"):
+        peer_of(small_gfpgan().state_dict())
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from torch import nn
 
 from codeprior.layers.configured import configured
 from codeprior.weights import load, read_metadata, save
+from codeprior.weights.bounds import no_larger_than
 
 
 @configured
@@ -204,3 +205,23 @@ def test_equal_modules_give_equal_files(tmp_path):
         save(tmp_path / f"{name}.safetensors", module, metadata=note)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
     assert read_metadata(tmp_path / "one.safetensors").items() >= note.items()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.empty(10**6, 10**6),
+        lambda: torch.zeros(10**6, 10**6),
+        lambda: torch.full((10**6, 10**6), 2.0),
+        lambda: torch.randn(10**6, 10**6, generator=torch.Generator()),
+        lambda: torch.arange(10**12),
+        lambda: torch.zeros(1).new_zeros(10**6, 10**6),
+        lambda: torch.eye(10**6),
+        lambda: torch.zeros(1, device="meta").new_empty(10**6, 10**6),
+    ],
+)
+def test_a_tensor_that_no_file_can_fill_is_refused_before_there_is_memory_for_it(make):
+    with no_larger_than({"a": torch.zeros(4)}):
+        assert torch.zeros(1000).sum() == 0 and len(torch.randperm(5)) == 5
+        with pytest.raises(ValueError, match="asks for a larger module than the 1 tensors of the file"):
+            make()
