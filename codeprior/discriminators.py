@@ -5,6 +5,7 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -146,18 +147,71 @@ class StyleGANDiscriminator(nn.Module):
         Raises:
             ValueError: The images have another size.
         """
-        if image.shape[-2:] != (self.size, self.size):
-            height, width = image.shape[-2:]
-            raise ValueError(
-                f"StyleGANDiscriminator: expected {self.size}×{self.size} images, got {width}×{height}; resize them, "
-                "or build it with their size."
-            )
+        _check_size(self, image)
         features = [self.start(image)]
         for block in self.blocks:
             features.append(block(features[-1]))
-        deviation = batch_deviation(features[-1], group=self.group)
-        features.append(self.last(torch.cat((features[-1], deviation), 1)))
-        return Judged(self.score(self.gather(features[-1].flatten(1))), features)
+        return _judged(self, features)
+
+
+@configured
+class WaveletDiscriminator(nn.Module):
+    """The discriminator of SWAGAN: StyleGAN2's pyramid, which sees Haar wavelets of the image anew at every size.
+
+    The bands of an image have half its sides, so the pyramid begins there; each further level adds what it sees in the
+    bands of the image at half the size. Fine detail has bands of its own, which a convolution need not find first.
+
+    Args:
+        size: Side of the images, pixels, a power of two from 16 on.
+        multiplier: Widens features from a resolution of 64 on, see `codeprior.layers.stylegan_channels`.
+        narrow: Share of the channels that are kept.
+        group: How many samples are compared with each other, see `codeprior.layers.batch_deviation`.
+
+    Raises:
+        ValueError: `size` is no power of two, or is below 16.
+
+    Source:
+        Gal et al. 2021 (SWAGAN); VQFR (Gu et al. 2022) judges whole faces so in its first version.
+    """
+
+    def __init__(self, size: int = 512, *, multiplier: int = 2, narrow: float = 1.0, group: int | None = None):
+        super().__init__()
+        if size < 16:
+            raise ValueError(f"WaveletDiscriminator: expected a size that is a power of two, 16 or more, got {size}.")
+        sides = resolutions_of("WaveletDiscriminator", size)[:-1]
+        widths = [stylegan_channels(side, multiplier=multiplier, narrow=narrow) for side in reversed(sides)]
+        self.size, self.group = size, group
+        self.looks = nn.ModuleList([EqualisedConvolution(12, width, kernel=1) for width in widths])
+        self.blocks = nn.ModuleList([DownBlock(*pair) for pair in itertools.pairwise(widths)])
+        self.last = EqualisedConvolution(widths[-1] + 1, widths[-1])
+        self.gather = EqualisedLinear(widths[-1] * 16, widths[-1], activated=True)
+        self.score = EqualisedLinear(widths[-1], 1)
+
+    def forward(self, image: Image) -> Float[Tensor, "b 1"]:
+        """Gives one score an image.
+
+        Args:
+            image: `b 3 size size`, signed.
+        """
+        return self.judge(image).scores
+
+    def judge(self, image: Image) -> Judged:
+        """Gives the scores, and the features of every level, finest first.
+
+        Args:
+            image: `b 3 size size`, signed.
+
+        Raises:
+            ValueError: The images have another size.
+        """
+        _check_size(self, image)
+        bands = _haar(image)
+        features = [self.looks[0](bands)]
+        for look, block in zip(self.looks[1:], self.blocks, strict=True):
+            # the low band is twice the mean of four pixels
+            bands = _haar(bands[:, :3] / 2)
+            features.append(block(features[-1]) + look(bands))
+        return _judged(self, features)
 
 
 @configured
@@ -213,6 +267,29 @@ class PartDiscriminator(nn.Module):
         fine = self.fine(self.start(crop))
         coarse = self.coarse(fine)
         return Judged(self.score(coarse), [fine, coarse])
+
+
+def _check_size(judge: StyleGANDiscriminator | WaveletDiscriminator, image: Tensor) -> None:
+    if image.shape[-2:] != (judge.size, judge.size):
+        (height, width), name = image.shape[-2:], type(judge).__name__
+        raise ValueError(
+            f"{name}: expected {judge.size}×{judge.size} images, got {width}×{height}; resize them, or build it with "
+            "their size."
+        )
+
+
+def _judged(judge: StyleGANDiscriminator | WaveletDiscriminator, features: list[Tensor]) -> Judged:
+    deviation = batch_deviation(features[-1], group=judge.group)
+    features.append(judge.last(torch.cat((features[-1], deviation), 1)))
+    return Judged(judge.score(judge.gather(features[-1].flatten(1))), features)
+
+
+def _haar(image: Tensor) -> Tensor:
+    """Gives the orthonormal Haar bands `b 4c h/2 w/2` of an image: low, across, down, diagonal."""
+    four = rearrange(image, "b c (h y) (w x) -> (y x) b c h w", y=2, x=2)
+    top, bottom = four[0] + four[1], four[2] + four[3]
+    left, right = four[0] - four[1], four[2] - four[3]
+    return torch.cat((top + bottom, left + right, top - bottom, left - right), 1) / 2
 
 
 def _norm(kind: str, channels: int) -> nn.Module:

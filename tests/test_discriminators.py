@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from codeprior.discriminators import PartDiscriminator, PatchGAN, StyleGANDiscriminator
+from codeprior.discriminators import PartDiscriminator, PatchGAN, StyleGANDiscriminator, WaveletDiscriminator
 from codeprior.layers.configured import build
 
 
@@ -137,3 +137,30 @@ def test_a_part_is_judged_place_by_place_and_by_itself():
     assert torch.equal(build(judge.config)(crops[:1].float()).detach().isfinite(), torch.ones(1, 1, 4, 6).bool())
     with pytest.raises(ValueError, match="PartDiscriminator: expected at least 1 channel, got 0"):
         PartDiscriminator(0)
+
+
+def test_wavelets_see_an_image_band_by_band_and_keep_its_energy():
+    from codeprior.discriminators import _haar
+
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    bands = _haar(image)
+    torch.testing.assert_close(bands.square().sum(), image.square().sum(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(bands[:, :3] / 2, nn.functional.avg_pool2d(image, 2), rtol=0, atol=1e-12)
+    flat = _haar(torch.ones(1, 3, 16, 16))
+    assert torch.equal(flat[:, 3:], torch.zeros(1, 9, 8, 8))
+    across = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 3, 16, 16)
+    assert [bool(part.any()) for part in _haar(across).chunk(4, 1)] == [False, True, False, False]
+
+
+def test_a_judge_of_wavelets_has_a_level_for_every_size_and_refuses_others():
+    torch.manual_seed(0)
+    judge = WaveletDiscriminator(32, narrow=1 / 64)
+    found = judge.judge(torch.randn(2, 3, 32, 32))
+    assert tuple(found.scores.shape) == (2, 1)
+    assert [feature.shape[-1] for feature in found.features] == [16, 8, 4, 4]
+    assert len(judge.looks) == 3 and len(judge.blocks) == 2
+    with pytest.raises(ValueError, match="WaveletDiscriminator: expected 32×32 images, got 16×32"):
+        judge(torch.zeros(1, 3, 32, 16))
+    with pytest.raises(ValueError, match="WaveletDiscriminator: expected a size that is a power of two, 16 or more"):
+        WaveletDiscriminator(8)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from codeprior.discriminators import Judged, StyleGANDiscriminator
+from codeprior.discriminators import Judged, StyleGANDiscriminator, WaveletDiscriminator
 from codeprior.losses import logistic_discriminator_loss, path_length_penalty, path_lengths, r1_penalty
 from codeprior.shapes import Image
 from codeprior.stages.settings import StageSettings
@@ -52,7 +52,9 @@ class Adversary:
         ValueError: The settings ask for a batch in parts: the discriminator compares the samples of a batch.
     """
 
-    def __init__(self, settings: AdversarySettings, discriminator: StyleGANDiscriminator, engine: Engine):
+    def __init__(
+        self, settings: AdversarySettings, discriminator: StyleGANDiscriminator | WaveletDiscriminator, engine: Engine
+    ):
         if settings.accumulate != 1:
             raise ValueError(
                 f"Adversary: accumulate is {settings.accumulate}, but this discriminator compares the samples of a "
@@ -114,11 +116,12 @@ class Adversary:
             path: The running mean of its path lengths.
             average: Of its weights, where there is one.
         """
-        parts = {
-            "model": model, "optimizer": optimizer, "path": path, "discriminator": self.discriminator,
-            "discriminator_optimizer": self.optimizer,
-        }  # fmt: skip
+        parts = {"model": model, "optimizer": optimizer, "path": path, **self.saved_alone()}
         return parts if average is None else parts | {"average": average}
+
+    def saved_alone(self) -> dict[str, Any]:
+        """Gives what a checkpoint holds of the discriminator, for a stage that has its own names for the rest."""
+        return {"discriminator": self.discriminator, "discriminator_optimizer": self.optimizer}
 
 
 class PathLength(nn.Module):

@@ -104,30 +104,51 @@ class PictureStage:
         """Says whether the discriminator counts at a step, and learns."""
         return step >= self.recipe.first_adversarial
 
-    def fooling(self, image: Image, wanted: Tensor, *, last_layer: nn.Module) -> tuple[Tensor, Tensor]:
+    def fooling(
+        self,
+        image: Image,
+        wanted: Tensor,
+        *,
+        last_layer: nn.Module,
+        term: str = "adversarial",
+        discriminator: nn.Module | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Gives the adversarial term of pictures, and how much it counts: its weight times the adaptive one.
 
         Args:
             image: `b 3 H W`, signed, with its graph.
             wanted: The loss that the term is weighed against.
             last_layer: With the `weight` at which both are weighed.
+            term: Name of its weight.
+            discriminator: Another one than the stage's, bare.
         """
-        self.discriminator.requires_grad_(False)
-        fooling = generator_adversarial_loss(self.discriminator(image))
-        self.discriminator.requires_grad_(True)
+        discriminator = discriminator or self.discriminator
+        discriminator.requires_grad_(False)
+        fooling = generator_adversarial_loss(discriminator(image))
+        discriminator.requires_grad_(True)
         adaptive = adaptive_weight(wanted, fooling, last_layer=last_layer, limit=self.recipe.adaptive_limit)
-        return fooling, self.recipe.weights["adversarial"] * adaptive
+        return fooling, self.recipe.weights[term] * adaptive
 
-    def learn_to_judge(self, clean: Image, made: Image) -> tuple[Tensor, Tensor]:
+    def learn_to_judge(
+        self,
+        clean: Image,
+        made: Image,
+        *,
+        judge: nn.Module | None = None,
+        optimizer: str = "discriminator_optimizer",
+    ) -> tuple[Tensor, Tensor]:
         """Moves the discriminator; gives its loss, and how many moves were left out.
 
         Args:
             clean: `b 3 H W`, signed.
             made: The restorer's, detached here.
+            judge: Another one than the stage's, wrapped.
+            optimizer: Name of its optimiser.
         """
-        loss = hinge_discriminator_loss(self.judge(clean), self.judge(made.detach()))
+        judge = judge or self.judge
+        loss = hinge_discriminator_loss(judge(clean), judge(made.detach()))
         self.engine.backward([loss])
-        return loss, step_if_finite(self.optimizers["discriminator_optimizer"])
+        return loss, step_if_finite(self.optimizers[optimizer])
 
     def finish(self, terms: Mapping[str, Tensor], *skipped: Tensor) -> dict[str, Tensor]:
         """Closes a step: the average follows the weights; gives the scalars, detached, and `skipped`.

@@ -15,8 +15,10 @@ FAMILY = Family(
     text="textures from a codebook are warped to the degraded face (Gu et al. 2022)",
     layouts=(Layout("vqfr", is_vqfr, convert),),
     stages={
-        "prior": "codeprior.stages:VQGANStage",
+        "prior": f"{__name__}.prior_stage:PriorStage",
+        "small_prior": "codeprior.stages:VQGANStage",
         "restoration": f"{__name__}.restoration_stage:RestorationStage",
+        "joint_restoration": f"{__name__}.joint_restoration_stage:JointRestorationStage",
     },
     options={
         "fidelity": Option(

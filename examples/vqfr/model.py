@@ -191,34 +191,49 @@ class VQFRv2(nn.Module):
 
 
 def vqgan(network: Network, *, moving_average: bool = False) -> VQGAN:
-    """Gives a fresh auto-encoder of the second version, for the first stage."""
+    """Gives a fresh auto-encoder of either version, for the first stage."""
     table = (
         MovingAverageCodebook(network.codes, network.dim, initialise_from_batch=True)
         if moving_average
         else Codebook(network.codes, network.dim)
     )
-    return VQGAN(_encoder(network), table, VQGANDecoder(network.dim, **_pyramid(network)))
+    sizes: dict[str, Any] = {
+        "channels": network.channels, "multipliers": network.multipliers, "attention": network.attention,
+        "groups": network.groups, "unshuffle": network.unshuffle,
+    }  # fmt: skip
+    if network.version == 1:
+        sizes |= {"bilinear": True, "middle": False}
+        widest = network.channels * network.multipliers[-1]
+        encoder = VQGANEncoder(network.dim, blocks=network.blocks, latent_channels=widest, **sizes)
+        decoder = VQGANDecoder(network.dim, blocks=network.decoder_blocks, widening=False, **sizes)
+    else:
+        encoder = VQGANEncoder(network.dim, blocks=network.blocks, code_convolution=False, **sizes)
+        decoder = VQGANDecoder(network.dim, blocks=network.decoder_blocks, code_convolution=False, **sizes)
+    return VQGAN(encoder, table, decoder)
 
 
 def fresh(network: Network, teacher: VQGAN) -> VQFRv2:
     """Gives a model of the second version: prior and encoder are the teacher's, branch and predictor are drawn."""
-    prior, encoder = teacher.prior(), deepcopy(cast(nn.Module, teacher.encoder)).requires_grad_(True)
+    prior = teacher.prior()
+    predictor = LinearPredictor(prior.dim, prior.size, normalised=True, tables=prior.tables)
+    return VQFRv2(prior, _copied(teacher.encoder), _branch(network, teacher), predictor, size=network.size)
+
+
+def fresh_first(network: Network, teacher: VQGAN) -> VQFRv1:
+    """Gives a model of the first version: encoder and decoder begin as the teacher's, the branch is drawn."""
+    return VQFRv1(
+        _copied(teacher.encoder), deepcopy(cast(nn.Module, teacher.codebook)), _copied(teacher.decoder),
+        _branch(network, teacher, bilinear=True), size=network.size, groups=network.groups,
+    )  # fmt: skip
+
+
+def _copied(module: Any) -> nn.Module:
+    return deepcopy(cast(nn.Module, module)).requires_grad_(True)
+
+
+def _branch(network: Network, teacher: VQGAN, *, bilinear: bool = False) -> TextureBranch:
     widths = cast(VQGANDecoder, teacher.decoder).tap_channels
-    branch = TextureBranch(
-        [widths[stride] for stride in sorted(widths)], groups=network.groups, finest=min(widths),
+    return TextureBranch(
+        [widths[stride] for stride in sorted(widths)], groups=network.groups, finest=min(widths), bilinear=bilinear,
         condition_channels=network.condition_channels, deformable_groups=network.deformable_groups,
     )  # fmt: skip
-    predictor = LinearPredictor(prior.dim, prior.size, normalised=True, tables=prior.tables)
-    return VQFRv2(prior, encoder, branch, predictor, size=network.size)
-
-
-def _encoder(network: Network) -> VQGANEncoder:
-    return VQGANEncoder(network.dim, **_pyramid(network))
-
-
-def _pyramid(network: Network) -> dict[str, Any]:
-    return {
-        "channels": network.channels, "multipliers": network.multipliers, "blocks": network.blocks,
-        "attention": network.attention, "groups": network.groups, "unshuffle": network.unshuffle,
-        "code_convolution": False,
-    }  # fmt: skip

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from codeprior import distributed
-from codeprior.discriminators import StyleGANDiscriminator
 from codeprior.images import to_unit
 from codeprior.losses import code_loss, logistic_generator_loss
 from codeprior.prior import VQGAN
 from codeprior.shapes import Image
-from codeprior.stages import Adversary, AdversarySettings, PictureStage, prefixed, set_rate, weighted
+from codeprior.stages import PictureStage, prefixed, set_rate, weighted
 from codeprior.training import Batch, Engine, full, step_if_finite
 
+from .judges import adversary
 from .model import Prediction, fresh
 from .settings import RestorationSettings
 
@@ -59,13 +59,15 @@ class RestorationStage(PictureStage):
             "branch_optimizer": Adam(branch, betas=betas),
             "discriminator_optimizer": Adam(self.discriminator.parameters(), betas=betas),
         }
-        self.whole = _whole(recipe, self.engine) if "whole" in recipe.weights else None
+        self.whole = None
+        if "whole" in recipe.weights:
+            self.whole = adversary(recipe, self.engine, kind="whole", rate=recipe.branch_rate, betas=betas)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
         parts = super().saved
-        return dict(parts) if self.whole is None else dict(parts) | prefixed("whole", self.whole.saved())
+        return dict(parts) if self.whole is None else dict(parts) | prefixed("whole", self.whole.saved_alone())
 
     def answer(self, degraded: Image) -> Image:
         """Gives what the model that is handed on makes of degraded faces `b 3 H W`, signed, at a fidelity of 1."""
@@ -121,11 +123,3 @@ class RestorationStage(PictureStage):
         named = {"degraded": pair.degraded}
         named |= {f"fidelity {ratio}": model.restore(pair.degraded, fidelity=ratio) for ratio in (0.0, 0.5, 1.0)}
         return {name: to_unit(image) for name, image in (named | {"clean": pair.clean}).items()}
-
-
-def _whole(recipe: RestorationSettings, engine: Engine) -> Adversary:
-    settings = AdversarySettings(
-        learning_rate=recipe.learning_rate, discriminator_rate=recipe.branch_rate,
-        discriminator_betas=recipe.branch_betas, r1_weight=recipe.r1_weight, r1_every=recipe.r1_every,
-    )  # fmt: skip
-    return Adversary(settings, StyleGANDiscriminator(recipe.network.size, narrow=recipe.whole_narrow), engine)

@@ -6,16 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from codeprior.discriminators import WaveletDiscriminator
 from codeprior.recipes.vqfr import settings as numbers
 from codeprior.recipes.vqfr import train as command
-from codeprior.recipes.vqfr.model import fresh, vqgan
+from codeprior.recipes.vqfr.joint_restoration_stage import JointRestorationStage
+from codeprior.recipes.vqfr.model import fresh, fresh_first, vqgan
+from codeprior.recipes.vqfr.prior_stage import PriorStage
 from codeprior.recipes.vqfr.restoration_stage import RestorationStage
 from codeprior.stages import VQGANStage, rate_at
-from tests.recipes.steps import assert_a_resumed_run_is_the_same
+from tests.recipes.steps import assert_a_resumed_run_is_the_same, perceptual
 from tests.torture.stages import Edges, stream
 
 TINY = replace(
     numbers.small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), groups=4, condition_channels=2
+)  # fmt: skip
+FIRST = replace(
+    numbers.first_small_network(), size=32, dim=4, codes=8, channels=8, multipliers=(1, 2), groups=4,
+    condition_channels=2,
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4, "discriminator_channels": 4, "discriminator_layers": 1}
 
@@ -53,7 +60,31 @@ def _with_the_whole_face(seed: int = 0) -> RestorationStage:
     return RestorationStage(settings, teacher=teacher, perceptual=Edges())
 
 
-@pytest.mark.parametrize("build", [_prior, _restoration, _with_the_whole_face])
+def _prior_of_whole_faces(seed: int = 0, **changes) -> PriorStage:
+    changes = {
+        "adversarial_from": None, "adversarial_start": 3, "codes_from": 0.05, "estimated_every": 2, "r1_every": 4,
+        "estimated_until": 4, "steps": 40, "whole_narrow": 1 / 64, "degradation_size": 32, "batch": 4,
+    } | changes  # fmt: skip
+    torch.manual_seed(seed)
+    settings = replace(numbers.prior_v1_small(), network=FIRST, **changes)
+    return PriorStage(settings, model=vqgan(FIRST), perceptual=Edges())
+
+
+def _joint(seed: int = 0, **changes) -> JointRestorationStage:
+    changes = {
+        "adversarial_from": None, "adversarial_start": 2, "r1_every": 4, "steps": 40, "whole_narrow": 1 / 64,
+        "degradation_size": 32, "batch": 4, "discriminator_channels": 4, "discriminator_layers": 1, "warmup": 0,
+        "weights": numbers.restoration_v1().weights,
+    } | changes  # fmt: skip
+    torch.manual_seed(0)
+    teacher = vqgan(FIRST)
+    torch.nn.init.normal_(teacher.codebook.weight)
+    torch.manual_seed(seed)
+    settings = replace(numbers.restoration_v1_small(), network=FIRST, **changes)
+    return JointRestorationStage(settings, teacher=teacher, perceptual=perceptual())
+
+
+@pytest.mark.parametrize("build", [_prior, _prior_of_whole_faces, _restoration, _with_the_whole_face, _joint])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
     assert_a_resumed_run_is_the_same(build, tmp_path)
 
@@ -87,6 +118,64 @@ def test_a_discriminator_of_the_whole_face_learns_beside_that_of_patches_with_r1
     assert fast == pytest.approx(stage.optimizers["branch_optimizer"].param_groups[0]["lr"])
     published = numbers.restoration()
     assert (published.weights["whole"], published.r1_weight, published.r1_every) == (1.0, 10.0, 16)
+
+
+def test_a_prior_of_whole_faces_finds_its_codes_anew_until_a_step_and_is_judged_from_another(tmp_path: Path):
+    stage, data = _prior_of_whole_faces(), stream(tmp_path / "faces")
+    assert stage.adversary.discriminator.__class__ is WaveletDiscriminator
+    assert [step for step in range(12) if stage.estimates(step)] == [2, 4]
+    drawn = stage.model.codebook.weight.clone()
+    found = [stage.update(data.at(step), step) for step in range(2)]
+    # no latent is exchanged for a code before, so nothing but k-means moves them
+    assert torch.equal(stage.model.codebook.weight, drawn)
+    assert not any("discriminator" in one or "adversarial" in one for one in found)
+    found.append(stage.update(data.at(2), 2))
+    assert not torch.isclose(stage.model.codebook.weight, drawn).any()
+    found += [stage.update(data.at(step), step) for step in range(3, 6)]
+    assert {"adversarial", "discriminator"} <= set(found[3]) and "r1" in found[4] and "r1" not in found[5]
+    batch = data.at(0)
+    losses = [float(stage.update(batch, step)["l1"]) for step in range(6, 16)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_prior_of_whole_faces_refuses_patches():
+    with pytest.raises(ValueError, match="PriorStage: its discriminator sees whole faces, got discriminator='patches'"):
+        _prior_of_whole_faces(discriminator="patches")
+
+
+def test_the_first_versions_restorer_learns_by_both_pictures_and_keeps_its_codes(tmp_path: Path):
+    stage, data = _joint(learning_rate=1e-3), stream(tmp_path / "faces")
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    early, late = (stage.update(data.at(step), step) for step in (0, 2))
+    of_texture = {
+        "texture_adversarial", "texture_adaptive_weight", "texture_discriminator", "texture_whole",
+        "texture_whole_discriminator",
+    }  # fmt: skip
+    assert of_texture | {"texture_whole_r1", "texture_style", "style", "feature"} <= set(early)
+    # the final picture's discriminators begin later
+    assert set(late) - set(early) == {name.removeprefix("texture_") for name in of_texture}
+    assert "l1" not in late and "texture_l1" in late
+    kept = {name for name, value in stage.model.state_dict().items() if torch.equal(value, before[name])}
+    assert kept == {"codebook.weight"}
+    batch, named = data.at(1), stage.recipe.weights
+    losses = [stage.update(batch, step) for step in range(3, 13)]
+    sums = [sum(float(one[name]) * named[name] for name in ("texture_l1", "perceptual")) for one in losses]
+    assert sums[-1] < sums[0]
+
+
+def test_the_published_numbers_of_the_first_version_stand_in_the_settings():
+    prior, restoration = numbers.prior_v1(), numbers.restoration_v1()
+    assert (prior.first_coded, prior.estimated_every, prior.estimated_until) == (10_000, 2_000, 30_000)
+    assert (prior.discriminator, numbers.prior().discriminator) == ("wavelets", "whole")
+    assert (prior.r1_weight, prior.r1_every, prior.adversarial_start, prior.steps) == (10.0, 16, 50_000, 800_000)
+    assert (restoration.learning_rate, restoration.betas, restoration.adversarial_start) == (1e-5, (0.5, 0.9), 5_000)
+    assert "l1" not in restoration.weights and restoration.weights["texture_style"] == 2000.0
+    with torch.device("meta"):
+        teacher = vqgan(numbers.first_network())
+        whole = fresh_first(numbers.first_network(), teacher)
+    assert sum(value.numel() for value in teacher.parameters()) == 52_781_827
+    assert sum(value.numel() for value in whole.parameters()) == 76_563_583
+    assert sum(value.numel() for value in whole.parameters() if value.requires_grad) == 76_301_439
 
 
 def test_the_published_numbers_stand_in_the_settings():
