@@ -55,10 +55,11 @@ def against_rows(count: int, other: Path, *, rounds: int) -> list[dict]:
     rows = []
     for mode in ("always", "auto"):
         runs = _turns(count, other, mode, rounds)
-        pair = [_row(count, mode, name, found) for name, found in runs.items()]
+        names = ("codeprior", f"revision {_revision(other)}")
+        pair = [_row(count, mode, name, found) for name, found in zip(names, runs.values(), strict=True)]
         for row in pair:
-            row["speedup"] = round(pair[1]["wall_s"] / row["wall_s"], 3)
-            row["speedup_cpu"] = round(pair[1]["cpu_s"] / row["cpu_s"], 3)
+            row["over_other"] = round(pair[1]["wall_s"] / row["wall_s"], 3)
+            row["over_other_cpu"] = round(pair[1]["cpu_s"] / row["cpu_s"], 3)
             print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
         rows += pair
     return rows
@@ -81,6 +82,11 @@ def _turns(count: int, other: Path, mode: str, rounds: int) -> dict[str, list[di
     return found
 
 
+def _revision(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def _row(count: int, mode: str, name: str, runs: list[dict]) -> dict:
     wall, processor, start = (
         round(statistics.median(run[key] for run in runs), 2) for key in ("wall_s", "cpu_s", "start_up_cpu_s")
@@ -90,7 +96,7 @@ def _row(count: int, mode: str, name: str, runs: list[dict]) -> dict:
     row |= {"faces": faces.pop() if len(faces) == 1 else None, "rounds": len(runs)}
     row |= {"wall_s": wall, "cpu_s": processor, "start_up_cpu_s": start, "photos_per_s": round(count / wall, 3)}
     row["photos_per_cpu_s"] = round(count / processor, 3)
-    stages = {stage: statistics.median(run["stages_cpu_s"][stage] for run in runs) for stage in STAGES}
+    stages = {stage: round(statistics.median(run["stages_cpu_s"][stage] for run in runs), 3) for stage in STAGES}
     row |= {"stages_cpu_s": stages, "detect_share": round(stages["detect"] / sum(stages.values()), 3)}
     return row
 

@@ -14,9 +14,14 @@ from benchmarks._plots import compared, overview
 
 RESULTS = Path(__file__).parent / "results"
 
-_CASE = ("preset", "op", "stage", "n", "k", "d", "batch", "pixels", "images")
+_CASE = ("preset", "op", "mode", "stage", "n", "k", "d", "batch", "pixels", "images")
 _FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "ms": ("ms", lambda value: f"{value:.3g}" if value < 100 else f"{value:.0f}"),
+    "photos_per_s": ("photos/s", lambda value: f"{value:.3g}"),
+    "photos_per_cpu_s": ("photos/CPU s", lambda value: f"{value:.3g}"),
+    "over_other": ("× the other's rate", lambda value: f"{value:.2f}"),
+    "over_other_cpu": ("× by CPU time", lambda value: f"{value:.2f}"),
+    "detect_share": ("finding faces", lambda value: f"{value:.0%}"),
     "ratio": ("× the other", lambda value: f"{value:.2f}"),
     "speedup": ("× plain", lambda value: f"{value:.2f}"),
     "over_floor": ("over floor", lambda value: f"{value:.2f}"),
