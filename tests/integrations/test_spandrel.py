@@ -9,10 +9,15 @@ import codeprior as cp
 from codeprior.__main__ import main
 from codeprior.images import to_signed, to_unit
 from codeprior.integrations.spandrel import install
+from codeprior.recipes.daefr import settings
+from codeprior.recipes.daefr.model import restorer, vqgan
 from codeprior.recipes.daefr.restore import EMBEDDED
 from codeprior.restorers import SpandrelModel, load_restorer, peer_of
 from tests import small_families
 from tests.export.models import single
+from tests.parity import gpen
+from tests.parity.names import restorer_names
+from tests.parity.setting import NETWORKS, fill_module
 
 spandrel = pytest.importorskip("spandrel")
 
@@ -45,6 +50,30 @@ def test_official_checkpoints_are_loaded_by_spandrel(name, tmp_path):
     assert torch.allclose(to_unit(inside).clamp(0, 1), truth, atol=1e-6)
     # sizes come from the shapes of the tensors
     assert next(iter(found.model.parameters())).shape == next(iter(model.parameters())).shape
+
+
+def _daefr() -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    network = NETWORKS["tiny"]
+    model = restorer(settings.RestorationRecipe(network=network), vqgan(network).prior())
+    official = restorer_names(model)
+    fill_module(model, official)
+    return model.eval(), {official[name]: value for name, value in model.state_dict().items()}
+
+
+def _gpen() -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    return gpen.filled("tiny", "generator"), gpen.official("tiny", "generator")
+
+
+@pytest.mark.parametrize(("family", "made", "side"), [("daefr", _daefr, 64), ("gpen", _gpen, 64)])
+def test_other_official_names_are_loaded_by_spandrel(family, made, side, tmp_path):
+    model, official = made()
+    torch.save(official, tmp_path / "model.pth")
+    found = spandrel.ModelLoader().load_from_file(tmp_path / "model.pth")
+    assert (found.architecture.id, found.tags) == (f"codeprior-{family}", [f"{side}px"])
+    face = _face(side)
+    truth = to_unit(model.restore(to_signed(face)))
+    assert torch.allclose(found(face), truth.clamp(0, 1), atol=1e-6)
+    assert float(truth.std()) > 0.01
 
 
 def test_weights_of_ours_are_recognised_by_their_tensors():

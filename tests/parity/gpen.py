@@ -53,12 +53,22 @@ def filled(name: str, part: str, *, keep: Callable[[str], bool] = lambda key: Tr
         keep: Which keys.
         fixed: What every noise weight is instead.
     """
-    keys = json.loads((KEYS / f"keys_gpen_{name}.json").read_text())[part]
-    state = {key: _eq(key, tuple(shape)) for key, shape, _ in keys if keep(key)}
+    state = {key: value for key, value in official(name, part).items() if keep(key)}
     if fixed is not None:
         state |= {key: torch.full((1,), fixed) for key in state if key.endswith("noise.weight")}
     (module,) = convert(state).modules.values()
     return module.eval()
+
+
+def official(name: str, part: str) -> dict[str, Tensor]:
+    """Gives the tensors of a key list, filled by the rule `eq`.
+
+    Args:
+        name: Of the list.
+        part: `generator` or `discriminator`.
+    """
+    keys = json.loads((KEYS / f"keys_gpen_{name}.json").read_text())[part]
+    return {key: _eq(key, tuple(shape)) for key, shape, _ in keys}
 
 
 def _eq(key: str, shape: tuple[int, ...]) -> Tensor:
