@@ -14,6 +14,7 @@ from codeprior.recipes.vqfr.model import fresh, fresh_first, vqgan
 from codeprior.recipes.vqfr.prior_stage import PriorStage
 from codeprior.recipes.vqfr.restoration_stage import RestorationStage
 from codeprior.stages import VQGANStage, rate_at
+from codeprior.training import TorchEngine
 from tests.recipes.steps import assert_a_resumed_run_is_the_same, perceptual
 from tests.torture.stages import Edges, stream
 
@@ -188,8 +189,25 @@ def test_the_published_numbers_stand_in_the_settings():
     assert sum(value.numel() for value in whole.parameters()) == 83_486_539
 
 
-def test_the_command_misses_the_first_stage_in_words(tmp_path: Path, capsys):
+@pytest.mark.parametrize("version", ["", "_v1"])
+def test_the_command_misses_the_first_stage_in_words(version: str, tmp_path: Path, capsys):
     stream(tmp_path / "faces")
-    call = ["restoration_small", "--faces", str(tmp_path / "faces"), "--out", str(tmp_path / "restoration_small")]
+    name = f"restoration{version}_small"
+    call = [name, "--faces", str(tmp_path / "faces"), "--out", str(tmp_path / name)]
     assert command.main([*call, "--device", "cpu", "--perceptual-weights", "random"]) == 2
-    assert "prior_small/vqgan.safetensors is missing; run the stage before this one" in capsys.readouterr().err
+    assert (
+        f"prior{version}_small/vqgan.safetensors is missing; run the stage before this one" in capsys.readouterr().err
+    )
+
+
+def test_the_command_builds_the_stage_that_the_settings_are_for():
+    arguments = (
+        command.command()
+        .parser()
+        .parse_args(["prior_small", "--faces", "f", "--out", "o", "--perceptual-weights", "random"])
+    )
+    found = {
+        name: type(command.build(numbers.SETTINGS[name](), arguments, Path("o"), TorchEngine("cpu")))
+        for name in ("prior_small", "prior_v1_small")
+    }
+    assert found == {"prior_small": VQGANStage, "prior_v1_small": PriorStage}
