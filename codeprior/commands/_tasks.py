@@ -1,7 +1,11 @@
-"""What `codeprior restore --task` does: a family's other tasks, on aligned faces, one file after the other."""
+"""What `codeprior restore --task` does: a family's other tasks, one file after the other.
+
+All work on aligned faces; areas are also filled in the faces of whole photographs.
+"""
 
 import argparse
 import pkgutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +31,26 @@ def run_task(arguments: argparse.Namespace) -> int:
     """
     if len(arguments.paths) < 2:
         raise UsageError("give at least one input and then the output.")
-    if not arguments.aligned:
-        raise UsageError("--task works on faces that are aligned already; say so with --aligned.")
+    if not arguments.aligned and arguments.task != "inpaint":
+        raise UsageError(
+            f"--task {arguments.task} works on faces that are aligned already, because what lies around a face would "
+            "stay as it is; say so with --aligned."
+        )
     *inputs, out = arguments.paths
     # what is not drawn anew stays as it is to the bit, so results are written without loss unless asked otherwise
     work, _ = jobs(inputs, Path(out), suffix=f".{arguments.format or 'png'}")
     function, model = _task(arguments)
+    found = None if arguments.aligned else _detector(arguments)
     failed = 0
     for job in with_folders(work):
-        reason = job.refusal
+        reason, note = job.refusal, ""
         if reason is None:
             try:
-                _do(function, model, job, arguments)
+                note = _do(function, model, found, job, arguments)
             except (OSError, ValueError) as error:
                 reason = str(error)
         if reason is None:
-            say(f"{job.source}: {arguments.task}, {job.target}")
+            say(f"{job.source}: {arguments.task}{note}, {job.target}")
         else:
             failed += 1
             say(f"error: {job.source}: {reason}", error=True)
@@ -65,7 +73,14 @@ def _task(arguments: argparse.Namespace) -> tuple[Any, Any]:
     return pkgutil.resolve_name(tasks[arguments.task]), model
 
 
-def _do(function: Any, model: Any, job: Job, arguments: argparse.Namespace) -> None:
+def _detector(arguments: argparse.Namespace) -> Any:
+    from codeprior.photos.faces import detector
+
+    return detector(arguments.detector, weights=arguments.detector_weights, device=arguments.device)
+
+
+def _do(function: Any, model: Any, found: Any, job: Job, arguments: argparse.Namespace) -> str:
+    """Does the task with one file; gives what is to be said of it."""
     from codeprior.photos.files import read, write
 
     photo = read(job.source)
@@ -73,8 +88,24 @@ def _do(function: Any, model: Any, job: Job, arguments: argparse.Namespace) -> N
     if arguments.mask is not None:
         place = arguments.mask / f"{job.source.stem}.png" if arguments.mask.is_dir() else arguments.mask
         mask = (read(place).pixels >= _MARKED).any(-1)
-    answer = function(model, photo.pixels, mask)
+    if found is None:
+        answer, note = function(model, photo.pixels, mask), ""
+    else:
+        answer, note = _filled(function, model, found, photo.pixels, mask, arguments)
     write(job.target, answer, profile=photo.profile, metadata=photo.metadata, overwrite=arguments.overwrite)
+    return note
+
+
+def _filled(
+    function: Any, model: Any, found: Any, pixels: Any, mask: Any, arguments: argparse.Namespace
+) -> tuple[Any, str]:  # fmt: skip
+    from codeprior.photos.filling import fill_photo
+    from codeprior.photos.preparation import Choices
+
+    choices = Choices(faces=arguments.faces, tint=False, score=arguments.score, smallest=arguments.smallest)
+    given = fill_photo(pixels, partial(function, model), found, size=model.size, mask=mask, choices=choices)
+    rest = f", {given.left:.0%} of the mask lies on no face and stayed" if given.left else ""
+    return given.pixels, f" of {given.faces} face{'s' * (given.faces > 1)}{rest}"
 
 
 def _listed(tasks: Any) -> str:

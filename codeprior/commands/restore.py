@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an option of the model, as codeprior families lists them; may be given several times",
     )
-    parser.add_argument("--task", metavar="NAME", help="inpaint, colourise or draw aligned faces instead of restoring")
+    parser.add_argument(
+        "--task", metavar="NAME", help="instead of restoring: inpaint; or, with --aligned, colourise or draw"
+    )
     parser.add_argument(
         "--mask",
         type=Path,

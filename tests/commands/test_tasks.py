@@ -7,7 +7,10 @@ import pytest
 
 from codeprior import save
 from codeprior.__main__ import main
+from codeprior.photos.faces import from_landmarks, template, transform
 from codeprior.photos.files import read, write
+from codeprior.photos.filling import fill_photo
+from codeprior.photos.preparation import Choices
 from codeprior.restorers.tasks import colourise, inpaint
 from tests import small_families as small
 
@@ -68,8 +71,9 @@ def test_the_command_fills_what_a_mask_file_shows(tmp_path: Path, capsys):
     write(tmp_path / "face.png", face), write(tmp_path / "mask.png", mask)
     call = ["restore", str(tmp_path / "face.png"), str(tmp_path / "out.png"), "--task", "inpaint"]
     weights = ["--weights", str(tmp_path / "fill.safetensors"), "--mask", str(tmp_path / "mask.png")]
-    assert main([*call, *weights]) == 2
-    assert "--task works on faces that are aligned already; say so with --aligned" in capsys.readouterr().err
+    assert main([*call[:4], "colourise", *weights]) == 2
+    said = capsys.readouterr().err
+    assert "--task colourise works on faces that are aligned already" in said and "say so with --aligned" in said
     assert main([*call, *weights, "--aligned"]) == 0
     answer = read(tmp_path / "out.png").pixels
     hidden = mask[..., 0] > 0
@@ -78,6 +82,74 @@ def test_the_command_fills_what_a_mask_file_shows(tmp_path: Path, capsys):
     assert "codeformer has no task 'swap'; it has inpaint, colourise" in capsys.readouterr().err
     assert main([*call[:3], "--mask", str(tmp_path / "mask.png")]) == 2
     assert "--mask says where a --task draws" in capsys.readouterr().err
+
+
+class Points:
+    """A detector that finds one face where it is told."""
+
+    def __init__(self, points: np.ndarray):
+        self.points = points
+
+    def __call__(self, pixels):
+        return from_landmarks([self.points.tolist()])
+
+
+_TURNED = np.array([[1.6, 0.4, 20.0], [-0.4, 1.6, 30.0]])  # from a face of 16 pixels to the photograph
+
+
+def test_only_masked_pixels_of_a_photographs_faces_change():
+    photo = np.random.default_rng(3).integers(0, 250, (80, 90, 3), dtype=np.uint8)
+    faces = from_landmarks([transform(template(16), _TURNED).tolist()])
+    mask = np.zeros((80, 90), dtype=bool)
+    mask[30:50, 26:44] = True  # on the face
+    mask[2:6, 70:80] = True  # beside it
+    seen = []
+
+    def fill(face, hidden):
+        seen.append(hidden)
+        return np.where(hidden[..., None], np.uint8(200), face)
+
+    choices = Choices(smallest=1.0, tint=False)
+    found = fill_photo(photo, fill, None, size=16, mask=mask, faces=faces, choices=choices)
+    assert found.faces == 1 and found.left == pytest.approx(40 / 400)
+    inside = np.zeros_like(mask)
+    inside[30:50, 26:44] = True
+    assert np.array_equal(found.pixels[~inside], photo[~inside])
+    # away from the mask's border, what was drawn is there and nothing else
+    assert np.abs(found.pixels[38:42, 33:37].astype(int) - 200).max() <= 1
+    # the mask was laid over the turned face: as many of its pixels as the map's area says, and the border
+    assert len(seen) == 1 and 360 / 2.72 <= seen[0].sum() <= 360 / 2.72 + 70
+
+
+def test_a_photographs_white_is_filled_and_what_cannot_be_is_said():
+    photo = np.random.default_rng(3).integers(0, 250, (80, 90, 3), dtype=np.uint8)
+    call = {"size": 16, "faces": from_landmarks([transform(template(16), _TURNED).tolist()])}
+    call["choices"] = Choices(smallest=1.0, tint=False)
+    with pytest.raises(ValueError, match="fill_photo: nothing is masked; give a mask, or paint the area white"):
+        fill_photo(photo, lambda face, _: face, None, **call)
+    photo[30:50, 26:44] = 255
+    found = fill_photo(photo, lambda face, hidden: np.where(hidden[..., None], np.uint8(9), face), None, **call)
+    assert (found.pixels[38:42, 33:37] < 20).all() and found.left == 0
+    beside = np.zeros((80, 90), dtype=bool)
+    beside[:4, 80:] = True
+    with pytest.raises(ValueError, match="what is masked lies on no face that was found"):
+        fill_photo(photo, lambda face, _: face, None, mask=beside, **call)
+    with pytest.raises(ValueError, match=r"the mask is \(4, 4\), the photograph \(80, 90\); they must be equal"):
+        fill_photo(photo, lambda face, _: face, None, mask=beside[:4, :4], **call)
+
+
+def test_the_command_fills_faces_of_whole_photographs(tmp_path: Path, capsys, monkeypatch):
+    save(tmp_path / "fill.safetensors", small.codeformer(task="inpainting"))
+    photo = np.random.default_rng(3).integers(0, 250, (80, 90, 3), dtype=np.uint8)
+    photo[30:50, 26:44] = 255
+    write(tmp_path / "photo.png", photo)
+    points = transform(template(16), _TURNED)
+    monkeypatch.setattr("codeprior.photos.faces.detector", lambda *_, **__: Points(points))
+    call = ["restore", str(tmp_path / "photo.png"), str(tmp_path / "out.png"), "--task", "inpaint"]
+    assert main([*call, "--weights", str(tmp_path / "fill.safetensors"), "--smallest", "1"]) == 0
+    assert "inpaint of 1 face, " in capsys.readouterr().out
+    answer, white = read(tmp_path / "out.png").pixels, (photo == 255).all(-1)
+    assert np.array_equal(answer[~white], photo[~white]) and (answer[white] != 255).any()
 
 
 def test_a_face_that_fails_does_not_stop_the_others(tmp_path: Path, capsys):
