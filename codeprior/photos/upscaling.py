@@ -21,7 +21,6 @@ from codeprior.extras import needed
 from codeprior.photos.faces.paste import Crop
 from codeprior.shapes import Image
 
-FACTORS = (2, 4)
 MAX_PIXELS = 256 * 10**6
 """Pixels that a result may have."""
 _TILE, _AROUND = 192, 32

@@ -30,7 +30,7 @@ def update_in_parts(objective: VQGANObjective, images: Sequence[Image], step: in
     kept, skipped = step_generator(objective, images, step)
     metrics = objective.finish(kept, step)
     metrics |= objective.step_discriminator(images, [one.fake for one in kept], step)
-    objective.follow_average()
+    objective.average.update()
     return with_skipped(metrics, skipped)
 
 

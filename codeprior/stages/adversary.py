@@ -106,7 +106,7 @@ class Adversary:
             return self.discriminator.judge(image)
 
     def saved(
-        self, *, model: nn.Module, optimizer: Optimizer, path: "PathLength", average: WeightAverage | None
+        self, *, model: nn.Module, optimizer: Optimizer, path: "PathLength", average: WeightAverage
     ) -> dict[str, Any]:
         """Gives what a checkpoint holds of a stage that trains a generator against it.
 
@@ -114,10 +114,9 @@ class Adversary:
             model: The generator, or the restorer around it.
             optimizer: Of that.
             path: The running mean of its path lengths.
-            average: Of its weights, where there is one.
+            average: Of its weights.
         """
-        parts = {"model": model, "optimizer": optimizer, "path": path, **self.saved_alone()}
-        return parts if average is None else parts | {"average": average}
+        return {"model": model, "optimizer": optimizer, "path": path, **self.saved_alone(), **average.parts}
 
     def saved_alone(self) -> dict[str, Any]:
         """Gives what a checkpoint holds of the discriminator, for a stage that has its own names for the rest."""

@@ -83,18 +83,17 @@ class CodeStage:
         # the frozen networks stay outside; the wrapped one trains every parameter that asks for a gradient
         self.network = self.engine.wrap(model)
         self.optimizer = adam(model, recipe)
-        self.average = None if recipe.average is None else WeightAverage(model, decay=recipe.average)
+        self.average = WeightAverage(model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts = {"model": self.model, "optimizer": self.optimizer}
-        return parts if self.average is None else parts | {"average": self.average}
+        return {"model": self.model, "optimizer": self.optimizer, **self.average.parts}
 
     @property
     def result(self) -> nn.Module:
         """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.average.module
 
     @property
     def results(self) -> Mapping[str, nn.Module]:

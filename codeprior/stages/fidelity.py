@@ -59,18 +59,17 @@ class TapsStage:
         # the wrapped decoder holds the only parameters that are trained: those of the taps and of their encoder
         self.decoder = self.engine.wrap(_Decoder(self.model))
         self.optimizer = adam(self.taps, recipe)
-        self.average = None if recipe.average is None else WeightAverage(self.taps, decay=recipe.average)
+        self.average = WeightAverage(self.taps, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts = {"taps": self.taps, "optimizer": self.optimizer}
-        return parts if self.average is None else parts | {"average": self.average}
+        return {"taps": self.taps, "optimizer": self.optimizer, **self.average.parts}
 
     @property
     def result(self) -> Any:
         """The restorer with its taps: the average of their weights where there is one."""
-        return self.model if self.average is None else self.with_taps(self.average.module)
+        return self.model if self.average.decay is None else self.with_taps(self.average.module)
 
     @property
     def results(self) -> Mapping[str, nn.Module]:

@@ -65,18 +65,17 @@ class PictureStage:
         )
         self.judge = self.engine.wrap(self.discriminator)
         self.optimizers: dict[str, Optimizer] = {"discriminator_optimizer": adam(self.discriminator, recipe)}
-        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
+        self.average = WeightAverage(self.model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts = {"model": self.model, "discriminator": self.discriminator, **self.optimizers}
-        return parts if self.average is None else parts | {"average": self.average}
+        return {"model": self.model, "discriminator": self.discriminator, **self.optimizers, **self.average.parts}
 
     @property
     def result(self) -> Any:
         """The restorer that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.average.module
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -157,6 +156,5 @@ class PictureStage:
             terms: Scalars by name.
             *skipped: What `step_if_finite` gave.
         """
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
         return {name: value.detach() for name, value in terms.items()} | {"skipped": torch.stack(skipped).amax()}

@@ -30,7 +30,7 @@ def update_sequentially(objective: VQGANObjective, images: Sequence[Image], step
     kept, skipped = step_generator(objective, images, step)
     metrics = objective.finish(kept, step)
     metrics |= objective.step_discriminator(images, reconstruct_again(objective, images, step), step)
-    objective.follow_average()
+    objective.average.update()
     return with_skipped(metrics, skipped)
 
 

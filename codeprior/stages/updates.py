@@ -23,7 +23,7 @@ def update_by(
     engine: Engine,
     network: nn.Module,
     optimizer: Optimizer,
-    average: WeightAverage | None = None,
+    average: WeightAverage,
 ) -> dict[str, Tensor]:
     """Makes one update of a network by the mean of a loss over a batch, which may be worked on in parts.
 
@@ -35,7 +35,7 @@ def update_by(
         engine: What distributes.
         network: The wrapped module that the backward pass goes through.
         optimizer: Over what is trained.
-        average: Follows the weights.
+        average: Follows the weights, where it averages at all.
 
     Returns:
         The means of the scalars over the parts, detached, and `skipped`.
@@ -49,8 +49,7 @@ def update_by(
             engine.backward([values["total"] / len(parts)])
         found.append({name: value.detach() for name, value in values.items()})
     skipped = step_if_finite(optimizer, clip=settings.clip)
-    if average is not None:
-        average.update()
+    average.update()
     return means(found) | {"skipped": skipped}
 
 

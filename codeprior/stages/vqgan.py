@@ -94,7 +94,7 @@ class VQGANObjective:
         self.tables = getattr(model.codebook, "count", getattr(model.codebook, "groups", 1))
         self.use = UsageMeter(model.codebook.size, tables=self.tables)
         self.health = Health()
-        self.average = None if recipe.average is None else WeightAverage(model, decay=recipe.average)
+        self.average = WeightAverage(model, decay=recipe.average)
         self.reservoir = LatentReservoir(model.codebook.dim).to(self.engine.device) if recipe.first_coded else None
         self.use.to(self.engine.device)
         self.health.to(self.engine.device)
@@ -109,15 +109,14 @@ class VQGANObjective:
             "discriminator_optimizer": self.discriminator_optimizer,
             "use": self.use,
             "health": self.health,
-            "average": self.average,
-            "reservoir": self.reservoir,
+            **self.average.parts,
         }
-        return {name: part for name, part in parts.items() if part is not None}
+        return parts if self.reservoir is None else parts | {"reservoir": self.reservoir}
 
     @property
     def result(self) -> VQGAN:
         """What training hands on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(VQGAN, self.average.module)
+        return self.average.module
 
     # the update, from top to bottom
 
@@ -141,7 +140,7 @@ class VQGANObjective:
 
         metrics = self.finish([kept], step)
         metrics |= self.step_discriminator([image], [kept.fake], step)
-        self.follow_average()
+        self.average.update()
         return with_skipped(metrics, skipped)
 
     def begin(self, step: int) -> None:
@@ -157,8 +156,7 @@ class VQGANObjective:
             set_rate(optimizer, rate_at(self.recipe, step))
         if self.reservoir is not None and step == self.recipe.first_coded:
             cast(Any, self.model.codebook).start(self.reservoir.held(), seed=self.recipe.seed)
-            if self.average is not None:
-                self.average.copy("codebook")
+            self.average.copy("codebook")
         if self.recipe.accumulate > 1:
             self.model.codebook.eval()
 
@@ -314,11 +312,6 @@ class VQGANObjective:
         if len(latents) > 1 and any(True for _ in self.model.codebook.buffers()):
             self.model.codebook.train()(torch.cat(list(latents)))
             self.model.codebook.eval()
-
-    def follow_average(self) -> None:
-        """Takes the weights of a finished step into their average."""
-        if self.average is not None:
-            self.average.update()
 
     @torch.no_grad()
     def reconstruct(self, image: Image) -> Image:

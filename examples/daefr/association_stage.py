@@ -102,7 +102,7 @@ class AssociationStage:
         images = {"hq": [pair.clean for pair in pairs], "lq": [pair.degraded for pair in pairs]}
         metrics = (self._sequential if self.recipe.generator_pass == "sequential" else self._shared)(images, step)
         for objective in self.objectives.values():
-            objective.follow_average()
+            objective.average.update()
         return metrics
 
     def association(self, hq: Latent, lq: Latent) -> Tensor:

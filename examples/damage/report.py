@@ -22,9 +22,6 @@ from codeprior.estimators import DamageEstimator, load_estimator
 from .faces import KINDS
 from .train import Set, read
 
-FIGURES = ("blur", "reduction", "noise", "quality", "limit")
-"""The five figures, in the order of the columns."""
-
 _CONSTANT = "always the median"
 
 

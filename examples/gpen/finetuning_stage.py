@@ -1,7 +1,7 @@
 """The second stage: the prior is put behind an encoder, and both learn to restore pairs."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class FineTuningStage:
         self.rates = {"encoder": recipe.encoder_rate} | ({} if recipe.prior_stays else {"generator": 1.0})
         groups = [{"params": list(self.model.get_submodule(part).parameters())} for part in self.rates]
         self.optimizer = Adam(groups, lr=recipe.learning_rate, betas=recipe.betas)
-        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
+        self.average = WeightAverage(self.model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
@@ -81,7 +81,7 @@ class FineTuningStage:
     @property
     def result(self) -> GPEN:
         """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(GPEN, self.average.module)
+        return self.average.module
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -108,8 +108,7 @@ class FineTuningStage:
         if self.path.due(step):
             found["path"], left_out = self.path.learn(*self._made(pair, rng), rng, optimizer=self.optimizer)
             skipped = torch.maximum(skipped, left_out)
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
         return found | {"skipped": skipped}
 
     def terms(self, image: Image, clean: Image) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The first stage: a StyleGAN2 of clean faces, with noise of as many channels as the encoder will give features."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -49,7 +49,7 @@ class PriorStage:
         self.adversary = Adversary(recipe, judge, self.engine)
         self.path = PathLength(recipe, self.engine).to(self.engine.device)
         self.optimizer = Adam(self.model.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
-        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
+        self.average = WeightAverage(self.model, decay=recipe.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
@@ -59,7 +59,7 @@ class PriorStage:
     @property
     def result(self) -> StyleGANGenerator:
         """The generator that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(StyleGANGenerator, self.average.module)
+        return self.average.module
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -84,8 +84,7 @@ class PriorStage:
         if self.path.due(step):
             found["path"], left_out = self.path.learn(*self._made(len(real), rng), rng, optimizer=self.optimizer)
             found["skipped"] = torch.maximum(skipped, left_out)
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
         return found
 
     @torch.no_grad()

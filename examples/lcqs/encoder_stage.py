@@ -10,7 +10,7 @@ from torch.optim import Adam
 from codeprior.images import to_unit
 from codeprior.shapes import Image
 from codeprior.stages import rate_at, weighted
-from codeprior.training import Batch, Engine, Stream, full, step_if_finite
+from codeprior.training import Batch, Engine, Stream, WeightAverage, full, step_if_finite
 
 from .model import LCQS
 from .settings import EncoderSettings
@@ -54,13 +54,12 @@ class EncoderStage(UnpairedStage):
         self.model = model.to(self.engine.device)
         self.network = self.engine.wrap(_Rebuilding(model))
         self.optimizer = Adam(groups, lr=settings.learning_rate, betas=settings.betas)
-        self.follow(model)
+        self.average = WeightAverage(model, decay=settings.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
-        return self.with_average(parts)
+        return {"model": self.model, "optimizer": self.optimizer, **self.average.parts}
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -79,8 +78,7 @@ class EncoderStage(UnpairedStage):
         total = weighted(terms, self.recipe.weights)
         self.engine.backward([total])
         skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
         return {name: value.detach() for name, value in (terms | {"total": total}).items()} | {"skipped": skipped}
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from codeprior.images import to_unit
 from codeprior.losses import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from codeprior.shapes import Image
 from codeprior.stages import rate_at, weighted
-from codeprior.training import Batch, Engine, Source, Stream, full, step_if_finite
+from codeprior.training import Batch, Engine, Source, Stream, WeightAverage, full, step_if_finite
 
 from .encoder_stage import set_rates, trained, trained_generator
 from .model import LCQS
@@ -98,16 +98,15 @@ class ShiftStage(UnpairedStage):
         self.optimizer = Adam(groups, lr=settings.learning_rate, betas=settings.betas)
         judges = [{"params": list(self.judges.parameters()), "scale": settings.discriminator_rate}]
         self.judges_optimizer = Adam(judges, lr=settings.learning_rate, betas=settings.betas)
-        self.follow(model)
+        self.average = WeightAverage(model, decay=settings.average)
 
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts: dict[str, Any] = {
+        return {
             "model": self.model, "judges": self.judges, "optimizer": self.optimizer,
-            "judges_optimizer": self.judges_optimizer,
+            "judges_optimizer": self.judges_optimizer, **self.average.parts,
         }  # fmt: skip
-        return self.with_average(parts)
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -151,8 +150,7 @@ class ShiftStage(UnpairedStage):
         skipped = step_if_finite(self.optimizer, clip=self.recipe.clip)
         judged = self._judge(sides, made, penalised=step % self.recipe.r1_every == 0)
         skipped = torch.maximum(skipped, step_if_finite(self.judges_optimizer, clip=self.recipe.clip))
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
         logged = terms | {"total": total} | judged
         return {name: value.detach() for name, value in logged.items()} | {"skipped": skipped}
 

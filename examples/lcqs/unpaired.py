@@ -1,7 +1,6 @@
 """Clean and degraded faces of different people: what both stages of LCQS see, and what the stages share."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +91,7 @@ class UnpairedStage:
 
     measured = "restored"
     model: LCQS
-    average: WeightAverage | None
+    average: WeightAverage[LCQS]
 
     def __init__(
         self,
@@ -118,15 +117,7 @@ class UnpairedStage:
     @property
     def result(self) -> LCQS:
         """The model that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(LCQS, self.average.module)
-
-    def follow(self, model: LCQS) -> None:
-        """Begins the average of the weights, where the settings ask for one.
-
-        Args:
-            model: As training begins with it.
-        """
-        self.average = None if self.recipe.average is None else WeightAverage(model, decay=self.recipe.average)
+        return self.average.module
 
     def compared(self, image: Image, truth: Image, *, plain: str, perceptual: str, texture: str) -> dict[str, Tensor]:
         """Gives the terms between images and truths that the settings weigh; the network of features runs once.
@@ -149,14 +140,6 @@ class UnpairedStage:
         elif perceptual in weighed:
             terms[perceptual] = self.perceptual(image, truth)
         return terms
-
-    def with_average(self, parts: dict[str, Any]) -> Mapping[str, Any]:
-        """Gives what a checkpoint holds.
-
-        Args:
-            parts: The stage's own.
-        """
-        return parts if self.average is None else parts | {"average": self.average}
 
 
 def _check_settings(settings: Any, terms: tuple[str, ...]) -> None:

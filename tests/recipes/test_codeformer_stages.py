@@ -154,7 +154,6 @@ def test_fidelity_moves_the_picture_towards_the_input(tmp_path: Path):
     """After a short training of the taps, the restored face is the nearer to the input the higher the weight."""
     stage = _fidelity(gentle_until=0.5, strong_until=0.5, adversarial_start=10**6)
     stage.recipe = replace(stage.recipe, learning_rate=3e-3, decay_from=1.0)
-    stage.average = None
     data = stream(tmp_path / "faces")
     for step in range(60):
         stage.update(data.at(step), step)

@@ -60,6 +60,17 @@ def test_a_saved_average_goes_on_to_the_bit():
     assert again.updates == 2 and torch.equal(average.module.weight, again.module.weight)
 
 
+def test_without_a_decay_what_is_trained_is_handed_on_and_nothing_is_saved():
+    module = nn.Linear(3, 3)
+    average = WeightAverage(module, decay=None)
+    before = module.weight.detach().clone()
+    average.update()
+    average.copy("")
+    assert average.module is module and module.weight.requires_grad and module.training
+    assert torch.equal(module.weight, before) and average.updates == 0
+    assert average.parts == {} and WeightAverage(module).parts.keys() == {"average"}
+
+
 def test_a_decay_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"WeightAverage: expected decay in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"WeightAverage: expected decay in \[0, 1\), or None for no average, got 1"):
         WeightAverage(nn.Linear(1, 1), decay=1.0)
