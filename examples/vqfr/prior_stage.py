@@ -66,7 +66,7 @@ class PriorStage:
         self.network = self.engine.wrap(self.model)
         self.optimizer = adam(self.model, recipe)
         self.adversary = adversary(recipe, self.engine, kind=recipe.discriminator)
-        self.average = None if recipe.average is None else WeightAverage(self.model, decay=recipe.average)
+        self.average = WeightAverage(self.model, decay=recipe.average)
         estimates = recipe.first_coded or recipe.estimated_every
         self.reservoir = LatentReservoir(self.model.codebook.dim).to(device) if estimates else None
 
@@ -74,13 +74,13 @@ class PriorStage:
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
         parts = {"vqgan": self.model, "vqgan_optimizer": self.optimizer, **self.adversary.saved_alone()}
-        more = {"average": self.average, "reservoir": self.reservoir}
-        return parts | {name: part for name, part in more.items() if part is not None}
+        parts |= self.average.parts
+        return parts if self.reservoir is None else parts | {"reservoir": self.reservoir}
 
     @property
     def result(self) -> VQGAN:
         """The VQGAN that is handed on: the average of the weights where there is one."""
-        return self.model if self.average is None else cast(VQGAN, self.average.module)
+        return self.average.module
 
     @property
     def results(self) -> Mapping[str, nn.Module]:
@@ -120,8 +120,7 @@ class PriorStage:
         metrics = {name: value.detach() for name, value in terms.items()} | {"total": total.detach()}
         if judges:
             metrics |= self.adversary.learn(clean, image, step, rate)
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
         return with_skipped(metrics, skipped)
 
     def estimates(self, step: int) -> bool:
@@ -149,5 +148,4 @@ class PriorStage:
     def _estimate(self, step: int) -> None:
         assert self.reservoir is not None
         cast(Any, self.model.codebook).start(self.reservoir.held(), seed=self.recipe.seed + step)
-        if self.average is not None:
-            self.average.copy("codebook")
+        self.average.copy("codebook")
