@@ -6,6 +6,7 @@ which is imported only to fetch or to push. Every class with `@configured` has t
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -175,7 +176,7 @@ def card(header: Mapping[str, str], *, size: int | None = None) -> str:
     family, kind = header.get("codeprior.family", ""), header.get("codeprior.class", "module")
     licence = header.get("licence", _UNKNOWN)
     index = ["library_name: codeprior", *(["pipeline_tag: image-to-image"] if size else []), *_indexed(licence)]
-    tags = ["codeprior", *([family] if family else []), *(["face-restoration"] if size else [])]
+    tags = ["codeprior", *([family] if family in family_names() else []), *(["face-restoration"] if size else [])]
     known = f"{family}: {find_family(family).text}" if family in family_names() else family
     rows = [("class", kind), ("family", known or "a block of the library")]
     rows += [("faces", f"{size} px a side")] if size else []
@@ -191,7 +192,7 @@ def card(header: Mapping[str, str], *, size: int | None = None) -> str:
         if size
         else 'module = codeprior.hub.from_pretrained("OWNER/NAME")'
     )
-    lines = ["---", *index, "tags:", *(f"- {tag}" for tag in tags), "---", "", f"# {kind}", ""]
+    lines = ["---", *index, "tags:", *(f"- {tag}" for tag in tags), "---", "", f"# {_cell(kind)}", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), ""]
     figures = _figures(header)
     if figures:
@@ -223,7 +224,8 @@ def _figures(header: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """Gives text of a file on one line, in which nothing is markup: no link, no picture, no HTML."""
+    return re.sub(r"([\\`\[\]<>|])", r"\\\1", files.printable(" ".join(text.split())))
 
 
 def _fetched(name: str, revision: str | None) -> Path:

@@ -206,3 +206,20 @@ def test_a_config_without_end_is_refused(tmp_path, content, reason):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=rf"is no configuration that save_pretrained wrote: .*{reason}"):
         hub.from_pretrained(tmp_path)
+
+
+def test_what_a_file_says_is_no_markup_on_the_card():
+    said = {
+        "codeprior.class": "A\n# B <script>alert(1)</script>", "codeprior.family": "f\n- tag\n---",
+        "licence": "x\n---\nlicense: mit", "source": "![a](https://example.org/a.png) `b` \x1b[31m|c",
+        "figures": json.dumps({"<img src=x>": "[d](javascript:e)"}),
+    }  # fmt: skip
+    text = hub.card(said, size=16)
+    index, body = text.split("\n---\n", 1)
+    assert index.split("\n") == [
+        "---", "library_name: codeprior", "pipeline_tag: image-to-image", "license: other",
+        'license_name: "x\\n---\\nlicense: mit"', "tags:", "- codeprior", "- face-restoration",
+    ]  # fmt: skip
+    assert "# A # B \\<script\\>" in body and r"\x1b" in body and "\x1b" not in body
+    bare = body.replace("\\<", "").replace("\\[", "").split("```")[0]
+    assert "<" not in bare and "[" not in bare

@@ -6,6 +6,7 @@ well. Types are checked by jsonargparse, from the annotations that the settings 
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from codeprior.extras import needed
 
 Recipe = TypeVar("Recipe")
 _WHO = "settings from outside the code"
-_LONGEST = 2**18  # characters, and
+_LONGEST = 2**16  # characters, and
 _DEEPEST = 20  # values in one another: reading deeper ones takes time that grows with the square
 
 
@@ -62,7 +63,7 @@ def _changed(who: str, recipe: Any, changes: Mapping[str, Any]) -> Any:
             made[field] = _changed(path, old, value)
             continue
         if is_dataclass(old) and not isinstance(value, type(old)):
-            raise ValueError(f"{path}: expected its own settings by name, got {value!r}.")
+            raise ValueError(f"{path}: expected its own settings by name, got {_short(value)}.")
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             # a loss that is not named keeps its weight; one that the stage does not know would do nothing
             if unknown := set(value) - set(old):
@@ -81,11 +82,29 @@ def _typed(path: str, hint: Any, value: Any) -> Any:
     parser = parsing.ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hint)
     try:
-        return parser.parse_object({"value": value}).value
+        found = parser.parse_object({"value": value}).value
     except parsing.ArgumentError as error:
         expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
         said = expected or str(hint).replace("typing.", "").replace("collections.abc.", "")
-        raise ValueError(f"{path}: expected {said}, got {value!r}.") from error
+        raise ValueError(f"{path}: expected {said}, got {_short(value)}.") from error
+    if not _is_finite(found):
+        raise ValueError(f"{path}: expected finite numbers, got {_short(value)}.")
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _short(value: Any) -> str:
+    try:
+        return repr(value)[:200]
+    except ValueError:  # whole numbers of thousands of digits are not written out
+        return f"a {type(value).__name__} of thousands of digits"
 
 
 def _read(file: Path, name: str) -> Mapping[str, Any]:

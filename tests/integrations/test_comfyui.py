@@ -120,3 +120,17 @@ def test_the_package_is_a_folder_that_comfyui_loads(tmp_path):
     where.loader.exec_module(module)
     assert set(module.NODE_CLASS_MAPPINGS) == set(comfyui.NODE_CLASS_MAPPINGS)
     assert nodes.CATEGORY == "image/codeprior"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_images_that_are_none_are_refused_by_name(restorer, bad):
+    broken = _picture().repeat(2, 1, 1, 1)
+    broken[1, 3, 4, 0] = bad
+    for run in (
+        lambda images: comfyui.RestoreFaces().restore(images, restorer, aligned=True),
+        lambda images: comfyui.DegradeImages().degrade(images, "daefr", 0),
+    ):
+        with pytest.raises(ValueError, match="image 1 holds NaN or infinity"):
+            run(broken)
+        with pytest.raises(ValueError, match="expected images b h w c"):
+            run(broken[:0])

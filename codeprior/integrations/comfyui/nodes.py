@@ -111,7 +111,11 @@ class RestoreFaces:
 
         Returns:
             Images of the same kind, an image without a face unchanged, and the report.
+
+        Raises:
+            ValueError: There is no image, or one holds NaN or infinity.
         """
+        _check("RestoreFaces", images)
         choices = Choices(
             faces=faces, aligned=aligned, strength=strength, fidelity="auto" if choose_fidelity else fidelity,
             always=not do_no_harm, colour=True,
@@ -158,12 +162,26 @@ class DegradeImages:
 
         Returns:
             Images of the same kind and size.
+
+        Raises:
+            ValueError: There is no image, or one holds NaN or infinity.
         """
+        _check("DegradeImages", images)
         # a generator takes 63 bits of the 64 that ComfyUI draws
         generator = torch.Generator().manual_seed(seed & (2**63 - 1))
         planes = rearrange(images[..., :3].detach().float().cpu(), "b h w c -> b c h w").clamp(0, 1).contiguous()
         damaged = _op(preset)(planes, generator=generator)
         return (rearrange(torch.as_tensor(damaged).to(images), "b c h w -> b h w c").contiguous(),)
+
+
+def _check(who: str, images: Tensor) -> None:
+    if images.ndim != 4 or not len(images) or images.shape[-1] < 3:
+        raise ValueError(f"{who}: expected images b h w c with three channels or more, got {tuple(images.shape)}.")
+    bad = [number for number, image in enumerate(images) if not bool(image.isfinite().all())]
+    if bad:
+        raise ValueError(
+            f"{who}: image {bad[0]} holds NaN or infinity, as a VAE in half precision gives; run that in float32."
+        )
 
 
 def _op(name: str) -> Any:

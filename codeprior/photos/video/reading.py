@@ -90,7 +90,8 @@ class Video:
         try:
             self.container = self._opened()
             self.stream = self._one_stream()
-            self.facts = self._facts()
+            with one_error(self._av, path, "says of itself what no video has"):
+                self.facts = self._facts()
         except BaseException:
             self._stack.close()
             raise
@@ -121,7 +122,8 @@ class Video:
                     raise VideoError(self.path, f"cannot be decoded after frame {count}: {_said(error)}") from error
                 continue
             for source in decoded:
-                frame = self._frame(source, last)
+                with one_error(self._av, self.path, f"cannot be decoded after frame {count}"):
+                    frame = self._frame(source, last)
                 count, last = count + 1, frame.time
                 if count > MAX_FRAMES:
                     raise VideoError(self.path, f"has more than the {MAX_FRAMES:,} frames accepted")
@@ -213,6 +215,26 @@ class Video:
         self.container = self._opened()
         self.stream = self._one_stream()
         return round(degrees / 90) % 4
+
+
+@contextlib.contextmanager
+def one_error(av: Any, path: Path, what: str) -> Iterator[None]:
+    """Turns whatever FFmpeg and odd numbers of a file raise into one kind of error.
+
+    Args:
+        av: PyAV; some of its errors are of no other kind.
+        path: The file.
+        what: What is the matter, before the reason.
+
+    Raises:
+        VideoError: One of them was raised in the block.
+    """
+    try:
+        yield
+    except (VideoError, FileExistsError):
+        raise
+    except (av.FFmpegError, OSError, ValueError, TypeError, ArithmeticError) as error:
+        raise VideoError(path, f"{what}: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

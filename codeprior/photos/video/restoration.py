@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,13 +27,15 @@ from codeprior import files
 from codeprior.photos.faces import Detector
 from codeprior.photos.restoration import Choices
 from codeprior.photos.video.frames import FrameRestorer
-from codeprior.photos.video.reading import Frame, Video, VideoError
+from codeprior.photos.video.reading import Frame, Video, VideoError, one_error
 from codeprior.photos.video.steady import Steadiness
 from codeprior.photos.video.tracks import Track, Tracker
 from codeprior.photos.video.writing import WRITTEN, Segment, assemble
 
 _AHEAD = 4  # frames that are read and searched before the network needs them
 _SEGMENT = 240  # frames
+_OURS = re.compile(r"\d{6}\.(nut|safetensors)|settings\.json")
+_LONGEST = 2**20  # bytes of the settings of an earlier run
 
 
 class VideoReport(NamedTuple):
@@ -106,9 +109,7 @@ def restore_video(
         parts = _Parts(target, settings, overwrite=overwrite, resume=resume)
         done, state = parts.known()
         if state is not None:
-            plain, arrays = state
-            frames.tracker.restore(plain["tracker"], arrays)
-            frames.remember(arrays)
+            _go_on(frames, *state, target)
         counts = {"frames": done * segment, "restored": 0} | ({} if state is None else state[0]["counts"])
         before = counts["frames"]
         with _ahead(video, frames.tracker, skip=before) as coming:
@@ -126,12 +127,28 @@ def restore_video(
     )  # fmt: skip
 
 
+def _go_on(frames: FrameRestorer, plain: dict[str, Any], arrays: dict[str, np.ndarray], target: Path) -> None:
+    """Takes up what an earlier run left, which anybody may have written."""
+    try:
+        counts = plain["counts"]
+        if counts.keys() != {"frames", "restored"} or not all(type(count) is int for count in counts.values()):
+            raise ValueError("its counts are none")
+        frames.tracker.restore(plain["tracker"], arrays)
+        frames.remember(arrays)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise VideoError(
+            target, f"what an earlier run left is damaged ({error!r:.100}); --overwrite begins anew"
+        ) from error
+
+
 class _Parts:
     """The folder beside the target in which finished segments wait, each with the state after it."""
 
     def __init__(self, target: Path, settings: str, *, overwrite: bool, resume: bool):
         self.folder = target.with_name(f".{target.name}.codeprior-segments")
         self._settings = self.folder / "settings.json"
+        if self.folder.is_symlink():
+            raise VideoError(target, f"{self.folder.name} beside it is a link, and is not written through; remove it")
         exists = self.folder.is_dir() and any(self.folder.iterdir())
         if exists and not resume and not overwrite:
             raise VideoError(target, "an earlier run was broken off; --resume goes on with it, --overwrite begins anew")
@@ -165,11 +182,12 @@ class _Parts:
         done = len(self.segments())
         while done:
             try:
-                content = self.state(done - 1).read_bytes()
+                with files.opened(self.state(done - 1)) as file:
+                    content = file.read()
                 arrays = load_arrays(content)
                 header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
                 return done, (json.loads(header["__metadata__"]["plain"]), arrays)
-            except (OSError, ValueError, KeyError, SafetensorError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
                 done -= 1
                 self.path(done).unlink(missing_ok=True)
         return 0, None
@@ -185,12 +203,13 @@ class _Parts:
     def remove(self) -> None:
         """Removes the folder and what we wrote into it."""
         files.sweep(self.folder)
-        names = [path.name for path in self.folder.iterdir() if path.suffix in (".nut", ".safetensors", ".json")]
+        names = [path.name for path in self.folder.iterdir() if _OURS.fullmatch(path.name)]
         files.remove_folder(self.folder, names)
 
     def _earlier_settings(self) -> str | None:
         try:
-            return self._settings.read_text(encoding="utf-8")
+            with files.opened(self._settings) as file:
+                return file.read(_LONGEST).decode("utf-8")
         except (OSError, ValueError):
             return None
 
@@ -210,13 +229,15 @@ def _one_segment(
     if first is None:
         return True
     with files.writing(parts.path(number), overwrite=True) as file:
-        segment = Segment(file, video.facts)
+        with one_error(video._av, video.path, "is not what can be written again"):
+            segment = Segment(file, video.facts)
         try:
             item, count = first, 0
             while item is not None:
                 frame, tracks, state = item
                 pixels, faces = frames(frame.pixels, tracks)
-                segment.add(pixels, frame.time, frame.source)
+                with one_error(video._av, video.path, "is not what can be written again"):
+                    segment.add(pixels, frame.time, frame.source)
                 count += 1
                 counts["frames"] += 1
                 counts["restored"] += faces > 0
@@ -226,7 +247,8 @@ def _one_segment(
                     break
                 item = next(coming, None)
         finally:
-            segment.close()
+            with one_error(video._av, video.path, "is not what can be written again"):
+                segment.close()
         plain, arrays = state()
         parts.keep(number, {"tracker": plain, "counts": counts}, arrays | frames.memory())
     return item is None

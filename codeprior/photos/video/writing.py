@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from codeprior import files
 from codeprior.extras import needed
-from codeprior.photos.video.reading import Facts, Video, VideoError
+from codeprior.photos.video.reading import Facts, Video, VideoError, one_error
 
 WRITTEN = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffixes of videos that are written, in lower case, and FFmpeg's names of their containers."""
@@ -91,6 +91,7 @@ def assemble(video: Video, segments: Sequence[Path], target: Path, *, overwrite:
     av, notes = needed("av", who="video"), []
     try:
         with (
+            one_error(av, target, "cannot be written"),
             files.writing(target, overwrite=overwrite) as file,
             _closing(av.open(file, "w", format=_kind(target))) as out,
         ):
@@ -115,10 +116,6 @@ def assemble(video: Video, segments: Sequence[Path], target: Path, *, overwrite:
                 waiting = next(sound, None)
     except FileExistsError:
         raise VideoError(target, "exists already and is kept; ask for overwriting to replace it") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
-        raise VideoError(target, f"cannot be written: {getattr(error, 'strerror', None) or error}") from error
     return notes
 
 
@@ -144,7 +141,7 @@ def _closing(container: Any) -> Iterator[Any]:
 
 
 def _first_stream(av: Any, segment: Path, out: Any) -> Any:
-    with files.opened(segment) as file, _closing(av.open(file)) as container:
+    with files.opened(segment) as file, _closing(av.open(file, format=_SEGMENT)) as container:
         return out.add_stream_from_template(container.streams.video[0])
 
 
@@ -158,7 +155,7 @@ def _copied(out: Any, stream: Any, target: Path) -> Any:
 
 def _packets(av: Any, segments: Sequence[Path]) -> Iterator[Any]:
     for segment in segments:
-        with files.opened(segment) as file, _closing(av.open(file)) as container:
+        with files.opened(segment) as file, _closing(av.open(file, format=_SEGMENT)) as container:
             yield from (packet for packet in container.demux(video=0) if packet.dts is not None)
 
 

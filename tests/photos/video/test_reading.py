@@ -94,3 +94,45 @@ def test_a_clip_cut_short_or_damaged_gives_frames_or_a_reason_and_never_hangs(tm
         with contextlib.suppress(VideoError):
             ends.append(_read(path))
     assert all(count <= len(FRAMES) * 2 for count in ends)
+
+
+def _mutants(content: bytes, count: int, seed: int):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        made = bytearray(content)
+        for _ in range(int(rng.integers(1, 6))):
+            place = int(rng.integers(len(made)))
+            match rng.integers(4):
+                case 0:
+                    made[place] ^= 1 << int(rng.integers(8))
+                case 1:
+                    made[place : place + 4] = rng.bytes(4)
+                case 2:
+                    made[place : place + 4] = b"\xff" * 4
+                case _:
+                    del made[max(place, 64) :]
+        yield bytes(made)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_mutated_videos_are_read_or_refused(tmp_path, name):
+    write_clip(tmp_path / name, FRAMES, codec="mpeg4" if name == "a.avi" else "libx264")
+    refused = 0
+    for content in _mutants((tmp_path / name).read_bytes(), 60, seed=1):
+        (tmp_path / name).write_bytes(content)
+        try:
+            _read(tmp_path / name)
+        except VideoError:
+            refused += 1
+    assert refused > 5
+
+
+@pytest.mark.parametrize("error", ["PatchWelcomeError", "ExternalError", "EOFError", "UnknownError"])
+def test_errors_of_ffmpeg_that_are_of_no_common_kind_are_one_kind_here(tmp_path, error):
+    import av
+
+    with (
+        pytest.raises(VideoError, match="is odd: not now"),
+        reading.one_error(av, tmp_path, "is odd"),
+    ):
+        raise getattr(av.error, error)(1, "not now")

@@ -192,3 +192,37 @@ def test_the_command_restores_a_clip_and_says_what_it_did(tmp_path, frames, caps
     shutil.copy(tmp_path / "a.mp4", tmp_path / "c.mp4")
     assert main(["restore", str(tmp_path / "c.mp4"), str(tmp_path), "--overwrite"]) == 3
     assert "is the input, which is kept" in capsys.readouterr().err
+
+
+def test_what_a_sender_put_beside_the_target_is_not_written_through_and_not_removed(tmp_path, frames):
+    write_clip(tmp_path / "a.mp4", frames[:3])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "000000.nut").write_text("mine")
+    (tmp_path / ".b.mp4.codeprior-segments").symlink_to(tmp_path / "elsewhere")
+    for more in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(VideoError, match="beside it is a link, and is not written through"):
+            _restored(tmp_path / "a.mp4", tmp_path / "b.mp4", **more)
+    assert [path.read_text() for path in (tmp_path / "elsewhere").iterdir()] == ["mine"]
+    folder = tmp_path / ".c.mp4.codeprior-segments"
+    folder.mkdir()
+    (folder / "notes.json").write_text("mine")
+    _restored(tmp_path / "a.mp4", tmp_path / "c.mp4", overwrite=True)
+    assert [path.name for path in folder.iterdir()] == ["notes.json"]
+
+
+@pytest.mark.parametrize("plain", ["[]", "{}", '{"tracker": 1, "counts": {"frames": 1, "restored": "x"}}', "[" * 99999])
+def test_a_state_that_somebody_else_wrote_is_refused_or_passed_over(tmp_path, frames, plain):
+    from safetensors.numpy import save
+
+    write_clip(tmp_path / "a.mp4", frames[:3])
+    folder = tmp_path / ".b.mp4.codeprior-segments"
+    folder.mkdir()
+    settings = module._settings(tmp_path / "a.mp4", CHOICES, Steadiness(), "", 2)
+    (folder / "settings.json").write_text(settings)
+    (folder / "000000.nut").write_bytes(b"")
+    (folder / "000000.safetensors").write_bytes(save({"a": np.zeros(1)}, metadata={"plain": plain}))
+    if plain.startswith("[["):  # it cannot be read at all, so that the run begins anew
+        assert _restored(tmp_path / "a.mp4", tmp_path / "b.mp4", segment=2, resume=True).before == 0
+        return
+    with pytest.raises(VideoError, match="what an earlier run left is damaged .*; --overwrite begins anew"):
+        _restored(tmp_path / "a.mp4", tmp_path / "b.mp4", segment=2, resume=True)
