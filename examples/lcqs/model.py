@@ -54,7 +54,7 @@ class StyleEncoder(nn.Module):
 class QualityShift(nn.Module):
     """The way from degraded to clean styles: one vector for everybody, and what the damage adds to it.
 
-    `base + network(damage)`; the network's last layer starts at zero, so that it begins as one vector.
+    `base + network(damage)`; the network's last layer starts at zero, so that it is one vector until `begin_at`.
 
     Args:
         dim: Width of a style.
@@ -90,13 +90,27 @@ class QualityShift(nn.Module):
         return (self.base + own).expand(-1, self.slots, -1)
 
     @torch.no_grad()
-    def begin_at(self, difference: Float[Tensor, "n d"]) -> None:
-        """Sets the vector for everybody.
+    def begin_at(self, wanted: Float[Tensor, "f n d"], damage: Float[Tensor, "f 5"]) -> None:
+        """Sets the shift to the mean way that faces of a damage have to go; the hidden layer stays as it is.
+
+        The last layer is a ridge regression on the hidden one, in which directions with less than a hundredth of its
+        variance count little.
 
         Args:
-            difference: Mean clean styles minus mean degraded ones; of a shift in W the mean over the slots is taken.
+            wanted: Mean clean styles minus the styles of each degraded face; of a shift in W the mean over the slots is
+                taken.
+            damage: Of the same faces, as `DamageEstimator.coordinates` gives it.
         """
-        self.base.copy_(difference if self.space == "w+" else difference.mean(0, keepdim=True))
+        rows = rearrange(wanted if self.space == "w+" else wanted.mean(1, keepdim=True), "f n d -> f (n d)").double()
+        hidden = self.layers[:-1](damage - self.usual).double()
+        mean = hidden.mean(0)
+        hidden = hidden - mean
+        ridge = torch.eye(len(mean)).to(hidden) * (0.01 * hidden.square().sum()).clamp(min=1e-12)
+        weight = torch.linalg.solve(hidden.T @ hidden + ridge, hidden.T @ (rows - rows.mean(0)))
+        last = cast(nn.Linear, self.layers[-1])
+        last.weight.copy_(weight.T)
+        last.bias.copy_(-(mean @ weight))
+        self.base.copy_(rows.mean(0).view_as(self.base))
 
 
 @configured

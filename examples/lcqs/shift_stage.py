@@ -115,22 +115,23 @@ class ShiftStage(UnpairedStage):
 
     @torch.no_grad()
     def begin(self, high: Source) -> None:
-        """Begins the shift at the difference of the mean styles of both sides.
+        """Begins the shift at the mean clean styles minus the degraded ones, given their damage.
 
         Args:
             high: Clean faces; those of the low side are the stage's own.
         """
         if not self.recipe.start_faces:
             return
-        sums = [torch.zeros(self.model.generator.slots, self.model.generator.dim) for _ in range(2)]
-        count = 0
+        clean, degraded, damage = [], [], []
         for side in self.unpaired.first(high, self.recipe.start_faces):
-            for total, styles in zip(sums, (self.model.high(side.high), self.model.low(side.low)), strict=True):
-                total += styles.sum(0).cpu()
-            count += len(side.high)
-        difference = self.engine.broadcast(((sums[0] - sums[1]) / count).to(self.engine.device))
-        for model in {id(one): one for one in (self.model, self.result)}.values():
-            model.shift.begin_at(difference)
+            clean.append(self.model.high(side.high))
+            degraded.append(self.model.low(side.low))
+            damage.append(self.model.damage(side.low))
+        wanted = torch.cat(clean).mean(0) - torch.cat(degraded)
+        self.model.shift.begin_at(wanted, torch.cat(damage))
+        for value in self.model.shift.parameters():
+            value.copy_(self.engine.broadcast(value.detach()))
+        self.result.shift.load_state_dict(self.model.shift.state_dict())
 
     def update(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
         """Trains on one batch of each side: first what translates, then the discriminators."""

@@ -216,19 +216,32 @@ def test_the_shift_begins_at_the_difference_of_the_mean_styles(tmp_path: Path):
     (sides,) = stage.unpaired.first(high, 5)
     with torch.no_grad():
         difference = (stage.model.high(sides.high) - stage.model.low(sides.low)).mean(0)
+        begun = stage.model.shift(stage.model.damage(sides.low))
     assert stage.model.shift.space == "w+"
-    torch.testing.assert_close(stage.model.shift.base, difference)
-    torch.testing.assert_close(stage.result.shift.base, stage.model.shift.base)
+    torch.testing.assert_close(begun.mean(0), difference, rtol=1e-4, atol=1e-5)
+    for name, value in stage.model.shift.state_dict().items():
+        assert torch.equal(stage.result.shift.state_dict()[name], value)
+
+
+def test_the_shift_begins_at_the_way_of_each_damage():
+    torch.manual_seed(0)
+    shift = QualityShift(4, slots=2, space="w+", hidden=16)
+    kinds = torch.tensor([[0.0, 0.0, 1.0, 2.0, 0.0], [1.0, 1.0, 2.0, 4.0, -3.0]])
+    ways = torch.randn(2, 2, 4)
+    noise = 0.1 * torch.randn(200, 2, 4)
+    shift.begin_at(ways.repeat(100, 1, 1) + noise, kinds.repeat(100, 1))
+    # the ridge keeps a hundredth of the way between them, the noise a hundredth of its own
+    torch.testing.assert_close(shift(kinds), ways, rtol=0, atol=0.05)
 
 
 def test_each_slot_has_a_shift_of_its_own_where_asked():
     shift, everywhere = QualityShift(8, slots=3, space="w+"), QualityShift(8, slots=3)
     wanted = torch.arange(24.0).reshape(3, 8)
     for one in (shift, everywhere):
-        one.begin_at(wanted)
+        one.begin_at(wanted[None], torch.zeros(1, 5))
     damage = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
     assert torch.equal(shift(damage), wanted.expand(2, -1, -1))
-    assert torch.equal(everywhere(damage), wanted.mean(0).expand(2, 3, -1))
+    torch.testing.assert_close(everywhere(damage), wanted.mean(0).expand(2, 3, -1))
     with pytest.raises(ValueError, match="space is 'w' or 'w\\+', got 'z'"):
         QualityShift(8, slots=3, space="z")  # pyright: ignore[reportArgumentType]
 
