@@ -25,7 +25,7 @@ __all__ = ["card", "from_pretrained", "push_to_hub", "save_pretrained"]
 _MOST_CONFIG = 1 << 20  # bytes
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _UNKNOWN = "not stated by the file that these weights came from; ask its publisher before you use them"
-# identifiers that the hub's card index knows; of every other licence it is told the name in full
+# identifiers that the hub's card index knows; a card has the full name of every other licence
 _IDENTIFIERS = {
     "apache-2.0": "apache-2.0", "mit": "mit", "cc0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "cc by 4.0": "cc-by-4.0",
     "cc-by-4.0": "cc-by-4.0", "cc-by-nc-4.0": "cc-by-nc-4.0", "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0",

@@ -119,5 +119,5 @@ def _paths(arguments: argparse.Namespace) -> tuple[Path, Path]:
 def _described(arguments: argparse.Namespace) -> str:
     """Says what a result depends on beside the choices."""
     weights = Path(arguments.weights)
-    told = files.sha256(weights) if weights.is_file() else arguments.weights
-    return " ".join([told, str(arguments.recipe), *arguments.option, arguments.detector, str(arguments.parser)])
+    identity = files.sha256(weights) if weights.is_file() else arguments.weights
+    return " ".join([identity, str(arguments.recipe), *arguments.option, arguments.detector, str(arguments.parser)])

@@ -293,12 +293,12 @@ def _all(
         note(job, **entry)
     bar.close()
     seconds = time.monotonic() - started
-    told = [f"{counts['restored']} restored"]
-    told += [f"{counts['untouched']} left as they were"] if counts["untouched"] else []
-    told += [f"{counts['failed']} failed"]
-    told += [f"{counts['skipped']} done before"] if counts["skipped"] else []
-    told += [f"{ignored} files ignored that are no pictures"] if ignored else []
-    say(f"codeprior restore: {', '.join(told)}; {seconds:.1f} s", error=True)
+    parts = [f"{counts['restored']} restored"]
+    parts += [f"{counts['untouched']} left as they were"] if counts["untouched"] else []
+    parts += [f"{counts['failed']} failed"]
+    parts += [f"{counts['skipped']} done before"] if counts["skipped"] else []
+    parts += [f"{ignored} files ignored that are no pictures"] if ignored else []
+    say(f"codeprior restore: {', '.join(parts)}; {seconds:.1f} s", error=True)
     if report.failure is not None:
         say(f"codeprior restore: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
     return _FAILED if counts["failed"] or report.failure is not None else 0

@@ -36,7 +36,7 @@ class SpandrelModel(nn.Module):
 
     Note:
         spandrel hands pixels on as they come and cuts the answer to [0, 1]; these networks take and give signed ones.
-        Networks that draw noise anew at each call are told to take what is stored, so that a table can be made twice.
+        Networks that draw new noise at each call use the noise that their file stores, so that tables can be repeated.
     """
 
     def __init__(self, descriptor: Any, *, size: int | None = None):

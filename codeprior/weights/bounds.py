@@ -78,7 +78,7 @@ def _arguments(func: Any) -> tuple[str, ...]:
 def _elements(func: Any, args: Any, kwargs: Mapping[str, Any]) -> int:
     """Gives how many elements a new tensor will have; 0 for one that is made after another one."""
     names = _arguments(func)
-    if "device" not in names:  # those that make one are told where to
+    if "device" not in names:  # a function that makes a new tensor has one
         return 0
     if "size" in names:
         at = names.index("size")
@@ -87,8 +87,8 @@ def _elements(func: Any, args: Any, kwargs: Mapping[str, Any]) -> int:
     if isinstance(args[0] if args else None, Tensor):
         return 0
     # no generator draws for a tensor without memory
-    told = {name: None if name == "generator" else value for name, value in kwargs.items() if name != "pin_memory"}
+    options = {name: None if name == "generator" else value for name, value in kwargs.items() if name != "pin_memory"}
     try:
-        return func(*args, **told | {"device": torch.device("meta")}).numel()
+        return func(*args, **options | {"device": torch.device("meta")}).numel()
     except (RuntimeError, NotImplementedError):
         return 0  # what cannot be asked for is refused when it is made

@@ -78,7 +78,7 @@ class FidelityStage(PictureStage):
         taps = self.model.taps
         recorder = None if phase.fidelity is None or taps is None else taps.recorder()
         with self.engine.autocast():
-            # a predictor of several tables is told the codes of those before it
+            # a predictor of several tables is given the codes of the tables before
             known = target.indices if target.indices.ndim == 4 else None
             prediction = self.model(pair.degraded, known, record=recorder)
         prediction = Prediction(full(prediction.logits), full(prediction.latent))

@@ -172,13 +172,13 @@ class Bench:
         faces = [face for number, face in enumerate(opened.faces) if number in opened.chosen]
         ((job,), _) = jobs([str(opened.path)], self._new_folder(), sheets=[".uncertainty.png"])
         try:
-            told = self._restored(job, settings, faces)
+            report = self._restored(job, settings, faces)
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"{opened.path.name}: {_without_folder(error, opened.path)}") from error
         before, sheet = read(opened.path).pixels, job.beside(".uncertainty.png")
         return Result(
             job.target, before, read(job.target).pixels, read(sheet).pixels if sheet.exists() else None,
-            damage_map(before, told["faces"]), tuple(map(_sentence, told["faces"])),
+            damage_map(before, report["faces"]), tuple(map(_sentence, report["faces"])),
         )  # fmt: skip
 
     def restore_all(
@@ -189,36 +189,36 @@ class Bench:
         Args:
             paths: The files.
             settings: How.
-            said: Told, before each photograph, how many are done and what the next is called.
+            said: Called before each photograph with how many are done and the name of the next.
 
         Returns:
             A ZIP archive of the results, and what became of each file. A file that fails is named and the others are
             done; when the time is over, the rest is left out.
         """
-        folder, told, end = self._new_folder(), [], time.monotonic() + self.limits.seconds
+        folder, outcomes, end = self._new_folder(), [], time.monotonic() + self.limits.seconds
         made = tempfile.TemporaryDirectory(dir=folder)
         work, _ = jobs([str(path) for path in paths], Path(made.name))
         for number, job in enumerate(work):
             if number >= self.limits.photographs:
-                told.append((job.source.name, f"left out: {self.limits.photographs} photographs are done at once"))
+                outcomes.append((job.source.name, f"left out: {self.limits.photographs} photographs are done at once"))
                 continue
             if time.monotonic() > end:
-                told.append((job.source.name, f"left out: the {self.limits.seconds:g} seconds are over"))
+                outcomes.append((job.source.name, f"left out: the {self.limits.seconds:g} seconds are over"))
                 continue
             said(number, job.source.name)
             try:
                 if job.refusal:
                     raise ValueError(job.refusal)
                 self._pixels(job.source)
-                told.append((job.source.name, self._restored(job, settings, None)["status"]))
+                outcomes.append((job.source.name, self._restored(job, settings, None)["status"]))
             except (OSError, ValueError, RuntimeError) as error:
-                told.append((job.source.name, f"failed: {_without_folder(error, job.source)}"))
+                outcomes.append((job.source.name, f"failed: {_without_folder(error, job.source)}"))
         archive = folder / "restored.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
             for path in sorted(Path(made.name).iterdir()):
                 file.write(path, path.name)
         made.cleanup()
-        return archive, told
+        return archive, outcomes
 
     def _restored(self, job: Job, settings: Settings, faces: Sequence[Face] | None) -> dict[str, Any]:
         """Writes the result of a photograph, and gives what the report says about it."""

@@ -98,11 +98,11 @@ def page(bench: Bench) -> Any:
         def restore_all(paths: list[str] | None, *values: Any, progress: Any = gradio.Progress()) -> Any:  # noqa: B008
             if not paths:
                 raise gradio.Error("Choose photographs first.", print_exception=False)
-            archive, told = _asked(
+            archive, outcomes = _asked(
                 gradio, bench.restore_all, list(map(Path, paths)), settings(*values),
                 said=lambda done, name: progress((done, len(paths)), desc=name),
             )  # fmt: skip
-            lines = tuple(f"{name}: {what}" for name, what in told)
+            lines = tuple(f"{name}: {what}" for name, what in outcomes)
             return None, _listed(lines), gradio.DownloadButton(value=str(archive), interactive=True), None, None
 
         # one job at a time, in the order in which they come: two users share the processor, not the memory

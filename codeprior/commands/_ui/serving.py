@@ -80,11 +80,11 @@ class _OwnHostOnly:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def told(message: Any) -> None:
+        async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ()), (b"content-security-policy", _POLICY.encode())]
                 headers += [(b"referrer-policy", b"no-referrer"), (b"x-content-type-options", b"nosniff")]
                 message = {**message, "headers": headers}
             await send(message)
 
-        await self.app(scope, receive, told)
+        await self.app(scope, receive, send_with_policy)
