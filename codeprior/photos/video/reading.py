@@ -166,7 +166,7 @@ class Video:
             raise VideoError(self.path, missing or str(getattr(error, "strerror", None) or error)) from None
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
         try:
-            container = self._av.open(file, container_options=options, metadata_errors="replace")
+            container = self._av.open(file, container_options=options, **_lenient(self._av.__version__))
         except (self._av.FFmpegError, ValueError) as error:
             raise VideoError(self.path, f"is no video that is read here: {_said(error)}") from error
         self._stack.callback(container.close)
@@ -239,3 +239,8 @@ def one_error(av: Any, path: Path, what: str) -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
+
+
+def _lenient(version: str) -> dict[str, str]:
+    """Gives what lets a version of PyAV read titles in broken letters; from 19 on it takes no such word."""
+    return {"metadata_errors": "replace"} if int(version.partition(".")[0]) < 19 else {}

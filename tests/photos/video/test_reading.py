@@ -136,3 +136,9 @@ def test_errors_of_ffmpeg_that_are_of_no_common_kind_are_one_kind_here(tmp_path,
         reading.one_error(av, tmp_path, "is odd"),
     ):
         raise getattr(av.error, error)(1, "not now")
+
+
+def test_a_word_that_new_versions_of_pyav_refuse_is_not_given_to_them():
+    """PyAV 19, which a fresh environment of Python 3.12 installs, refuses `metadata_errors`."""
+    assert reading._lenient("18.1.0") == {"metadata_errors": "replace"}
+    assert reading._lenient("19.0.2") == {} == reading._lenient("20.0.0rc1")
