@@ -47,7 +47,7 @@ def test_small_variants_differ_from_the_papers_only_where_they_say():
             "clip", "average", "decoding",
         },
         "fidelity": {
-            "network", "batch", "steps", "learning_rate", "warmup", "average", "tap_encoder", "perceptual",
+            "network", "batch", "steps", "learning_rate", "warmup", "average", "tap_encoder", "perceptual", "weights",
         },
     }  # fmt: skip
     for name, fields in changed.items():
