@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -98,8 +99,30 @@ class Judged(NamedTuple):
     features: list[Tensor]
 
 
+class _Pyramid(nn.Module):
+    """What discriminators of StyleGAN2's kind share: levels that halve the grid, and one score at their end."""
+
+    def _add_levels(self, widths: Sequence[int]) -> None:
+        self.blocks = nn.ModuleList([DownBlock(*pair) for pair in itertools.pairwise(widths)])
+        self.last = EqualisedConvolution(widths[-1] + 1, widths[-1])
+        self.gather = EqualisedLinear(widths[-1] * 16, widths[-1], activated=True)
+        self.score = EqualisedLinear(widths[-1], 1)
+
+    def forward(self, image: Image) -> Float[Tensor, "b 1"]:
+        """Gives one score an image.
+
+        Args:
+            image: `b 3 size size`, signed.
+        """
+        return self.judge(image).scores
+
+    def judge(self, image: Image) -> Judged:
+        """Gives the scores, and the features of every level."""
+        raise NotImplementedError
+
+
 @configured
-class StyleGANDiscriminator(nn.Module):
+class StyleGANDiscriminator(_Pyramid):
     """The discriminator of StyleGAN2: a residual pyramid, what a batch differs by, and one score an image.
 
     Args:
@@ -125,18 +148,7 @@ class StyleGANDiscriminator(nn.Module):
         widths = [stylegan_channels(side, multiplier=multiplier, narrow=narrow) for side in reversed(sides)]
         self.size, self.group = size, group
         self.start = EqualisedConvolution(3, widths[0], kernel=1)
-        self.blocks = nn.ModuleList([DownBlock(*pair) for pair in itertools.pairwise(widths)])
-        self.last = EqualisedConvolution(widths[-1] + 1, widths[-1])
-        self.gather = EqualisedLinear(widths[-1] * 16, widths[-1], activated=True)
-        self.score = EqualisedLinear(widths[-1], 1)
-
-    def forward(self, image: Image) -> Float[Tensor, "b 1"]:
-        """Gives one score an image.
-
-        Args:
-            image: `b 3 size size`, signed.
-        """
-        return self.judge(image).scores
+        self._add_levels(widths)
 
     def judge(self, image: Image) -> Judged:
         """Gives the scores, and the features that feature matching compares.
@@ -155,7 +167,7 @@ class StyleGANDiscriminator(nn.Module):
 
 
 @configured
-class WaveletDiscriminator(nn.Module):
+class WaveletDiscriminator(_Pyramid):
     """The discriminator of SWAGAN: StyleGAN2's pyramid, which sees Haar wavelets of the image anew at every size.
 
     The bands of an image have half its sides, so the pyramid begins there; each further level adds what it sees in the
@@ -182,18 +194,7 @@ class WaveletDiscriminator(nn.Module):
         widths = [stylegan_channels(side, multiplier=multiplier, narrow=narrow) for side in reversed(sides)]
         self.size, self.group = size, group
         self.looks = nn.ModuleList([EqualisedConvolution(12, width, kernel=1) for width in widths])
-        self.blocks = nn.ModuleList([DownBlock(*pair) for pair in itertools.pairwise(widths)])
-        self.last = EqualisedConvolution(widths[-1] + 1, widths[-1])
-        self.gather = EqualisedLinear(widths[-1] * 16, widths[-1], activated=True)
-        self.score = EqualisedLinear(widths[-1], 1)
-
-    def forward(self, image: Image) -> Float[Tensor, "b 1"]:
-        """Gives one score an image.
-
-        Args:
-            image: `b 3 size size`, signed.
-        """
-        return self.judge(image).scores
+        self._add_levels(widths)
 
     def judge(self, image: Image) -> Judged:
         """Gives the scores, and the features of every level, finest first.
