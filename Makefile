@@ -11,7 +11,7 @@ SHARED ?= $(or $(CODEPRIOR_SHARED),../shared)
 RUN := $(TEST)/bin/python
 PYTEST := $(RUN) -m pytest -q
 WORKERS ?= 2
-WHEELS ?= vector-quantize-pytorch flash-kmeans
+WHEELS ?= vector-quantize-pytorch einx loguru torch-einops-utils frozendict flash-kmeans
 # versions that the suite has passed with; CONSTRAINTS= takes the newest of everything
 CONSTRAINTS ?= constraints/known-good.txt
 

@@ -12,7 +12,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +90,9 @@ def peak_bytes(run: Callable[[], object]) -> int | None:
     return max(0, _status("VmHWM") - before - _held(result))
 
 
-def rows_of(op: str, sizes: dict[str, int], providers: Providers, *, floor: str, seconds: float) -> Iterator[dict]:
+def rows_of(
+    op: str, sizes: Mapping[str, int | str], providers: Providers, *, floor: str, seconds: float
+) -> Iterator[dict]:
     """Times the providers of one op; yields their rows and prints each. `floor` is the provider the others are over."""
     times = interleaved(providers, seconds=seconds)
     for impl, run in providers.items():

@@ -101,7 +101,8 @@ def compared(rows: list[dict[str, Any]]) -> list[tuple[str, float, list[dict[str
 
 def _case(row: dict[str, Any]) -> str:
     sizes = [f"{name} {row[name]}" for name in ("n", "k", "d", "batch") if name in row]
-    return ", ".join([str(row.get("preset") or row["op"]), *sizes])
+    kinds = [str(row[name]) for name in ("data", "dtype") if name in row]
+    return ", ".join([str(row.get("preset") or row["op"]), *sizes, *kinds])
 
 
 def _panel(axis: Any, rows: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks._degradation_peers import cv2_chain, normal_noise, peers
 from benchmarks._loading import loading_rows
-from benchmarks._measure import arguments, report
+from benchmarks._measure import Given, options, report
 from codeprior.degradations import Chain, Jpeg, Maybe, Op, Params, preset
 
 Ways = dict[str, Callable[[int], Any]]
@@ -29,9 +29,18 @@ SIDE = 512
 
 
 def main() -> int:
-    given = arguments(__doc__.splitlines()[0])
+    parser = options(__doc__.splitlines()[0])
+    parser.add_argument("--device", action="store_true", help="only batches on the GPU, beside a few images of OpenCV")
+    asked = parser.parse_args()
+    given = Given(asked.quick, asked.json, asked.plot)
     torch.set_num_threads(1)
     images = photographs()
+    if asked.device:
+        rows = chain_rows("daefr", images, 24, against_peers=False)
+        report(rows, given, missing=[])
+        rows += device_rows(images, next(row["ms"] for row in rows if row["impl"] == "cv2"))
+        report(rows, given, missing=[])
+        return 0
     rows: list[dict] = []
     for name in CHAINS[:3] if given.quick else CHAINS:
         rows += chain_rows(name, images, 40 if given.quick else 300)
@@ -59,7 +68,7 @@ def photographs() -> torch.Tensor:
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()
 
 
-def chain_rows(name: str, images: torch.Tensor, count: int) -> list[dict]:
+def chain_rows(name: str, images: torch.Tensor, count: int, *, against_peers: bool = True) -> list[dict]:
     # the colour steps of gfpgan are no part of the written-out chain, and so of no side
     op = Chain(ops=tuple(part for part in preset(name).ops if not isinstance(part, Maybe)))
     drawn = op.sample((count, SIDE, SIDE), torch.Generator().manual_seed(0))
@@ -76,7 +85,7 @@ def chain_rows(name: str, images: torch.Tensor, count: int) -> list[dict]:
         "codeprior-strict": lambda number: op.apply(images[number % 3], drawn[number], mode="strict"),
     }
     times = interleaved_images(ways, count, label=name)
-    if name == "daefr" and peers():
+    if name == "daefr" and against_peers and peers():
         # the peers are several times slower and draw their own values, so fewer images tell as much
         others: Ways = {peer: lambda number, run=run: run(images[number % 3]) for peer, run in peers().items()}
         times |= interleaved_images(others, max(4, count // 8), label=f"{name}, peers")

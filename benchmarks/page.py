@@ -14,7 +14,7 @@ from benchmarks._plots import compared, overview
 
 RESULTS = Path(__file__).parent / "results"
 
-_CASE = ("preset", "op", "mode", "stage", "n", "k", "d", "batch", "pixels", "images")
+_CASE = ("preset", "op", "mode", "stage", "n", "k", "d", "data", "dtype", "batch", "pixels", "images")
 _FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "ms": ("ms", lambda value: f"{value:.3g}" if value < 100 else f"{value:.0f}"),
     "photos_per_s": ("photos/s", lambda value: f"{value:.3g}"),
@@ -28,6 +28,8 @@ _FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "over_roof": ("over roof", lambda value: f"{value:.2f}"),
     "over_best_peer": ("over best peer", lambda value: f"{value:.2f}"),
     "images_per_s": ("images/s", lambda value: f"{value:.3g}"),
+    "images_per_second": ("images/s", lambda value: f"{value:.3g}"),
+    "tb_per_s": ("TB/s", lambda value: f"{value:.3g}"),
     "tflops": ("TFLOP/s", lambda value: f"{value:.3g}"),
     "wrong": ("wrong indices", str),
     "identical": ("identical", lambda value: f"{value:.1%}"),

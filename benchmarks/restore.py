@@ -1,6 +1,7 @@
 """The whole DAEFR forward against the same arithmetic written out plainly, and many photographs against one at a time.
 
     python -m benchmarks.restore --quick --json rows.json
+    python -m benchmarks.restore --brief --seconds 4 --json rows.json     # a GPU that is lent for minutes
     python -m benchmarks.restore --photos 100 --json rows.json
     python -m benchmarks.restore --photos 40 --against OTHER_CHECKOUT --rounds 3 --json rows.json
 
@@ -12,7 +13,7 @@ time; each batch has its own rows, and `images_per_s` is what to compare. `--pho
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="with --against: turns of each (default: 3)")
     parser.add_argument("--half", action="store_true", help="also bfloat16 and channels_last, 16 images at a time")
+    parser.add_argument("--brief", action="store_true", help="without torch.compile, and without photographs")
+    parser.add_argument("--seconds", type=float, help="for each batch; 5 with --quick, else 400")
     asked = parser.parse_args()
     given = Given(asked.quick, asked.json, asked.plot)
     if asked.photos:
@@ -56,13 +59,23 @@ def main() -> int:
     half = asked.half or device == "cuda"
     batches = (1, 16) if half else (1, 4) if given.quick else (1,)
     facts = about() | {"pixels": recipe.network.size}
-    rows = forward_rows(model, recipe.network.size, batches=batches, half=half, seconds=5 if given.quick else 400)
-    rows += photograph_rows(8 if given.quick else 100)
+    seconds = asked.seconds or (5 if given.quick else 400)
+    rows = []
+    for row in forward_rows(
+        model, recipe.network.size, batches=batches, half=half, seconds=seconds, compiled=not asked.brief
+    ):
+        rows.append(row)
+        # the process may be ended at any time
+        report([row | facts for row in rows], given, missing=[])
+    if not asked.brief:
+        rows += photograph_rows(8 if given.quick else 100)
     report([row | facts for row in rows], given, missing=[])
     return 0
 
 
-def forward_rows(model: DAEFR, size: int, *, batches: tuple[int, ...], half: bool, seconds: float) -> list[dict]:
+def forward_rows(
+    model: DAEFR, size: int, *, batches: tuple[int, ...], half: bool, seconds: float, compiled: bool = True
+) -> Iterator[dict]:
     """Gives a row for each batch and way of computing; the first batch must be 1.
 
     Args:
@@ -71,13 +84,15 @@ def forward_rows(model: DAEFR, size: int, *, batches: tuple[int, ...], half: boo
         batches: Images at a time.
         half: Whether bfloat16 is tried as well.
         seconds: About how long each batch is measured.
+        compiled: Whether torch.compile is tried with bfloat16, which takes minutes to compile.
     """
-    rows: list[dict] = []
+    single: float | None = None
     device = next(model.parameters()).device.type
     for batch in batches:
         generator = torch.Generator().manual_seed(1)
         image = (2 * torch.rand(batch, 3, size, size, generator=generator) - 1).to(device)
-        providers = {name: _bound(forward, image) for name, forward in _providers(model, device, half).items()}
+        ways = _providers(model, device, half, compiled)
+        providers = {name: _bound(forward, image) for name, forward in ways.items()}
         truth, codes = providers["plain"]()
         times = interleaved(providers, seconds=seconds, rounds=5)
         for impl, run in providers.items():
@@ -85,17 +100,16 @@ def forward_rows(model: DAEFR, size: int, *, batches: tuple[int, ...], half: boo
             row = {"op": "forward", "batch": batch, "impl": impl, "ms": times[impl][1], "ms_quantiles": times[impl]}
             row["speedup"] = round(times["plain"][1] / times[impl][1], 3)
             row["images_per_s"] = round(1e3 * batch / times[impl][1], 3)
-            single = rows[0]["images_per_s"] if rows else row["images_per_s"]
+            single = single or row["images_per_s"]
             row["over_plain_single"] = round(row["images_per_s"] / single, 3)
             row["codes_equal"] = round(float((indices == codes).double().mean()), 6)
             row["psnr"] = round(float(psnr(to_unit(restored.float()), to_unit(truth)).mean().clamp(max=200)), 1)
             row["peak_bytes"] = peak_bytes(run)
-            rows.append(row)
             print("  ".join(f"{key}={row[key]}" for key in row if key != "ms_quantiles"), flush=True)
-    return rows
+            yield row
 
 
-def _providers(model: DAEFR, device: str, half: bool) -> dict[str, Forward]:
+def _providers(model: DAEFR, device: str, half: bool, compiled: bool) -> dict[str, Forward]:
     def ours(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         indices = model(image).logits.argmax(-1)
         return model.prior.decode_indices(indices), indices
@@ -113,7 +127,8 @@ def _providers(model: DAEFR, device: str, half: bool) -> dict[str, Forward]:
         providers["codeprior-channels_last"] = lambda image: ours(image.contiguous(memory_format=torch.channels_last))
     if half:
         providers["codeprior-bf16"] = in_half(ours)
-        providers["codeprior-bf16-compiled"] = in_half(torch.compile(ours))
+        if compiled:
+            providers["codeprior-bf16-compiled"] = in_half(torch.compile(ours))
     return providers
 
 

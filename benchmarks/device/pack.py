@@ -9,6 +9,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 MOST = 40 * 2**20  # bytes
@@ -47,7 +48,7 @@ def main() -> int:
     parser.add_argument("--wheel", nargs="*", default=[], help="names of packages without compiled parts")
     parser.add_argument("--out", type=Path, default=Path("campaign"))
     given = parser.parse_args()
-    for name in ("faces", "weights", "wheels"):
+    for name in ("faces", "weights", "wheels", "site"):
         shutil.rmtree(given.out / name, ignore_errors=True)
         (given.out / name).mkdir(parents=True)
     (given.out / ".gitignore").write_text("*\n")
@@ -69,6 +70,10 @@ def main() -> int:
         ]
         if subprocess.run(command, check=False).returncode:
             print(f"no wheel of {name}: its rows will be missing", file=sys.stderr)
+    for wheel in (given.out / "wheels").glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(given.out / "site")
+    shutil.rmtree(given.out / "wheels")
     room = MOST - size_of(given.out)
     if room < 0:
         print(f"pack: weights and wheels take {(MOST - room) / 2**20:.1f} MiB of 40; leave some out", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from benchmarks._gpu import graphed
 from benchmarks._measure import about, interleaved
 from benchmarks.device.rows import DRY, SHAPES, Problem, made
 from codeprior.kernels import nearest_code
@@ -49,7 +50,8 @@ def tuned(problem: Problem, *, dry: bool, seconds: float) -> list[dict[str, Any]
         try:
             found = launch(x[None], table, tiles=tiles)[2]
             row["wrong"] = int((found.flatten() != truth).sum())
-            runs[tiles] = partial(launch, x[None], table, tiles=tiles)
+            run = partial(launch, x[None], table, tiles=tiles)
+            runs[tiles] = graphed(run) if device == "cuda" else run
         except Exception as error:
             row["error"] = f"{type(error).__name__}: {error}"[:300]
         rows.append(row)
@@ -63,7 +65,7 @@ def tuned(problem: Problem, *, dry: bool, seconds: float) -> list[dict[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each problem")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each problem")
     parser.add_argument("--dry", action="store_true", help="tiny sizes, under Triton's interpreter")
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []

@@ -35,34 +35,40 @@ def impl(request):
     return request.param
 
 
+@pytest.fixture
+def device(impl):
+    """Where an implementation is tried: on the GPU where there is one, unless it reads CPU tensors alone."""
+    return "cpu" if impl == "compiled" else DEVICE
+
+
 @pytest.mark.parametrize("dim", [8, 40])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_in_every_layout_and_type(impl, layout, dtype, dim):
+def test_in_every_layout_and_type(impl, device, layout, dtype, dim):
     for name, (rows, codebook) in families(dim).items():
         if dtype == torch.float16 and max(rows.abs().max(), codebook.abs().max()) > 6e4:
             continue
         rows, codebook = rows.to(dtype), codebook.to(dtype)
-        found = nearest_code(LAYOUTS[layout](rows), codebook, impl=impl)
-        assert torch.equal(found.flatten(), truth(rows, codebook)), name
+        found = nearest_code(LAYOUTS[layout](rows.to(device)), codebook.to(device), impl=impl)
+        assert torch.equal(found.flatten().cpu(), truth(rows, codebook)), name
 
 
 @pytest.mark.parametrize("layout", ["transposed", "three dimensions, channels first"])
-def test_under_autocast_in_half_precision(impl, layout):
+def test_under_autocast_in_half_precision(impl, device, layout):
     for name, (rows, codebook) in families(40).items():
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = nearest_code(LAYOUTS[layout](rows), codebook, impl=impl)
-            assert torch.equal(found.flatten(), truth(rows, codebook)), name
+        with torch.autocast(device, dtype=torch.bfloat16):
+            found = nearest_code(LAYOUTS[layout](rows.to(device)), codebook.to(device), impl=impl)
+        assert torch.equal(found.flatten().cpu(), truth(rows, codebook)), name
 
 
-def test_through_the_compiler(impl):
+def test_through_the_compiler(impl, device):
     whole = torch.compile(
         lambda latent, codebook: nearest_code(latent, codebook, impl=impl), fullgraph=True, backend="aot_eager"
     )
     for name, (rows, codebook) in families(8, codes=72).items():
         for layout in ("sliced", "three dimensions, channels first"):
-            found = whole(LAYOUTS[layout](rows), codebook)
-            assert torch.equal(found.flatten(), truth(rows, codebook)), (name, layout)
+            found = whole(LAYOUTS[layout](rows.to(device)), codebook.to(device))
+            assert torch.equal(found.flatten().cpu(), truth(rows, codebook)), (name, layout)
 
 
 # many float64 comparisons a row take long in the interpreter

@@ -329,5 +329,6 @@ def test_wrong_calls_say_what_was_expected():
         lookup(torch.zeros(2, 4), torch.zeros(5, 4), mode="slow")
     with pytest.raises(ImplUnavailable, match="impl= asks for 'gpu'; there are compiled, blocked"):
         nearest_code(torch.zeros(2, 4), torch.zeros(5, 4), impl="gpu")
+    double = torch.zeros(2, 4, device="cuda" if torch.cuda.is_available() else "cpu").double()
     with use_impl("nearest_code=triton"), pytest.raises(ImplUnavailable, match=r"use_impl asks .*not float64"):
-        nearest_code(torch.zeros(2, 4).double(), torch.zeros(5, 4))
+        nearest_code(double, double)

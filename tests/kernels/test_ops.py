@@ -32,7 +32,7 @@ def _arguments(name: str) -> tuple:
         "residual_code_triton": (rows[0], table[None], True),
         "code_stats_triton": (rows[0], torch.arange(5, device=DEVICE), 6),
         "symmetric_cross_entropy_triton": (*learned, scale.clone().requires_grad_()),
-        "symmetric_cross_entropy_triton_backward": (rows[0], rows[0], scale, rows[0, :, 0], rows[0, :, 1]),
+        "symmetric_cross_entropy_triton_backward": (rows[0], rows[0], scale, *rows[0, :, :2].T.contiguous()),
     }[name]
 
 

@@ -85,4 +85,4 @@ def test_wrong_calls_say_what_was_expected():
     with pytest.raises(ValueError, match="expected mode 'exact' or 'fast', got 'slow'"):
         residual_code(torch.zeros(2, 4), torch.zeros(1, 3, 4), mode="slow")
     with pytest.raises(ImplUnavailable, match="it keeps what is left over in float32, not float64"):
-        residual_code(torch.zeros(2, 4).double(), torch.zeros(1, 3, 4), impl="triton")
+        residual_code(torch.zeros(2, 4, device=DEVICE).double(), torch.zeros(1, 3, 4, device=DEVICE), impl="triton")
