@@ -203,8 +203,41 @@ def fidelity_small() -> FidelityRecipe:
     )  # fmt: skip
 
 
+def medium_network() -> Network:
+    """The small network on faces of 256 px: 32×32 places of two residual codes each."""
+    return replace(small_network(), size=256)
+
+
+def hq_codebook_medium() -> CodebookRecipe:
+    """Stage 1a at 256 px; `--start` with the small one's VQGAN saves most of it: its weights fit faces of any size."""
+    return replace(hq_codebook_small(), network=medium_network(), crop=128)
+
+
+def lq_codebook_medium() -> CodebookRecipe:
+    """Stage 1b at 256 px."""
+    return replace(lq_codebook_small(), network=medium_network(), crop=128)
+
+
+def association_medium() -> AssociationRecipe:
+    """Stage 2 at 256 px."""
+    return replace(association_small(), network=medium_network())
+
+
+def restoration_medium() -> RestorationRecipe:
+    """Stage 3 at 256 px."""
+    return replace(restoration_small(), network=medium_network())
+
+
+def fidelity_medium() -> FidelityRecipe:
+    """Stage 3b at 256 px."""
+    return replace(fidelity_small(), network=medium_network())
+
+
 SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
 """The stages of the embedded prior, in their order."""
+
+MEDIUM = ("hq_codebook_medium", "lq_codebook_medium", "association_medium", "restoration_medium", "fidelity_medium")
+"""Those of the one for 256 px."""
 
 PRESETS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({"paper": paper, "invariant": invariant})
 """What `--preset` takes; without one a recipe is run as it is written."""
@@ -217,6 +250,7 @@ RECIPES = MappingProxyType(
             hq_codebook_released, lq_codebook_released, association_released, restoration_released,
             hq_codebook_small, lq_codebook_small, association_small, restoration_small, fidelity_small,
             single_encoder_small,
+            hq_codebook_medium, lq_codebook_medium, association_medium, restoration_medium, fidelity_medium,
         )
     }
 )  # fmt: skip

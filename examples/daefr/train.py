@@ -1,4 +1,4 @@
-r"""The command that runs any stage of DAEFR, or the small recipe from end to end.
+r"""The command that runs any stage of DAEFR, or the small or medium recipe from end to end.
 
 `python -m codeprior.recipes.daefr.train small --faces FACES --out runs`
 `torchrun --nproc-per-node=8 -m codeprior.recipes.daefr.train hq_codebook --faces FFHQ --out runs/hq_codebook \
@@ -28,7 +28,17 @@ from .codebook_stage import CodebookStage
 from .fidelity_stage import FidelityStage
 from .model import DAEFR, SingleEncoder
 from .restoration_stage import RestorationStage
-from .settings import PRESETS, RECIPES, SMALL, AssociationRecipe, CodebookRecipe, FidelityRecipe, RestorationRecipe
+from .settings import (
+    MEDIUM,
+    PRESETS,
+    RECIPES,
+    SMALL,
+    AssociationRecipe,
+    CodebookRecipe,
+    FidelityRecipe,
+    RestorationRecipe,
+    medium_network,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +50,8 @@ def command() -> TrainingCommand:
     """Gives DAEFR's training command."""
     return TrainingCommand(
         module="codeprior.recipes.daefr.train", text=(__doc__ or "").split("\n")[0], recipes=RECIPES, build=build,
-        options=_options, full_size=_full_size, presets=PRESETS, chains={"small": SMALL}, prepared=_prepared,
+        options=_options, full_size=_full_size, presets=PRESETS, chains={"small": SMALL, "medium": MEDIUM},
+        prepared=_prepared,
     )  # fmt: skip
 
 
@@ -61,7 +72,7 @@ def build(
     Raises:
         ValueError: Weights of an earlier stage, or of the perceptual network, are not there.
     """
-    kind = "" if _full_size(recipe) else "_small"
+    kind = "" if _full_size(recipe) else "_medium" if recipe.network == medium_network() else "_small"
     hq = arguments.hq or runs / f"hq_codebook{kind}"
     if isinstance(recipe, RestorationRecipe):
         teacher = _vqgan(hq)

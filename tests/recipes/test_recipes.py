@@ -62,6 +62,15 @@ def test_every_small_stage_has_the_network_of_the_prior():
     assert settings.small_network().grid == (16, 16) and settings.Network().grid == (16, 16)
 
 
+def test_medium_stages_are_the_small_ones_on_larger_faces():
+    larger = settings.medium_network()
+    assert larger == dataclasses.replace(settings.small_network(), size=256) and larger.grid == (32, 32)
+    for small, medium in zip(settings.SMALL, settings.MEDIUM, strict=True):
+        one, other = RECIPES[small](), RECIPES[medium]()
+        differ = {f.name for f in dataclasses.fields(one) if getattr(one, f.name) != getattr(other, f.name)}
+        assert other.network == larger and differ <= {"network", "crop"}, medium
+
+
 def test_configurations_cannot_be_changed_in_passing():
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.hq_codebook().batch = 1  # pyright: ignore[reportAttributeAccessIssue]
