@@ -80,7 +80,7 @@ def steps_of(call: str, out: Path, pack: Path, *, dry: bool = False, minutes: fl
             tests += ["-m", "not browser", "-k", _WITHOUT, *_in_parallel()]
         return [
             Step("tests", tests, 120),
-            Step("warm", [*warm, "--processes", "4"], 110, beside=True),
+            Step("warm", [*warm, "--processes", "7"], 110, beside=True),
             Step("facts", [python, "-c", _FACTS], 60, beside=True),
             *([] if dry else [Step("accumulation", [python, "-m", "benchmarks.accumulation"], 60, beside=True)]),
             rows,
@@ -105,7 +105,7 @@ def _others(out: Path) -> Iterator[Step]:
     """Gives the steps that time what stands on the kernels; each writes a file as `results/<device>/` holds it."""
     asked = {
         "code_stats": (["--quick"], 30), "contrastive": (["--quick"], 30), "group_norm_silu": (["--quick"], 30),
-        "degradations": (["--device"], 40), "restore": (["--brief", "--seconds", "4"], 60),
+        "degradations": (["--device"], 50), "restore": (["--brief", "--seconds", "4"], 75),
         "training": (["--seconds", "3", "--batch", "8"], 75),
     }  # fmt: skip
     for name, (words, seconds) in asked.items():
@@ -125,7 +125,7 @@ def _training(name: str, out: Path, pack: Path, *, dry: bool) -> list[str]:
 def _in_parallel() -> list[str]:
     import importlib.util
 
-    words = ["-n", "11", "--dist", "worksteal"] if importlib.util.find_spec("xdist") else []
+    words = ["-n", "9", "--dist", "worksteal"] if importlib.util.find_spec("xdist") else []
     # a call of the device that never ends is not interrupted by a signal: the worker ends, and another takes its place
     words += ["--timeout", "100", "--timeout-method", "thread"] if importlib.util.find_spec("pytest_timeout") else []
     return words + (["-p", "no:benchmark"] if importlib.util.find_spec("pytest_benchmark") else [])
