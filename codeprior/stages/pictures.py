@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codeprior.discriminators import PatchGAN
-from codeprior.losses import adaptive_weight, generator_adversarial_loss, hinge_discriminator_loss
+from codeprior.losses import adaptive_weight, generator_adversarial_loss, hatch_loss, hinge_discriminator_loss
 from codeprior.shapes import Image
 from codeprior.stages.pairs import Faces, Measured
 from codeprior.stages.settings import AdversarialSettings, rate_at
@@ -102,6 +102,17 @@ class PictureStage:
     def judges(self, step: int) -> bool:
         """Says whether the discriminator counts at a step, and learns."""
         return step >= self.recipe.first_adversarial
+
+    def hatch(self, image: Image, clean: Image, *, prefix: str = "") -> dict[str, Tensor]:
+        """Gives the term `hatch` under its name where the settings weigh it, else nothing.
+
+        Args:
+            image: `b 3 H W`, signed.
+            clean: The same faces, signed.
+            prefix: Of the term's name.
+        """
+        name = f"{prefix}hatch"
+        return {name: hatch_loss(image, clean)} if name in self.recipe.weights else {}
 
     def fooling(
         self,

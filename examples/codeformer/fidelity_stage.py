@@ -94,6 +94,7 @@ class FidelityStage(PictureStage):
                 image = self.model.decode(prediction, recorder, fidelity=phase.fidelity)
             image = full(image)
             pictured = {"l1": (image - pair.clean).abs().mean(), "perceptual": self.perceptual(image, pair.clean)}
+            pictured |= self.hatch(image, pair.clean)
             wanted = weighted(pictured, weights)
             total = total + wanted
             terms |= pictured

@@ -194,6 +194,7 @@ def fidelity_small() -> FidelitySettings:
         fidelity(), network=small_network(), mild=MIXED, severe="daefr", batch=8, steps=900, learning_rate=5e-4,
         clip=1.0, average=0.99, adversarial_from=0.4, perceptual="mobilenet_v2", discriminator_channels=32,
         discriminator_layers=3, discriminator_norm="group",
+        weights=loss_weights(feature=1.0, code=0.5, l1=1.0, perceptual=1.0, adversarial=0.1, hatch=4.0),
     )  # fmt: skip
 
 

@@ -112,6 +112,7 @@ class RestorationStage(PictureStage):
             "l1": (found.image - clean).abs().mean(),
             "perceptual": self.perceptual.compare(mine, theirs).mean(),
             "codebook": codebook_loss(found.latent, found.quantized.codes),
+            **self.hatch(found.image, clean),
         }
         if "style" in self.recipe.weights:
             terms["style"] = style_loss(mine, theirs, distance="squared")

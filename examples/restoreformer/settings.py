@@ -124,7 +124,7 @@ def restoration_small() -> RestorationSettings:
     return replace(
         restoration(), network=small_network(), degradation=MIXED, batch=8, steps=2_000, learning_rate=5e-4,
         betas=(0.9, 0.99), warmup=100, decay="cosine", decay_from=0.0, clip=1.0, average=0.999, attention_rate=2.0,
-        adversarial_from=0.8, weights=loss_weights(l1=1.0, perceptual=0.5, codebook=1.0, adversarial=0.1),
+        adversarial_from=0.8, weights=loss_weights(l1=1.0, perceptual=0.5, codebook=1.0, adversarial=0.1, hatch=4.0),
         perceptual="mobilenet_v2", discriminator_channels=32, discriminator_norm="group",
     )  # fmt: skip
 

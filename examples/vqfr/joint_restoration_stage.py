@@ -25,7 +25,8 @@ class JointRestorationStage(PictureStage):
     """Trains everything of a first VQFR but its codes, by both of its pictures and the latent.
 
     Each picture has two discriminators: of patches, whose weight is adaptive, and of the whole face, of wavelets, with
-    R1. Those of the texture picture begin at once, those of the final one later.
+    R1. Those of the texture picture begin at once, those of the final one later. The texture picture has none where the
+    settings do not weigh `texture_adversarial`.
 
     Args:
         recipe: The settings.
@@ -49,13 +50,15 @@ class JointRestorationStage(PictureStage):
         super().__init__(recipe, model=model, perceptual=perceptual, device=device, engine=engine)
         self.teacher = teacher.to(self.engine.device).requires_grad_(False).eval()
         self.network = self.engine.wrap(self.model)
-        self.texture_discriminator = PatchGAN(
-            recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
-        )
-        self.texture_judge = self.engine.wrap(self.texture_discriminator)
         trained = [value for value in self.model.parameters() if value.requires_grad]
         self.optimizers["optimizer"] = Adam(trained, lr=recipe.learning_rate, betas=recipe.betas)
-        self.optimizers["texture_discriminator_optimizer"] = adam(self.texture_discriminator, recipe)
+        self.texture_discriminator = self.texture_judge = None
+        if "texture_adversarial" in recipe.weights:
+            self.texture_discriminator = PatchGAN(
+                recipe.discriminator_channels, recipe.discriminator_layers, norm=recipe.discriminator_norm
+            )
+            self.texture_judge = self.engine.wrap(self.texture_discriminator)
+            self.optimizers["texture_discriminator_optimizer"] = adam(self.texture_discriminator, recipe)
         self.wholes = {
             prefix: adversary(recipe, self.engine, kind="wavelets")
             for prefix in ("texture_", "")
@@ -65,7 +68,9 @@ class JointRestorationStage(PictureStage):
     @property
     def saved(self) -> Mapping[str, Any]:
         """What a checkpoint holds."""
-        parts = dict(super().saved) | {"texture_discriminator": self.texture_discriminator}
+        parts = dict(super().saved)
+        if self.texture_discriminator is not None:
+            parts["texture_discriminator"] = self.texture_discriminator
         for prefix, whole in self.wholes.items():
             parts |= prefixed(f"{prefix}whole", whole.saved_alone())
         return parts
@@ -109,7 +114,7 @@ class JointRestorationStage(PictureStage):
             prefix: `"texture_"`, or `""` for the final picture.
             step: Number of the update.
         """
-        return prefix == "texture_" or self.judges(step)
+        return self.judges(step) if prefix == "" else self.texture_discriminator is not None
 
     @torch.no_grad()
     def preview(self, batch: Batch) -> Mapping[str, Image]:
@@ -128,7 +133,7 @@ class JointRestorationStage(PictureStage):
             terms[f"{prefix}perceptual"] = self.perceptual.compare(mine, seen).mean()
         if f"{prefix}style" in weights:
             terms[f"{prefix}style"] = style_loss(mine, seen)
-        return terms
+        return terms | self.hatch(image, clean, prefix=prefix)
 
     def _fooled(self, image: Image, wanted: Tensor, prefix: str) -> tuple[dict[str, Tensor], Tensor]:
         texture = prefix == "texture_"

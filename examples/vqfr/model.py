@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codeprior.codebooks import Codebook, MovingAverageCodebook
 from codeprior.decoders import VQGANDecoder
@@ -54,7 +55,8 @@ class VQFRv1(nn.Module):
         encoder: Of the degraded face.
         codebook: Of clean faces; it is frozen.
         decoder: From codes to the texture picture.
-        branch: What warps the decoder's textures.
+        branch: What warps the decoder's textures; where the decoder shuffles squares of pixels at its end, so does this
+            restorer.
         size: Side of the faces that it was trained on, pixels; it takes any multiple of its stride.
         groups: Groups of the last normalisation.
 
@@ -81,7 +83,9 @@ class VQFRv1(nn.Module):
         self.branch = cast(TextureBranch, branch)
         self.size = size
         self.norm_out = nn.Sequential(group_norm(self.branch.channels, groups=groups), nn.SiLU())
-        self.conv_out = nn.Conv2d(self.branch.channels + 3, 3, 3, padding=1)
+        self.unshuffle = self.branch.strides[-1]
+        pixels = 3 * self.unshuffle**2
+        self.conv_out = nn.Conv2d(self.branch.channels + pixels, pixels, 3, padding=1)
 
     @property
     def stride(self) -> int:
@@ -94,7 +98,10 @@ class VQFRv1(nn.Module):
         recorder = Recorder(self.branch.places)
         texture = self.decoder(self.codebook(latent).values, taps=recorder.taps)
         feature = self.norm_out(self.branch(recorder.features, degraded))
-        return Both(texture, self.conv_out(torch.cat((feature, degraded), 1)), latent)
+        if self.unshuffle == 1:
+            return Both(texture, self.conv_out(torch.cat((feature, degraded), 1)), latent)
+        seen = torch.cat((feature, F.pixel_unshuffle(degraded, self.unshuffle)), 1)
+        return Both(texture, F.pixel_shuffle(self.conv_out(seen), self.unshuffle), latent)
 
     @torch.no_grad()
     def restore(self, degraded: Image) -> Image:

@@ -92,6 +92,7 @@ class RestorationStage(PictureStage):
             "perceptual": self.perceptual(image, pair.clean),
             "feature": F.mse_loss(prediction.latent, target.codes),
             "code": code_loss(cast(Tensor, prediction.logits), target.indices),
+            **self.hatch(image, pair.clean),
         }
         total = weighted(terms, self.recipe.weights)
         if self.judges(step):

@@ -157,15 +157,15 @@ def restoration_small() -> RestorationSettings:
         restoration(), network=small_network(), degradation=MIXED, batch=8, steps=1_500, learning_rate=8e-4,
         branch_rate=1.0, clip=1.0, average=0.99, adversarial_from=0.8, perceptual="mobilenet_v2",
         discriminator_channels=32, discriminator_layers=3,
-        weights=loss_weights(l1=1.0, perceptual=1.0, feature=1.0, code=1.0, adversarial=0.5),
+        weights=loss_weights(l1=1.0, perceptual=1.0, feature=1.0, code=1.0, adversarial=0.5, hatch=4.0),
     )  # fmt: skip
 
 
 def first_small_network() -> Network:
-    """A network of version 1 for 128 px: 16×16 places of stride 8; it works at every pixel, as the published one."""
+    """A network of version 1 for 128 px, of the embedded prior's widths, so that this may be the first stage."""
     return replace(
-        first_network(), size=128, dim=32, codes=512, channels=16, multipliers=(1, 1, 2, 4), blocks=1, decoder_blocks=1,
-        groups=8, condition_channels=8,
+        first_network(), size=128, dim=32, codes=512, channels=32, multipliers=(1, 2, 4), unshuffle=2, blocks=1,
+        decoder_blocks=1, groups=8, condition_channels=8,
     )  # fmt: skip
 
 
@@ -180,14 +180,14 @@ def prior_v1_small() -> PriorSettings:
 
 
 def restoration_v1_small() -> JointSettings:
-    """The second stage of version 1 at small size."""
+    """The second stage of version 1 at small size; only the final picture is judged, late."""
     return replace(
         restoration_v1(), network=first_small_network(), degradation=MIXED, batch=8, steps=1_500, learning_rate=5e-4,
         warmup=100, decay="cosine", decay_from=0.0, clip=1.0, average=0.99, adversarial_from=0.8,
         perceptual="mobilenet_v2", discriminator_channels=32, whole_narrow=1 / 16,
         weights=loss_weights(
-            texture_l1=1.0, texture_perceptual=0.5, texture_adversarial=0.05, texture_whole=0.05, l1=1.0,
-            perceptual=0.5, adversarial=0.05, whole=0.05, feature=1.0,
+            texture_l1=1.0, texture_perceptual=0.5, l1=1.0, perceptual=0.5, adversarial=0.05, whole=0.05, feature=1.0,
+            texture_hatch=4.0, hatch=4.0,
         ),
     )  # fmt: skip
 

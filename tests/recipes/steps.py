@@ -1,9 +1,11 @@
-"""What the tests of several families' stages share: a run broken off and resumed, and a small perceptual loss."""
+"""What the tests of several families' stages share: a resumed run, the term of the hatch, a small perceptual loss."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from codeprior.losses import PerceptualLoss
@@ -27,6 +29,26 @@ def assert_a_resumed_run_is_the_same(build: Callable[..., Any], folder: Path, *,
     train(first, data, folder=folder / "parts", steps=3, **RUN)
     train(second, data, folder=folder / "parts", steps=steps, **RUN)
     assert digest(second) == digest(whole)
+
+
+def assert_the_hatch_counts(build: Callable[[], Any], folder: Path, *, terms: tuple[str, ...] = ("hatch",)) -> None:
+    """Makes the first step of a stage with the terms of the hatch, and of one that has the same weights without them.
+
+    Args:
+        build: Gives the stage, with weights of the terms.
+        folder: Empty.
+        terms: Their names.
+    """
+    batch = stream(folder / "faces").at(0)
+    with_them, without = build(), build()
+    weights = dict(with_them.recipe.weights)
+    others = {name: weight for name, weight in weights.items() if name not in terms}
+    assert set(weights) - set(others) == set(terms)
+    without.recipe = replace(without.recipe, weights=others)
+    found, plain = with_them.update(batch, 0), without.update(batch, 0)
+    assert set(found) - set(plain) == set(terms)
+    added = sum(weights[name] * float(found[name]) for name in terms)
+    assert added > 0 and float(found["total"]) == pytest.approx(float(plain["total"]) + added, rel=1e-5)
 
 
 class Maps(torch.nn.Module):

@@ -16,7 +16,7 @@ from codeprior.recipes.codeformer.fidelity_stage import FidelityStage
 from codeprior.recipes.codeformer.model import fresh, fresh_taps, vqgan
 from codeprior.stages import VQGANStage, rate_at, validation
 from codeprior.training import Settings
-from tests.recipes.steps import assert_a_resumed_run_is_the_same
+from tests.recipes.steps import assert_a_resumed_run_is_the_same, assert_the_hatch_counts
 from tests.torture.stages import Edges, stream
 
 TINY = replace(
@@ -76,6 +76,11 @@ def _prior(seed: int = 0) -> VQGANStage:
 @pytest.mark.parametrize("build", [_prior, _codes, _fidelity])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
     assert_a_resumed_run_is_the_same(build, tmp_path, steps=8)
+
+
+def test_the_small_stage_keeps_patterns_of_two_pixels_away(tmp_path: Path):
+    assert_the_hatch_counts(_fidelity, tmp_path)
+    assert "hatch" not in numbers.fidelity().weights
 
 
 def test_the_codes_stage_trains_encoder_and_predictor_and_lowers_its_loss(tmp_path: Path):

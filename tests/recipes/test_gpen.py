@@ -19,14 +19,14 @@ from codeprior.recipes.gpen.prior_stage import PriorStage
 from codeprior.restorers import Restorer, load_restorer
 from codeprior.restorers.tasks import draw, inpaint
 from codeprior.stages import loss_weights
-from codeprior.training import Saving, train
+from codeprior.training import train
 from tests.recipes.coarse import coarse_faces
+from tests.recipes.steps import RUN, assert_a_resumed_run_is_the_same
 from tests.torture.stages import digest, stream
 from tests.training.ranks import on_ranks
 
 TINY = replace(numbers.small_network(), size=16, dim=8, layers=2, narrow=1 / 128)
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4, "steps": 40, "r1_every": 2}
-RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 def _prior(seed: int = 0, **changes) -> PriorStage:
@@ -51,12 +51,7 @@ def _code(seed: int = 0) -> FineTuningStage:
 
 @pytest.mark.parametrize("build_stage", [_prior, _finetuning, _code])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build_stage, tmp_path: Path):
-    data = stream(tmp_path / "faces")
-    whole, first, second = build_stage(), build_stage(), build_stage(seed=9)
-    train(whole, data, folder=tmp_path / "whole", steps=7, **RUN)
-    train(first, data, folder=tmp_path / "parts", steps=3, **RUN)
-    train(second, data, folder=tmp_path / "parts", steps=7, **RUN)
-    assert digest(second) == digest(whole)
+    assert_a_resumed_run_is_the_same(build_stage, tmp_path)
 
 
 def _ends(build_stage, folder: Path):

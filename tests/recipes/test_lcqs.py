@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ from codeprior.recipes.lcqs.unpaired import Sides
 from codeprior.restorers import Restorer
 from codeprior.stages import loss_weights
 from codeprior.stages.earlier import load_part
-from codeprior.training import Saving, TorchEngine, train
-from tests.torture.stages import Edges, digest, stream
+from codeprior.training import TorchEngine
+from tests.recipes.steps import assert_a_resumed_run_is_the_same
+from tests.torture.stages import Edges, stream
 from tests.training.ranks import on_ranks
 
 SIZE = 32
@@ -36,7 +38,6 @@ TINY = replace(
     discriminator_narrow=1 / 64,
 )  # fmt: skip
 SMALL = {"network": TINY, "degradation": {"lcqs-mild": 1.0}, "degradation_size": 64, "batch": 4, "steps": 40}
-RUN = {"saving": Saving(every=3), "log_every": 1, "preview_every": 0, "progress": False}
 
 
 class _Maps(torch.nn.Module):
@@ -93,12 +94,7 @@ def _faces(count: int = 2, size: int = SIZE) -> torch.Tensor:
 
 @pytest.mark.parametrize("build", [_encoders, _shift])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
-    data = stream(tmp_path / "faces")
-    whole, first, second = build(tmp_path), build(tmp_path), build(tmp_path, seed=9)
-    train(whole, data, folder=tmp_path / "whole", steps=5, **RUN)
-    train(first, data, folder=tmp_path / "parts", steps=2, **RUN)
-    train(second, data, folder=tmp_path / "parts", steps=5, **RUN)
-    assert digest(second) == digest(whole)
+    assert_a_resumed_run_is_the_same(partial(build, tmp_path), tmp_path, steps=5)
 
 
 @pytest.mark.parametrize("build", [_encoders, _shift])

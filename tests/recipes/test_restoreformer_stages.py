@@ -10,7 +10,7 @@ from codeprior.recipes.restoreformer import settings as numbers
 from codeprior.recipes.restoreformer.model import fresh, vqgan
 from codeprior.recipes.restoreformer.restoration_stage import RestorationStage, is_attention
 from codeprior.stages import VQGANStage, loss_weights, rate_at
-from tests.recipes.steps import assert_a_resumed_run_is_the_same, perceptual
+from tests.recipes.steps import assert_a_resumed_run_is_the_same, assert_the_hatch_counts, perceptual
 from tests.torture.stages import Edges, stream
 
 TINY = replace(
@@ -58,6 +58,11 @@ def _with_parts(seed: int = 0, **changes) -> RestorationStage:
 @pytest.mark.parametrize("build", [_dictionary, _restoration, _with_parts])
 def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_path: Path):
     assert_a_resumed_run_is_the_same(build, tmp_path)
+
+
+def test_the_small_stage_keeps_patterns_of_two_pixels_away(tmp_path: Path):
+    assert_the_hatch_counts(lambda: _restoration(weights=numbers.restoration_small().weights), tmp_path)
+    assert "hatch" not in numbers.restoration().weights
 
 
 def test_everything_but_the_dictionary_learns(tmp_path: Path):

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from codeprior import load
 from codeprior.discriminators import WaveletDiscriminator
+from codeprior.recipes.daefr.restore import EMBEDDED
 from codeprior.recipes.vqfr import settings as numbers
 from codeprior.recipes.vqfr import train as command
 from codeprior.recipes.vqfr.joint_restoration_stage import JointRestorationStage
@@ -15,7 +17,7 @@ from codeprior.recipes.vqfr.prior_stage import PriorStage
 from codeprior.recipes.vqfr.restoration_stage import RestorationStage
 from codeprior.stages import VQGANStage, rate_at
 from codeprior.training import TorchEngine
-from tests.recipes.steps import assert_a_resumed_run_is_the_same, perceptual
+from tests.recipes.steps import assert_a_resumed_run_is_the_same, assert_the_hatch_counts, perceptual
 from tests.torture.stages import Edges, stream
 
 TINY = replace(
@@ -90,6 +92,37 @@ def test_a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(build, tmp_p
     assert_a_resumed_run_is_the_same(build, tmp_path)
 
 
+def _small_joint() -> JointRestorationStage:
+    return _joint(weights=numbers.restoration_v1_small().weights)
+
+
+@pytest.mark.parametrize(("build", "terms"), [(_restoration, ("hatch",)), (_small_joint, ("texture_hatch", "hatch"))])
+def test_the_small_stages_keep_patterns_of_two_pixels_away(build, terms, tmp_path: Path):
+    assert_the_hatch_counts(build, tmp_path, terms=terms)
+    for published in (numbers.restoration(), numbers.restoration_v1()):
+        assert not any("hatch" in name for name in published.weights)
+
+
+def test_the_small_first_version_stands_on_the_embedded_prior(tmp_path: Path):
+    """Which works at half the pixels and has two tables of codes; the branch and its head then do so as well."""
+    teacher = load(next(iter(EMBEDDED.values())).parent / "hq_vqgan_small.safetensors").eval()
+    network = numbers.first_small_network()
+    for part, mine in (("encoder", vqgan(network).encoder), ("decoder", vqgan(network).decoder)):
+        theirs = getattr(teacher, part)
+        assert (mine.dim, mine.stride, mine.unshuffle) == (theirs.dim, theirs.stride, theirs.unshuffle)
+    assert network.codes == teacher.codebook.size
+    model = fresh_first(network, teacher).eval()
+    image = torch.rand(1, 3, 64, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    found = model(image)
+    torch.testing.assert_close(found.texture, teacher(image).image)
+    assert found.image.shape == image.shape and model.branch.strides == [8, 4, 2]
+    with torch.no_grad():  # with a head that reads the face alone, each pixel comes back to its own place
+        model.conv_out.weight.zero_(), model.conv_out.bias.zero_()
+        for channel in range(12):
+            model.conv_out.weight[channel, model.branch.channels + channel, 1, 1] = 1
+    torch.testing.assert_close(model.restore(image), image)
+
+
 def test_everything_but_the_prior_learns_and_the_terms_begin_when_they_should(tmp_path: Path):
     stage, data = _restoration(), stream(tmp_path / "faces")
     before = {name: value.clone() for name, value in stage.model.state_dict().items()}
@@ -160,8 +193,17 @@ def test_the_first_versions_restorer_learns_by_both_pictures_and_keeps_its_codes
     assert kept == {"codebook.weight"}
     batch, named = data.at(1), stage.recipe.weights
     losses = [stage.update(batch, step) for step in range(3, 13)]
-    sums = [sum(float(one[name]) * named[name] for name in ("texture_l1", "perceptual")) for one in losses]
+    # all that compares with the truth; style weighs most of it
+    compared = [name for name in named if not name.endswith(("adversarial", "whole"))]
+    sums = [sum(float(one[name]) * named[name] for name in compared) for one in losses]
     assert sums[-1] < sums[0]
+
+
+def test_a_texture_picture_that_no_weight_judges_has_no_discriminators(tmp_path: Path):
+    stage, data = _small_joint(), stream(tmp_path / "faces")
+    early, late = (stage.update(data.at(step), step) for step in (0, 2))
+    assert not any(name.startswith("texture") and "l1" not in name for name in stage.saved)
+    assert set(late) - set(early) == {"adversarial", "adaptive_weight", "discriminator", "whole", "whole_discriminator"}
 
 
 def test_the_published_numbers_of_the_first_version_stand_in_the_settings():
