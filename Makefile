@@ -37,7 +37,7 @@ matrix:
 test-slow: $(TEST)/.codeprior-all
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile -m "slow and not gpu"
 
-# what a run on a lent GPU needs, in one ignored folder under 40 MiB: make campaign FACES=dir [WEIGHTS="file ..."]
+# what a run on a lent GPU needs, in one ignored folder under 40 MiB: make campaign FACES="dir ..." [WEIGHTS="file ..."]
 campaign: $(TEST)/.codeprior-all
 	@test -n "$(FACES)" || { echo "usage: make campaign FACES=folder-of-faces [WEIGHTS='file ...']"; exit 2; }
 	$(RUN) -m benchmarks.device.pack --faces $(FACES) --weights $(WEIGHTS) --wheel $(WHEELS) --out campaign

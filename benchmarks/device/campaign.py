@@ -29,12 +29,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.device.prior import PLANS
+
 ARCHIVE = 16 * 2**20  # bytes
-# stages of the second edition of the small DAEFR in their order, and the share of the time that each gets
-STAGES = {
-    "hq_codebook_small": 0.3, "lq_codebook_small": 0.2, "association_small": 0.15, "restoration_small": 0.25,
-    "fidelity_small": 0.1,
-}  # fmt: skip
 _SUMMARY = "summary.json"
 _ROOM = 11_000  # characters of what is printed last
 # what asks a GPU; the other tests of the room are about processors, wheels and compilers without a device
@@ -93,12 +90,9 @@ def steps_of(call: str, out: Path, pack: Path, *, dry: bool = False, minutes: fl
             rows,
         ]
         return found if dry else [*found, *_others(out)]
-    found: list[Step] = []
-    for name, share in STAGES.items():
-        command = [*_training(name, out, pack, dry=dry), "--minutes", f"{share * minutes:.2f}"]
-        # beside the training itself: the start, and writing its last checkpoint
-        found.append(Step(name, command, 60 * share * minutes + 60))
-    return found
+    # beside the training itself: the start, and writing the results
+    words = ["--stages", *PLANS, "--seconds", f"{60 * minutes:.0f}", "--pack", str(pack), "--out", str(out)]
+    return [Step("prior", [python, "-m", f"{device}.prior", *words, *quick], 60 * minutes + 60)]
 
 
 def _others(out: Path) -> Iterator[Step]:
@@ -111,15 +105,6 @@ def _others(out: Path) -> Iterator[Step]:
     for name, (words, seconds) in asked.items():
         command = [sys.executable, "-m", f"benchmarks.{name}", *words, "--json", str(out / f"{name}.json")]
         yield Step(name, command, seconds)
-
-
-def _training(name: str, out: Path, pack: Path, *, dry: bool) -> list[str]:
-    command = [sys.executable, "-m", "codeprior.recipes.daefr.train", name, "--faces", str(pack / "faces")]
-    command += ["--out", str(out / name), "--log-every", "20", "--preview-every", "1000"]
-    if dry:
-        # what the command and its recipes take is asked, nothing is trained
-        return [*command, "--help"]
-    return [*command, "--precision", "bfloat16", "--channels-last", "--batch", "32"]
 
 
 def _in_parallel() -> list[str]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.device.pack --faces FOLDER --weights FILE --wheel vector-quantize-pytorch --out campaign
 
-Faces are reduced to the side that training takes, and as many are packed as fit: what travels may have 40 MiB in all.
+Each folder of faces is a source; as many faces are packed as fit.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-MOST = 40 * 2**20  # bytes
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -20,30 +19,47 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def pack_faces(folders: list[Path], out: Path, *, side: int, room: int, quality: int = 95) -> int:
-    """Writes faces as JPEG in the order of their names until `room` bytes are taken; gives how many."""
+def pack_faces(folders: list[Path], out: Path, *, room: int, side: int | None = None, quality: int = 95) -> int:
+    """Copies faces into a folder for each source, in the order of their names, until `room` bytes are taken.
+
+    Args:
+        folders: One for each source; its name is kept.
+        out: Where the folders of the sources go.
+        room: Most bytes of all of them.
+        side: Pixels a side that faces are reduced to, as JPEG; None copies the files.
+        quality: Of those JPEG files.
+
+    Returns:
+        How many faces there are now.
+    """
     from PIL import Image
 
-    out.mkdir(parents=True, exist_ok=True)
-    paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    taken = 0
-    for number, path in enumerate(paths):
-        target = out / f"{number:06d}.jpg"
-        with Image.open(path) as image:
-            # by area, as the networks' own inputs are reduced
-            face = image.convert("RGB").resize((side, side), Image.Resampling.BOX)
-        face.save(target, quality=quality, subsampling=0)
-        taken += target.stat().st_size
-        if taken > room:
-            target.unlink()
-            return number
-    return len(paths)
+    taken = count = 0
+    for folder in folders:
+        (out / folder.name).mkdir(parents=True, exist_ok=True)
+        for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES):
+            target = out / folder.name / path.name
+            if side is None:
+                shutil.copy(path, target)
+            else:
+                target = target.with_suffix(".jpg")
+                with Image.open(path) as image:
+                    # by area, as the networks' own inputs are reduced
+                    face = image.convert("RGB").resize((side, side), Image.Resampling.BOX)
+                face.save(target, quality=quality, subsampling=0)
+            taken += target.stat().st_size
+            if taken > room:
+                target.unlink()
+                return count
+            count += 1
+    return count
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faces", type=Path, nargs="*", default=[], help="folders of square faces")
-    parser.add_argument("--side", type=int, default=128, help="pixels a side that faces are reduced to")
+    parser.add_argument("--faces", type=Path, nargs="*", default=[], help="folders of square faces, one a source")
+    parser.add_argument("--side", type=int, help="pixels a side that faces are reduced to; without it, they are copied")
+    parser.add_argument("--most", type=float, default=40, metavar="MIB", help="of everything that is packed")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="files that training reads")
     parser.add_argument("--wheel", nargs="*", default=[], help="names of packages without compiled parts")
     parser.add_argument("--out", type=Path, default=Path("campaign"))
@@ -74,12 +90,13 @@ def main() -> int:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(given.out / "site")
     shutil.rmtree(given.out / "wheels")
-    room = MOST - size_of(given.out)
-    if room < 0:
-        print(f"pack: weights and wheels take {(MOST - room) / 2**20:.1f} MiB of 40; leave some out", file=sys.stderr)
+    taken, most = size_of(given.out), round(given.most * 2**20)
+    if taken > most:
+        said = f"weights and wheels take {taken / 2**20:.1f} MiB of {given.most:g}"
+        print(f"pack: {said}; leave some out, or raise --most", file=sys.stderr)
         return 2
-    count = pack_faces(given.faces, given.out / "faces", side=given.side, room=room)
-    print(f"{given.out}: {count} faces of {given.side} pixels, {size_of(given.out) / 2**20:.1f} MiB of 40")
+    count = pack_faces(given.faces, given.out / "faces", side=given.side, room=most - taken)
+    print(f"{given.out}: {count} faces, {size_of(given.out) / 2**20:.1f} MiB of {given.most:g}")
     return 0
 
 

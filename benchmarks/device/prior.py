@@ -1,14 +1,14 @@
 """Trains the embedded prior's stages on a lent GPU in a given time: the small and the medium chain side by side.
 
-    python3 -m benchmarks.device.prior --stages hq_codebook --seconds 150 --pack campaign --out "$OUT"
+    python3 -m benchmarks.device.prior --stages hq_codebook --seconds 150 --often others --out "$OUT"
     python3 -m benchmarks.device.prior --stages lq_codebook association restoration fidelity --seconds 380 \\
-        --pack campaign --out "$OUT"
+        --often others --out "$OUT"
 
 A network of this size leaves most of a large GPU idle between its launches, so two chains take hardly more time than
 one. Each stage makes a few steps first, from which its whole number of steps follows: the rate then falls to zero when
 the time is up. Stages are run by the recipe's own command; what is written into OUT is half precision.
 
-`campaign` holds `faces/NAME/*.jpg` by source, `weights/` with the perceptual network, and what the stages start from:
+The pack (`campaign/`) holds `faces/SOURCE/`, `weights/` with the perceptual network, and what the stages start from:
 `hq_vqgan_{kind}.safetensors`, and `taps.safetensors`, the taps and their encoder of an earlier edition.
 """
 
@@ -233,6 +233,7 @@ def main() -> int:
     parser.add_argument("--pack", type=Path, default=Path("campaign"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("/tmp/prior"), help="folder of the runs")
+    parser.add_argument("--often", nargs="*", default=[], metavar="SOURCE", help="whose faces are seen twice as often")
     parser.add_argument("--seed", type=int, default=41)
     parser.add_argument("--threads", type=int, default=1, help="of each chain's own process")
     parser.add_argument("--kind", choices=KINDS, help="run this chain in this process")

@@ -6,14 +6,18 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from benchmarks.device import campaign, pack
-from benchmarks.device.campaign import STAGES, Step, archive, environment, run, steps_of
-from codeprior.recipes.daefr import train
+from benchmarks.device import campaign, pack, prior
+from benchmarks.device.campaign import Step, archive, environment, run, steps_of
+from codeprior import weights
+from codeprior.recipes.daefr import load, settings
+from codeprior.recipes.daefr.model import restorer
 
 
 def finished(out) -> dict:
@@ -83,14 +87,47 @@ def test_the_archive_has_no_more_than_was_allowed(tmp_path, capsys):
     assert "left out of the archive: large.bin (5000 bytes)" in capsys.readouterr().out
 
 
-def test_training_calls_the_recipes_own_commands(tmp_path):
-    steps = steps_of("train", tmp_path, tmp_path / "pack", minutes=8)
-    assert [step.name for step in steps] == list(STAGES) and abs(sum(STAGES.values()) - 1) < 1e-9
-    parser = train.command().parser()
-    for step in steps:
-        words = step.command[step.command.index("codeprior.recipes.daefr.train") + 1 :]
-        given = parser.parse_args(words)
-        assert given.recipe == step.name and given.minutes > 0 and given.precision == "bfloat16"
+def test_training_takes_every_stage_of_both_chains(tmp_path):
+    (step,) = steps_of("train", tmp_path, tmp_path / "pack", minutes=8)
+    assert step.command[step.command.index("--seconds") + 1] == "480" and step.seconds > 480
+    stages = step.command[step.command.index("--stages") + 1 : step.command.index("--seconds")]
+    for kind, names in (("small", settings.SMALL), ("medium", settings.MEDIUM)):
+        assert tuple(f"{stage}_{kind}" for stage in stages) == names
+        for stage, name in zip(stages, names, strict=True):
+            # what the plan changes are fields of the recipe
+            replace(settings.RECIPES[name](), **prior.PLANS[stage].changes)
+
+
+def test_a_chain_begins_from_its_own_weights_or_the_small_ones(tmp_path):
+    (tmp_path / "weights").mkdir()
+    small = tmp_path / "weights" / "hq_vqgan_small.safetensors"
+    small.write_bytes(b"small")
+    folder = prior._first(tmp_path / "runs", tmp_path, "medium")
+    assert (folder / "vqgan.safetensors").read_bytes() == b"small"
+    (tmp_path / "weights" / "hq_vqgan_medium.safetensors").write_bytes(b"medium")
+    assert prior._start(tmp_path, "medium").name == "hq_vqgan_medium.safetensors"
+    assert prior._start(tmp_path, "small") == small
+    # a first stage of this run is not replaced
+    assert (prior._first(tmp_path / "runs", tmp_path, "medium") / "vqgan.safetensors").read_bytes() == b"small"
+
+
+def test_taps_of_an_earlier_edition_fit_a_restorer_for_larger_faces(tmp_path):
+    from safetensors.torch import save_file
+
+    recipe = settings.fidelity_medium()
+    earlier, taps = load("small").model, tmp_path / "taps.safetensors"
+    parts = {"taps": earlier.taps, "encoder": earlier.tap_encoder}
+    state = {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in state.items()}, taps)
+    (tmp_path / "restoration_medium").mkdir()
+    bare = restorer(settings.restoration_medium(), earlier.prior)
+    weights.save(tmp_path / "restoration_medium" / "restorer.safetensors", bare)
+    prior._with_taps(taps, tmp_path, recipe)
+    found = weights.load(tmp_path / "with_taps" / "restorer.safetensors")
+    for part, module in (("taps", found.taps), ("tap_encoder", found.tap_encoder)):
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, getattr(earlier, part).state_dict()[name]), (part, name)
+    assert found.predictor.grid == (32, 32)
 
 
 def test_kernels_are_compiled_in_earnest_and_the_revision_travels(tmp_path):
@@ -121,11 +158,16 @@ def test_faces_are_packed_until_the_room_is_taken(tmp_path):
         Image.fromarray(noise).save(faces / f"{number}.png")
     out = tmp_path / "out"
     assert pack.pack_faces([faces], out, side=32, room=10**6) == 6
-    assert {Image.open(path).size for path in out.iterdir()} == {(32, 32)}
-    one = max(path.stat().st_size for path in out.iterdir())
+    assert {Image.open(path).size for path in (out / "faces").iterdir()} == {(32, 32)}
+    one = max(path.stat().st_size for path in (out / "faces").iterdir())
     few = tmp_path / "few"
     assert 1 <= pack.pack_faces([faces], few, side=32, room=3 * one) < 6
     assert pack.size_of(few) <= 3 * one
+    # without a side the files travel as they are, each source in a folder of its own name
+    as_they_are = tmp_path / "whole"
+    assert pack.pack_faces([faces], as_they_are, room=10**6) == 6
+    for path in faces.iterdir():
+        assert (as_they_are / "faces" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("call", ["tune", "correctness"])
