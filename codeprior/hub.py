@@ -17,6 +17,7 @@ from torch import nn
 
 from codeprior import files
 from codeprior import weights as stored
+from codeprior.checkpoints.repository import fetch_repository, is_repository, refused
 from codeprior.extras import needed
 from codeprior.families import family_names, find_family
 
@@ -111,11 +112,16 @@ def from_pretrained(name: str | Path, *, revision: str | None = None, device: st
         The module, in evaluation mode.
 
     Raises:
-        FileNotFoundError: The folder does not hold `model.safetensors`.
+        FileNotFoundError: The folder does not hold `model.safetensors`, or no folder and no repository has the name.
+        ConnectionError: The repository is not in the hub's cache and could not be fetched.
         ImportError: It is no folder, and the package that fetches from the hub is not installed.
         ValueError: The files are damaged, do not agree, or name an unknown class.
     """
-    folder = Path(name) if Path(name).is_dir() else _fetched(str(name), revision)
+    folder = (
+        Path(name)
+        if _is_folder(name)
+        else fetch_repository(str(name), [WEIGHTS, CONFIG, CARD], revision=revision, who="from_pretrained")
+    )
     path = folder / WEIGHTS
     if not path.is_file():
         raise FileNotFoundError(
@@ -152,15 +158,22 @@ def push_to_hub(
         The address of the commit.
 
     Raises:
+        ConnectionError: The hub is not reached, or refuses.
         ImportError: The package of the hub is not installed.
         TypeError: The module carries no `config`.
+        ValueError: The name can be none of a repository.
     """
     hub: Any = needed("huggingface_hub", who="push_to_hub")
+    if not is_repository(repository):
+        raise ValueError(f"push_to_hub: expected a repository owner/name, got {files.printable(repository)[:200]!r}.")
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(module, folder, licence=licence, data=data, figures=figures)
-        api = hub.HfApi(library_name="codeprior")
-        api.create_repo(repository, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
+        try:
+            api = hub.HfApi(library_name="codeprior")
+            api.create_repo(repository, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
+        except Exception as error:  # the package's kinds differ by version
+            raise refused(error, repository, who="push_to_hub") from None
 
 
 def card(header: Mapping[str, str], *, size: int | None = None) -> str:
@@ -228,19 +241,21 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\`\[\]<>|])", r"\\\1", files.printable(" ".join(text.split())))
 
 
-def _fetched(name: str, revision: str | None) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"from_pretrained: there is no folder {name}; a repository is named owner/name.")
-    hub: Any = needed("huggingface_hub", who="from_pretrained")
-    return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[WEIGHTS, CONFIG, CARD]))
+def _is_folder(name: str | Path) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # a name that no disk takes
+        return False
 
 
 def _read_config(path: Path) -> Any:
     """Reads a config.json that anybody may have written; ValueError where it is too large or is no JSON."""
-    if (size := path.stat().st_size) > _MOST_CONFIG:
-        raise ValueError(f"{size} bytes; at most {_MOST_CONFIG} are read")
+    with files.opened(path) as file:
+        content = file.read(_MOST_CONFIG + 1)
+    if len(content) > _MOST_CONFIG:
+        raise ValueError(f"more than the {_MOST_CONFIG} bytes that are read")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content)
     except RecursionError as error:
         raise ValueError("its brackets are nested too deeply") from error
 

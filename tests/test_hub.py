@@ -1,8 +1,10 @@
 """Modules go to folders and to the hub and come back as they were, and no licence is lost on the way."""
 
 import json
+import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,7 +50,9 @@ def fake_hub(monkeypatch, tmp_path):
         calls.append(("fetch", name, revision, tuple(allow_patterns)))
         return str(store / name)
 
+    http = types.SimpleNamespace(default_client_factory=None, set_client_factory=lambda factory: None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(HfApi=Api, snapshot_download=fetch))
+    monkeypatch.setitem(sys.modules, "huggingface_hub.utils._http", http)
     return calls
 
 
@@ -174,11 +178,67 @@ def test_a_module_is_pushed_and_fetched(fake_hub):
 
 
 def test_a_folder_that_is_not_there_is_no_repository(no_hub):
-    for name in ("nowhere", "./nowhere", "a/b/c"):
-        with pytest.raises(FileNotFoundError, match="there is no folder"):
+    for name in ("nowhere", "./nowhere", "a/b/c", "a" * 300, "a/\x1b[31m"):
+        with pytest.raises(FileNotFoundError, match="there is no folder") as caught:
             hub.from_pretrained(name)
+        assert str(caught.value).isprintable()
     with pytest.raises(ImportError, match="from_pretrained needs the package huggingface-hub"):
         hub.from_pretrained("me/faces")
+
+
+@pytest.mark.parametrize("name", ["../faces", "me/..", "/etc/faces", "me/a/b", "me/a\n", "faces", "me/a..b"])
+def test_nothing_is_pushed_under_an_odd_name(fake_hub, name):
+    with pytest.raises(ValueError, match="push_to_hub: expected a repository owner/name, got '") as caught:
+        Codebook(4, 2).push_to_hub(name)
+    assert str(caught.value).isprintable() and not fake_hub
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name exist on POSIX alone")
+def test_a_snapshot_of_links_and_pipes_is_read_or_refused_and_never_waited_for(tmp_path):
+    hub.save_pretrained(Codebook(4, 2), tmp_path / "blobs")
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    # as the hub's cache has it
+    (snapshot / "model.safetensors").symlink_to(Path("..", "blobs", "model.safetensors"))
+    (snapshot / "config.json").symlink_to(Path("..", "blobs", "config.json"))
+    assert isinstance(hub.from_pretrained(snapshot), Codebook)
+    for target, error, reason in (
+        (tmp_path, FileNotFoundError, "holds no model.safetensors"),
+        (Path("model.safetensors"), FileNotFoundError, "holds no model.safetensors"),
+        (Path("/dev/zero"), FileNotFoundError, "holds no model.safetensors"),
+        (Path(__file__), ValueError, "is not a whole safetensors file"),
+    ):
+        (snapshot / "model.safetensors").unlink()
+        (snapshot / "model.safetensors").symlink_to(target)
+        with pytest.raises(error, match=reason):
+            hub.from_pretrained(snapshot)
+    (snapshot / "model.safetensors").unlink()
+    os.mkfifo(snapshot / "model.safetensors")
+    with pytest.raises(FileNotFoundError, match="holds no model.safetensors"):
+        hub.from_pretrained(snapshot)
+    os.mkfifo(tmp_path / "blobs" / "pipe")
+    (tmp_path / "blobs" / "config.json").unlink()
+    os.rename(tmp_path / "blobs" / "pipe", tmp_path / "blobs" / "config.json")
+    assert isinstance(hub.from_pretrained(tmp_path / "blobs"), Codebook), "the tensors' file says all"
+    with pytest.raises(FileExistsError, match="that codeprior did not write"):
+        hub.save_pretrained(Codebook(4, 2), tmp_path / "blobs")
+
+
+def test_saving_replaces_links_of_a_folder_and_never_what_they_point_to(tmp_path):
+    hub.save_pretrained(Codebook(4, 2), tmp_path / "ours")
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "ours" / "README.md").unlink()
+    (tmp_path / "ours" / "README.md").symlink_to(tmp_path / "theirs")
+    hub.save_pretrained(Codebook(4, 2), tmp_path / "ours")
+    assert (tmp_path / "theirs").read_text() == "kept" and not (tmp_path / "ours" / "README.md").is_symlink()
+
+
+@pytest.mark.parametrize("named", ["os.system", "../Codebook", "Codebook; import os", "", "Linear", 7])
+def test_a_config_that_names_another_class_is_refused(tmp_path, named):
+    hub.save_pretrained(Codebook(4, 2), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"class": named, "size": 4, "dim": 2}}))
+    with pytest.raises(ValueError, match="describe different modules"):
+        hub.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "content"), [
@@ -199,7 +259,7 @@ def test_what_was_saved_before_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "reason"), [
-    ("[" * 100_000, "nested too deeply"), (" " * (1 << 20) + "{}", "1048578 bytes; at most 1048576 are read"),
+    ("[" * 100_000, "nested too deeply"), (" " * (1 << 20) + "{}", "more than the 1048576 bytes that are read"),
 ])  # fmt: skip
 def test_a_config_without_end_is_refused(tmp_path, content, reason):
     hub.save_pretrained(Codebook(4, 2), tmp_path)
