@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,24 @@ def test_the_known_good_versions_are_allowed_and_complete():
     known = _constrained("known-good.txt")
     for name, wanted in _required().items():
         assert wanted.specifier.contains(known[name]), f"{name} in constraints/known-good.txt"
+
+
+@pytest.mark.parametrize("name", ["oldest.txt", "known-good.txt"])
+def test_pinned_versions_go_together(name):
+    pinned, seen = _constrained(name), 0
+    # they are of an environment of their own, since they need an older Pillow
+    for package in pinned.keys() - {"gradio", "trackio"}:
+        try:
+            here = metadata.distribution(package)
+        except metadata.PackageNotFoundError:
+            continue
+        if Version(here.version).public != pinned[package].public:
+            continue  # what another version needs is not known here
+        seen += 1
+        for wanted in map(Requirement, here.requires or []):
+            other = pinned.get(canonicalize_name(wanted.name))
+            if other is not None and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
+                assert wanted.specifier.contains(other, prereleases=True), (
+                    f"{package} needs {wanted}, {name} has {other}"
+                )
+    assert seen, "one of them is installed"
