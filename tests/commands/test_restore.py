@@ -2,6 +2,9 @@
 
 import json
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from codeprior.__main__ import main
+from codeprior.commands import _restoring
 from codeprior.photos import read
 from codeprior.photos.faces import template
 from tests.photos.corpus import bad, encoded, good, scene
@@ -218,3 +222,39 @@ def test_memory_is_bounded_unless_the_user_has_said_how(tmp_path, call, monkeypa
     (tmp_path / "in.png").write_bytes(b"no picture")
     assert call(tmp_path / "in.png", tmp_path / "out") == 3
     assert os.environ[name] == expected
+
+
+@pytest.mark.parametrize("given", [None, "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_freed_memory_is_kept_unless_the_user_has_said_how(monkeypatch, given):
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    if given:
+        monkeypatch.setenv(given, "1")
+    kept: list[bool] = []
+    monkeypatch.setattr(_restoring, "keep_freed_memory", lambda: kept.append(True))
+    _restoring.bound_memory()
+    assert kept == ([] if given else [True])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_freed_memory_is_taken_again_without_asking_the_system():
+    # 32 MiB are taken, filled and freed again and again; a page that is taken anew is a minor fault
+    program = """
+import resource
+from codeprior.commands._restoring import keep_freed_memory
+import torch
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        several = [torch.ones(2**21) for _ in range(4)]
+        del several
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+torch.ones(1)
+first = faults()
+assert keep_freed_memory()
+faults()
+print(first, faults())
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert after * 10 < before, run.stdout

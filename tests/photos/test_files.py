@@ -129,6 +129,14 @@ def test_lossless_formats_give_back_every_pixel(tmp_path_factory, pixels, suffix
     assert np.array_equal(read(path).pixels, pixels)
 
 
+def test_photographs_become_smaller_png_files_than_at_the_usual_strategy(tmp_path):
+    for name in ("astronaut", "coffee"):
+        pixels = getattr(pytest.importorskip("skimage.data"), name)()
+        write(tmp_path / f"{name}.png", pixels)
+        usual = encoded("PNG", Image.fromarray(pixels), compress_level=2)
+        assert (tmp_path / f"{name}.png").stat().st_size < 0.95 * len(usual)
+
+
 def test_what_exists_is_kept_unless_asked(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"mine")
