@@ -54,7 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
             seconds=arguments.seconds,
         )  # fmt: skip
         bench = Bench(arguments.weights, device=arguments.device, limits=limits)
-        app = application(page(bench), host=arguments.host, megabytes=arguments.megabytes)
+        most = arguments.megabytes * arguments.photographs
+        app = application(
+            page(bench), host=arguments.host, megabytes=arguments.megabytes, uploads=bench.uploads, most=most
+        )
     except (FileNotFoundError, ImportError, ValueError) as error:
         say(f"codeprior ui: {error}", error=True)
         return _USAGE

@@ -108,6 +108,7 @@ class Bench:
 
     Attributes:
         names: What each weights file is called on the page: family and name.
+        uploads: A folder for what users send, of this process alone, which goes with it.
 
     Raises:
         FileNotFoundError: A weights file is not there.
@@ -126,6 +127,8 @@ class Bench:
         self._finder, self._restorers, self._one = finder, dict[str, Restorer](), Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="codeprior-ui-")
         self._made: list[tempfile.TemporaryDirectory] = []
+        self.uploads = Path(self._folder.name) / "uploads"
+        self.uploads.mkdir()
 
     def open(self, path: Path) -> Opened:
         """Reads a photograph and finds its faces; all are chosen.

@@ -1,5 +1,6 @@
 """How the page looks, and which of its parts calls what of the bench; made with gradio, which the extra `ui` brings."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ def page(bench: Bench) -> Any:
         ImportError: gradio is not installed.
     """
     gradio = needed("gradio", who="codeprior ui")
+    # else in the one folder of that name for all programs and users of the machine, where photographs would stay
+    os.environ["GRADIO_TEMP_DIR"] = str(bench.uploads)
     # analytics: gradio would ask its makers for the newest version
     with gradio.Blocks(title="codeprior", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         gradio.Markdown(f"# Restore photographs\n{_ABOUT}")

@@ -2,7 +2,9 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from codeprior.extras import needed
@@ -15,7 +17,7 @@ _POLICY = (
 """What a browser may load for the page: nothing from another host."""
 
 
-def application(blocks: Any, *, host: str, megabytes: int) -> Any:
+def application(blocks: Any, *, host: str, megabytes: int, uploads: Path, most: int) -> Any:
     """Gives the server's application.
 
     Args:
@@ -23,6 +25,8 @@ def application(blocks: Any, *, host: str, megabytes: int) -> Any:
         host: The address it will listen at. At a loopback address requests under another name are refused, and those
             that a page of another site sends, so that none of them uses this one through the user's browser.
         megabytes: Largest file that is taken.
+        uploads: Where the files of users lie.
+        most: Megabytes that may lie there at once.
 
     Raises:
         ImportError: gradio is not installed.
@@ -37,7 +41,11 @@ def application(blocks: Any, *, host: str, megabytes: int) -> Any:
     if is_loopback(host):
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
         app.add_middleware(_OwnPageOnly)
+    app.add_middleware(_NoMoreThan, folder=uploads, most=most * 2**20)
     app.add_middleware(_OwnHostOnly)
+    # gradio asks whether a file was uploaded only for a page that was launched; a mounted one never is, and would read
+    # any file of this machine and give it out
+    blocks.has_launched = True
     plain = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     return gradio.mount_gradio_app(
         app, blocks, path="/", server_name=host, ssr_mode=False, theme=plain, footer_links=[], pwa=False,
@@ -67,10 +75,30 @@ class _OwnPageOnly:
         headers = dict(scope.get("headers", ()))
         origin = headers.get(b"origin")
         if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"This page takes nothing from other sites."})
+            await _refuse(send, 403, b"This page takes nothing from other sites.")
             return
         await self.app(scope, receive, send)
+
+
+class _NoMoreThan:
+    """Refuses uploads when much lies there already; what is older than an hour is removed by the page itself."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], *, folder: Path, most: int):
+        self.app, self.folder, self.most = app, folder, most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/upload"):
+            length = dict(scope["headers"]).get(b"content-length", b"")
+            room = self.most - sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+            if not re.fullmatch(rb"[0-9]{1,15}", length) or int(length) > room:
+                await _refuse(send, 413, b"Too much has been uploaded; try again in an hour.")
+                return
+        await self.app(scope, receive, send)
+
+
+async def _refuse(send: Any, status: int, why: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": why})
 
 
 class _OwnHostOnly:
