@@ -41,13 +41,13 @@ def codeformer(seed: int = 0, *, task: Any = "restoration") -> CodeFormer:
     return _drawn(model)
 
 
-def restoreformer(seed: int = 0, *, plus: bool = False) -> RestoreFormer:
+def restoreformer(seed: int = 0, *, plus: bool = False, size: int = 512) -> RestoreFormer:
     """Gives a RestoreFormer, or a RestoreFormer++."""
     torch.manual_seed(seed)
     attention = (-1, -2) if plus else (-1,)
     heads = 4 if plus else 8
     decoder = VQGANDecoder(DIM, **(SIZES | {"blocks": 3, "attention": attention}), heads=heads, guided=True)
-    return _drawn(RestoreFormer(VQGANEncoder(DIM, **SIZES, heads=heads), Codebook(CODES, DIM), decoder))
+    return _drawn(RestoreFormer(VQGANEncoder(DIM, **SIZES, heads=heads), Codebook(CODES, DIM), decoder, size=size))
 
 
 def dictionary(seed: int = 0) -> VQGAN:
@@ -57,23 +57,23 @@ def dictionary(seed: int = 0) -> VQGAN:
     return _drawn(VQGAN(VQGANEncoder(DIM, **SIZES, heads=8), Codebook(CODES, DIM), decoder))
 
 
-def vqfr1(seed: int = 0) -> VQFRv1:
+def vqfr1(seed: int = 0, *, size: int = 512) -> VQFRv1:
     """Gives a VQFR of the first version."""
     torch.manual_seed(seed)
     sizes = SIZES | {"attention": (), "bilinear": True, "middle": False}
     encoder = VQGANEncoder(DIM, **sizes, latent_channels=64)
     decoder = VQGANDecoder(DIM, **(sizes | {"blocks": 3}), widening=False)
     branch = TextureBranch([32, 32, 64], condition_channels=8, bilinear=True)
-    return _drawn(VQFRv1(encoder, Codebook(CODES, DIM), decoder, branch))
+    return _drawn(VQFRv1(encoder, Codebook(CODES, DIM), decoder, branch, size=size))
 
 
-def vqfr2(seed: int = 0, *, predicted: bool = True) -> VQFRv2:
+def vqfr2(seed: int = 0, *, predicted: bool = True, size: int = 512) -> VQFRv2:
     """Gives a VQFR of the second version."""
     torch.manual_seed(seed)
     prior = CodePrior(Codebook(CODES, DIM), VQGANDecoder(DIM, **SIZES, **BARE))
     predictor = LinearPredictor(DIM, CODES, normalised=True) if predicted else None
     branch = TextureBranch([32, 32, 64], condition_channels=8)
-    return _drawn(VQFRv2(prior, VQGANEncoder(DIM, **SIZES, **BARE), branch, predictor))
+    return _drawn(VQFRv2(prior, VQGANEncoder(DIM, **SIZES, **BARE), branch, predictor, size=size))
 
 
 def official(model: nn.Module) -> dict[str, Tensor]:

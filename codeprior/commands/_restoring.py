@@ -120,6 +120,8 @@ class Worker:
     def finish(self, job: Job, prepared: Prepared, restored: Restored) -> dict[str, Any]:
         """Pastes the faces back, writes the results and gives what the report says about them."""
         photo, started = self._photos.pop(job.source)
+        if self.uncertainty and prepared.asked and restored.uncertainty is None:
+            raise ValueError("the model does not say where it guessed; leave --uncertainty out")
         done = finish(
             prepared, restored, choices=self.choices, mask=self.mask, deep=photo.deep, upscaling=self.upscaling
         )

@@ -1,5 +1,7 @@
 """CodeFormer, VQFR and RestoreFormer as models: sizes, fidelity, frozen parts, and what is refused."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -107,11 +109,11 @@ def test_the_degraded_face_asks_and_the_codes_answer():
 
 @pytest.mark.parametrize("name", ["codeformer", "restoreformer", "vqfr"])
 def test_the_restorer_takes_every_family(name):
-    build = {"codeformer": small.codeformer, "restoreformer": small.restoreformer, "vqfr": small.vqfr2}[name]
-    model = build()
-    if name != "codeformer":
-        model.size = 16
-    restorer = Restorer(model)
+    build = {
+        "codeformer": small.codeformer, "restoreformer": partial(small.restoreformer, size=16),
+        "vqfr": partial(small.vqfr2, size=16),
+    }[name]  # fmt: skip
+    restorer = Restorer(build())
     found = restorer.examine((_image(16, 16) + 1) / 2, always=True)
     assert found.images.shape == (1, 3, 16, 16)
     # where codes are predicted, the restorer says how sure it was
