@@ -65,7 +65,7 @@ def spread(
         rows = [{"number": number, "job": _written(job)} for number, job in enumerate(jobs)]
         blocks = -(-len(rows) // _SHARE)
         done = data.from_items(rows, override_num_blocks=max(blocks, 1)).map_batches(
-            _Worker, fn_constructor_args=(make,), concurrency=count, batch_size=None,
+            _Worker, fn_constructor_args=(make, os.getcwd()), concurrency=count, batch_size=None,
             num_cpus=None if gpu else 1, num_gpus=1 if gpu else None,
         )  # fmt: skip
         for row in done.iter_rows():
@@ -78,15 +78,37 @@ def spread(
 
 
 class _Worker:
-    """What runs on a machine of the cluster; the model is loaded once."""
+    """What runs on a machine of the cluster; the model is loaded once.
 
-    def __init__(self, make: Callable[[], Work]):
+    Args:
+        make: Gives what it does.
+        folder: What the paths are relative to. A worker begins where its cluster was started, and would read other
+            photographs of the same names there.
+    """
+
+    def __init__(self, make: Callable[[], Work], folder: str):
+        self._lost: str | None = None
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            self._lost = f"a worker does not see the folder {folder} ({error.strerror}); give whole paths, or share it"
         self._work = make()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         numbers = {job: int(number) for job, number in zip(map(_read, batch["job"]), batch["number"], strict=True)}
-        done = list(self._work(list(numbers)))
+        lost = [job for job in numbers if self._lost and not (job.source.is_absolute() and job.target.is_absolute())]
+        done: list[tuple[Job, Entry]] = [(job, {"status": "failed", "reason": self._lost}) for job in lost]
+        done += self._work([job for job in numbers if job not in set(lost)])
         return {"number": [numbers[job] for job, _ in done], "entry": [json.dumps(entry) for _, entry in done]}
+
+
+def may_be_a_workers(path: Path) -> bool:
+    """Says whether a worker that died can have written what has the name of a result: a file, never a link to one.
+
+    Args:
+        path: The name.
+    """
+    return path.is_file() and not path.is_symlink()
 
 
 def _written(job: Job) -> str:

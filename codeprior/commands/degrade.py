@@ -3,12 +3,13 @@
 import argparse
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from codeprior.commands._cluster import Work, spread
+from codeprior.commands._cluster import Work, may_be_a_workers, spread
 from codeprior.commands._cluster import add_arguments as add_cluster_arguments
 from codeprior.commands._jobs import Job, jobs
 from codeprior.commands._outputs import Report, UsageError
@@ -118,8 +119,32 @@ def _on_a_worker(arguments: argparse.Namespace) -> Work:
     """Gives what a worker of a cluster does: the same seed gives the same damage, so a picture may be done twice."""
     from codeprior.degradations import preset
 
-    op, again = preset(arguments.preset), argparse.Namespace(**{**vars(arguments), "overwrite": True})
-    return lambda jobs: ((job, _entry(job, op, again)) for job in jobs)
+    op = preset(arguments.preset)
+
+    def work(jobs: list[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+        for job in jobs:
+            # what is there may be of a worker that died; it is replaced where it is the same
+            mine = not arguments.overwrite and may_be_a_workers(job.target) and _is_the_same(job, op, arguments)
+            yield (
+                job,
+                _entry(job, op, argparse.Namespace(**{**vars(arguments), "overwrite": arguments.overwrite or mine})),
+            )
+
+    return work
+
+
+def _is_the_same(job: Job, op: Any, arguments: argparse.Namespace) -> bool:
+    """Says whether the file with the name of a result is what this call gives for its photograph."""
+    from codeprior.photos.files import read
+
+    alone = argparse.Namespace(**{**vars(arguments), "record": False, "sheet": False})
+    with tempfile.TemporaryDirectory() as folder:
+        other = job._replace(target=Path(folder, job.target.name))
+        try:
+            _degrade(other, op, alone)
+            return bool((read(other.target).pixels == read(job.target).pixels).all())
+        except (OSError, ValueError):
+            return False
 
 
 def _entry(job: Job, op: Any, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from codeprior.commands._cluster import Work, spread
+from codeprior.commands._cluster import Work, may_be_a_workers, spread
 from codeprior.commands._cluster import add_arguments as add_cluster_arguments
 from codeprior.commands._jobs import Job, jobs, landmarks, with_folders
 from codeprior.commands._outputs import Report, UsageError, named_options
@@ -245,12 +245,11 @@ def _on_a_worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -
     worker = _worker(argparse.Namespace(**{**vars(arguments), "resume": True}), points)
 
     def work(jobs: list[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
-        for job in jobs:
-            if job.target.exists() and not arguments.overwrite:
-                note = "written by a worker that ended before it could say more"
-                yield job, {"status": "restored", "reason": None, "notes": [note]}
-        todo = [job for job in jobs if arguments.overwrite or not job.target.exists()]
-        yield from _done(todo, worker, arguments.batch)
+        written = {job for job in jobs if not arguments.overwrite and may_be_a_workers(job.target)}
+        for job in written:
+            note = "written by a worker that ended before it could say more"
+            yield job, {"status": "restored", "reason": None, "notes": [note]}
+        yield from _done([job for job in jobs if job not in written], worker, arguments.batch)
 
     return work
 
