@@ -5,7 +5,6 @@ equal what Pillow decoded, so that both have read the same picture. Files are pa
 hold comes from Pillow.
 """
 
-import struct
 import zlib
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image, TiffImagePlugin
 
 from codeprior.extras import command_for
+from codeprior.photos.pngs import png
 
 HOLD_IT = ("PNG", "TIFF")
 """Formats in which colours of 16 bits are written."""
@@ -31,7 +31,6 @@ _TURNS = {
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
 """By the number of the EXIF orientation: what turns the stored pixels upright."""
-_FROM_PILLOW = (b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"eXIf", b"pHYs")
 
 
 def deep_values(content: bytes, upright: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "H W 3"] | None:
@@ -84,43 +83,10 @@ def packed(
         ValueError: The format is another.
     """
     if kind == "PNG":
-        return _png(values, profile, options)
+        return png(values, profile=profile, options=options)
     if kind == "TIFF":
         return _tiff(values, profile, options)
     raise ValueError(f"{kind} holds no 16 bits a channel; choose {' or '.join(HOLD_IT)}")
-
-
-def _png(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Mapping[str, Any]) -> bytes:
-    height, width = values.shape[:2]
-    like = BytesIO()
-    more = {"icc_profile": profile} if profile else {}
-    Image.new("RGB", (1, 1)).save(like, "PNG", **more, **options)
-    chunks = [whole for name, whole in _chunks(like.getvalue()) if name in _FROM_PILLOW]
-    # each row as its differences from the pixel before it: the filter that PNG calls Sub
-    rows = np.ascontiguousarray(values, ">u2").view(np.uint8).reshape(height, 6 * width)
-    filtered = np.concatenate([np.ones((height, 1), np.uint8), rows], 1)
-    filtered[:, 7:] -= rows[:, :-6]
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)  # 16 bits, RGB, not interlaced
-    parts = [
-        _chunk(b"IHDR", header),
-        *chunks,
-        _chunk(b"IDAT", zlib.compress(filtered.tobytes(), 4)),
-        _chunk(b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def _chunks(file: bytes) -> list[tuple[bytes, bytes]]:
-    found, at = [], 8
-    while at < len(file):
-        end = at + 12 + int.from_bytes(file[at : at + 4], "big")
-        found.append((file[at + 4 : at + 8], file[at:end]))
-        at = end
-    return found
 
 
 def _tiff(values: UInt16[np.ndarray, "H W 3"], profile: bytes | None, options: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,6 @@ photograph, writing the last.
 """
 
 import warnings
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +20,12 @@ from codeprior.photos import containers, depth, formats, jpegs, metadata, tiffs
 from codeprior.photos.colours import is_profile, to_rgb
 from codeprior.photos.containers import MAX_BYTES
 from codeprior.photos.metadata import Metadata
+from codeprior.photos.pngs import png
 
 __all__ = ["Photo", "PhotoError", "decode", "looks_like_photo", "read", "read_bytes", "sweep", "write"]
 
 _OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    # runs only: for photographs a fifth faster and a tenth smaller than searching for strings at the same level
-    "PNG": {"compress_level": 2, "compress_type": zlib.Z_RLE},
     "WEBP": {"lossless": True, "method": 2},
     "BMP": {},
     "TIFF": {"compression": "tiff_deflate"},
@@ -181,6 +179,9 @@ def write(
     try:
         if pixels.dtype == np.uint16:
             content = depth.packed(pixels, kind, profile=profile, options=from_metadata)
+        elif kind == "PNG":
+            whole = pixels if alpha is None else np.dstack([pixels, alpha])
+            content = png(whole, profile=profile, options=from_metadata)
         else:
             encoded = BytesIO()
             image = Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
