@@ -134,7 +134,13 @@ def test_lossless_formats_give_back_every_pixel(tmp_path_factory, pixels, suffix
 def test_png_files_keep_transparency_profile_and_resolution(tmp_path, shape):
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 4), dtype=np.uint8)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    write(tmp_path / "a.png", pixels[..., :3], alpha=pixels[..., 3], profile=profile, metadata=Metadata(resolution=(300, 300)))
+    write(
+        tmp_path / "a.png",
+        pixels[..., :3],
+        alpha=pixels[..., 3],
+        profile=profile,
+        metadata=Metadata(resolution=(300, 300)),
+    )
     with Image.open(tmp_path / "a.png") as image:
         assert image.mode == "RGBA" and np.array_equal(np.asarray(image), pixels)
         assert image.info["icc_profile"] == profile
