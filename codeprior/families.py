@@ -33,7 +33,8 @@ class Published(NamedTuple):
     Attributes:
         name: Its name for `codeprior download`: small letters, digits and hyphens.
         url: Where it is.
-        sha256: What its SHA-256 must be, 64 hexadecimal digits.
+        sha256: What its SHA-256 must be, 64 hexadecimal digits; empty where its publisher gives none and nobody is
+            known to have recorded it, so that a download cannot be verified.
         licence: Of the weights, as their publisher says it.
         size: Bytes; 0 where it is not known.
         text: What it is.

@@ -67,7 +67,7 @@ def test_every_installed_family_is_whole():
         for stage in family.stages:
             assert callable(family.stage(stage))
         for one in family.published:
-            assert one.url.startswith("https://") and len(one.sha256) == 64 and one.licence
+            assert one.url.startswith("https://") and len(one.sha256) in (0, 64) and one.licence
 
 
 def test_a_package_that_is_added_is_found_and_one_without_a_family_is_not_imported(planted):
@@ -191,7 +191,9 @@ def test_published_weights_are_downloaded_by_name(planted, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "planted: 1.0 MiB; CC0" in said
     assert main(["download", "nothing", "--to", str(tmp_path)]) == 2
-    assert "planted, retinaface, retinaface-mobilenet, yunet, or give an address" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "codeformer-vqgan, planted, restoreformer, " in said
+    assert "vqfr-v2, retinaface, retinaface-mobilenet, yunet, or give an address" in said
 
 
 def test_the_former_name_of_the_recipes_gives_the_same_modules_and_says_so():

@@ -2,6 +2,6 @@
 
 from codeprior.checkpoints.arrays import read_arrays
 from codeprior.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from codeprior.checkpoints.download import fetch
+from codeprior.checkpoints.download import fetch, recorded_sum
 
-__all__ = ["Checkpoint", "fetch", "read_arrays", "read_checkpoint"]
+__all__ = ["Checkpoint", "fetch", "read_arrays", "read_checkpoint", "recorded_sum"]

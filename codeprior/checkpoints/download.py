@@ -10,19 +10,20 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from codeprior.files import rename, reopen, writable_name
+from codeprior.files import rename, reopen, writable_name, write
 from codeprior.files import sha256 as sha256_of
 
 _PIECE = 2**20
 _LONGEST = 16 * 2**30
 _LOCAL = ("localhost", "127.0.0.1")
+_SUM = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def fetch(
     address: str,
     folder: str | Path,
     *,
-    sha256: str,
+    sha256: str | None,
     offline: bool = False,
     timeout: float = 30.0,
     progress: Callable[[int, int | None], None] | None = None,
@@ -35,7 +36,9 @@ def fetch(
     Args:
         address: Where it is, `https://…`; also `http://localhost` and `http://127.0.0.1`.
         folder: An existing folder, in which the file is kept.
-        sha256: What the SHA-256 must be, 64 hexadecimal digits.
+        sha256: What the SHA-256 must be, 64 hexadecimal digits. None for a file whose publisher gives none: what came
+            cannot be verified, and its SHA-256 is kept beside it in `NAME.sha256`, which later calls check against. An
+            interrupted one is begun anew, since nothing would show that its parts belong together.
         offline: Refuse to use the network; a file that is there already is still checked and given.
         timeout: Longest silence of the server, seconds.
         progress: Called with the bytes that are there and the bytes that there will be, or None where the server does
@@ -46,7 +49,7 @@ def fetch(
         ConnectionError: The file is not there and may not be fetched, or the server cannot give it.
     """
     folder = Path(folder)
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+    if sha256 is not None and not _SUM.fullmatch(sha256):
         raise ValueError(f"fetch: expected a SHA-256 of 64 hexadecimal digits, got {sha256!r}.")
     parts = urlsplit(address)
     local = parts.scheme == "http" and parts.hostname in _LOCAL
@@ -55,12 +58,17 @@ def fetch(
         raise ValueError(f"fetch: expected an address https://…/NAME, got {address!r}.")
     if not folder.is_dir():
         raise ValueError(f"fetch: {folder} is not a folder; make it first, nothing is written elsewhere.")
-    target, expected = folder / name, sha256.lower()
+    target = folder / name
+    expected = recorded_sum(target) if sha256 is None else sha256.lower()
+    if not expected and os.path.lexists(_record(target)):
+        raise ValueError(f"fetch: {_record(target)} holds no SHA-256; it is kept, move it away or pass sha256.")
     if os.path.lexists(target):
         return _checked(target, expected)
     if offline:
         raise ConnectionError(f"fetch: {target} is not there and offline is set; fetch {address} by other means.")
     partial = folder / f".{name}.{expected[:16]}.part"  # known, so that a later call goes on with it
+    if not expected:
+        partial.unlink(missing_ok=True)
     try:
         file = cast(BinaryIO, reopen(partial))
     except OSError as error:
@@ -72,21 +80,42 @@ def fetch(
     finally:
         if not partial.stat().st_size:
             partial.unlink()
-    if found != expected:
+    if expected and found != expected:
         partial.unlink()
         raise ValueError(f"fetch: {address} gave a file with SHA-256 {found}, expected {expected}; it was removed.")
     try:
         rename(partial, target)
     except FileExistsError:  # since a moment ago
-        return _checked(target, expected)
+        return _checked(target, expected or found)
     finally:
         partial.unlink(missing_ok=True)
+    if sha256 is None:
+        write(_record(target), f"{found}  {name}\n")
     return target
+
+
+def recorded_sum(target: str | Path) -> str:
+    """Gives the SHA-256 that was recorded when an unverified file was fetched; empty where there is none.
+
+    Args:
+        target: The file; its record lies beside it as `NAME.sha256`, as `sha256sum` writes it.
+    """
+    try:
+        found = _record(Path(target)).read_bytes()[:64].decode("ascii").lower()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if _SUM.fullmatch(found) else ""
+
+
+def _record(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
 
 
 def _checked(target: Path, expected: str) -> Path:
     found = sha256_of(target)
-    if found != expected:
+    if not expected:
+        write(_record(target), f"{found}  {target.name}\n")
+    elif found != expected:
         raise ValueError(f"fetch: {target} has SHA-256 {found}, expected {expected}; remove it to fetch it again.")
     return target
 

@@ -10,7 +10,7 @@ from codeprior.commands._printing import say
 if TYPE_CHECKING:
     from codeprior.families import Published
 
-HELP = "Fetch a published weights file into a folder: asked for, checksummed, resumable; never done by anything else."
+HELP = "Fetch a published weights file into a folder: asked for, checked, resumable; never done by anything else."
 _REFUSED = 2
 
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0 it is there and has its checksum, 2 it is not; the reason is on stderr.
+        0 it is there and has its checksum, where there is one; 2 it is not, the reason is on stderr.
     """
     try:
         path = _fetched(arguments)
@@ -56,12 +56,12 @@ def published_weights() -> "list[Published]":
 def _fetched(arguments: argparse.Namespace) -> Path:
     from tqdm import tqdm
 
-    from codeprior.checkpoints import fetch
+    from codeprior.checkpoints import fetch, recorded_sum
 
     names = {} if "://" in arguments.what else {one.name: one for one in published_weights()}
     if arguments.what in names:
         found = names[arguments.what]
-        address, sha256 = found.url, found.sha256
+        address, sha256 = found.url, found.sha256 or arguments.sha256
         if arguments.sha256 not in (None, sha256):
             raise ValueError(f"{arguments.what} is published with SHA-256 {sha256}, not {arguments.sha256}.")
         say(f"{arguments.what}: {found.described()}", error=True)
@@ -77,7 +77,7 @@ def _fetched(arguments: argparse.Namespace) -> Path:
             bar.total = total
             bar.update(there - bar.n)
 
-        return fetch(
+        path = fetch(
             address,
             arguments.to,
             sha256=sha256,
@@ -85,3 +85,10 @@ def _fetched(arguments: argparse.Namespace) -> Path:
             timeout=arguments.timeout,
             progress=report,
         )
+    if sha256 is None:
+        say(
+            f"{arguments.what}: its publisher gives no checksum, so what came could not be verified. It has SHA-256 "
+            f"{recorded_sum(path)}, recorded in {path.name}.sha256; compare it with one that you trust.",
+            error=True,
+        )
+    return path

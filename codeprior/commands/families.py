@@ -53,7 +53,7 @@ def _say_published(published: Any) -> None:
     for one in published:
         say(f"  download {one.name}: {one.described()}")
         say(f"    {one.url}")
-        say(f"    SHA-256 {one.sha256}")
+        say(f"    SHA-256 {one.sha256 or 'not given by its publisher; a download cannot be verified'}")
 
 
 def _described(family: Any) -> dict[str, Any]:

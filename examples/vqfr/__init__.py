@@ -1,6 +1,6 @@
 """VQFR: textures from a codebook, warped to the degraded face; both versions."""
 
-from codeprior.families import Family, Layout, Option
+from codeprior.families import Family, Layout, Option, Published
 from codeprior.weights.layouts.vqfr import is_vqfr
 
 from .convert import convert
@@ -25,4 +25,14 @@ FAMILY = Family(
             float, 0.0, 0.0, 1.0, "the second version's fidelity ratio: 0 the texture alone, 1 follows the picture"
         )
     },
+    # the publisher gives no checksum; the first version's file lies at no address that is known to stay
+    published=(
+        Published(
+            "vqfr-v2",
+            "https://github.com/TencentARC/VQFR/releases/download/v2.0.0/VQFR_v2.pth",
+            "",
+            "Apache-2.0",
+            text="version 2, 512 px",
+        ),
+    ),
 )

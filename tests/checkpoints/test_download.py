@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from codeprior.__main__ import main
-from codeprior.checkpoints import fetch
+from codeprior.checkpoints import fetch, recorded_sum
+from codeprior.families import Published
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SUM = hashlib.sha256(CONTENT).hexdigest()
@@ -154,6 +155,55 @@ def test_the_command_fetches_what_is_asked_for_and_nothing_else(tmp_path, server
     assert "nothing is named 'nothing'" in capsys.readouterr().err
     assert main(["download", "yunet", "--to", str(tmp_path), "--sha256", SUM, "--offline"]) == 2
     assert [item.name for item in tmp_path.iterdir()] == ["weights.pth"]
+
+
+def test_without_a_checksum_the_sum_that_came_is_recorded_and_later_calls_check_it(tmp_path, server):
+    server.mode = "breaks"
+    with pytest.raises(ConnectionError, match="broke off"):
+        fetch(server.address, tmp_path, sha256=None)
+    server.mode = "whole"
+    target = fetch(server.address, tmp_path, sha256=None)
+    # begun anew: nothing would show that the parts belong together
+    assert server.asked == [None, None]
+    assert target.read_bytes() == CONTENT
+    assert (tmp_path / "weights.pth.sha256").read_text() == f"{SUM}  weights.pth\n"
+    assert recorded_sum(target) == SUM
+    assert fetch(server.address, tmp_path, sha256=None, offline=True) == target
+    target.write_bytes(b"other")
+    with pytest.raises(ValueError, match=rf"has SHA-256 .*, expected {SUM}; remove it"):
+        fetch(server.address, tmp_path, sha256=None)
+    (tmp_path / "weights.pth.sha256").write_text("no sum")
+    with pytest.raises(ValueError, match="weights.pth.sha256 holds no SHA-256; it is kept"):
+        fetch(server.address, tmp_path, sha256=None)
+    (tmp_path / "weights.pth.sha256").unlink()
+    assert recorded_sum(target) == ""
+    assert fetch(server.address, tmp_path, sha256=None) == target
+    assert recorded_sum(target) == hashlib.sha256(b"other").hexdigest()
+    assert len(server.asked) == 2
+
+
+def test_the_command_says_the_licence_and_that_it_could_not_verify(tmp_path, server, capsys, monkeypatch):
+    listed = Published("unknown-sum", server.address, "", "Apache-2.0", text="a restorer")
+    monkeypatch.setattr("codeprior.commands.download.published_weights", lambda: [listed])
+    assert main(["download", "unknown-sum", "--to", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "weights.pth")
+    assert "unknown-sum: a restorer; Apache-2.0" in said.err
+    assert f"could not be verified. It has SHA-256 {SUM}, recorded in weights.pth.sha256" in said.err
+    # who knows the sum may say so, and nothing is then left open
+    assert main(["download", "unknown-sum", "--to", str(tmp_path), "--sha256", SUM]) == 0
+    assert "verified" not in capsys.readouterr().err
+    assert main(["download", "unknown-sum", "--to", str(tmp_path), "--sha256", "0" * 64]) == 2
+
+
+def test_families_say_which_published_weights_have_no_checksum(capsys):
+    assert main(["families"]) == 0
+    said = capsys.readouterr().out
+    for name in ("vqfr-v2", "restoreformer", "restoreformer-plus"):
+        _, _, rest = said.partition(f"download {name}: ")
+        lines = rest.splitlines()
+        assert "Apache-2.0" in lines[0] and lines[1].strip().startswith("https://github.com/")
+        assert lines[2].strip() == "SHA-256 not given by its publisher; a download cannot be verified"
 
 
 class _Raw(ThreadingHTTPServer):
