@@ -21,6 +21,7 @@ SLOWEST = 3.0
 _EDGE = 8  # an eighth of a side is mirrored around the face
 _OVER = 1.5  # power up to 1.5 times that of the noise counts as noise, because measurements vary
 _QUIET = 1.0  # 8-bit levels of noise that nobody sees
+_STRONGER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # factors of the frequencies at which damage has halved the amplitude
 
 
 class Crossover(NamedTuple):
@@ -29,6 +30,8 @@ class Crossover(NamedTuple):
     Attributes:
         transfer: Where its blur has halved the amplitude; infinity where it is not blurred.
         reduced: Where reduction and enlargement have halved it; infinity where it was not reduced.
+        fitted: Whether the damage may be stronger than that: of lower frequencies, down to half, those are taken under
+            which the restored face explains this one best.
         reach: Up to where its content is used at all; infinity for all of it.
         noise: Standard deviation of white noise as dense as the face's, 8-bit levels.
     """
@@ -37,6 +40,7 @@ class Crossover(NamedTuple):
     reach: float
     noise: float = 0.0
     reduced: float = math.inf
+    fitted: bool = False
 
 
 def keep_trustworthy(
@@ -50,6 +54,8 @@ def keep_trustworthy(
     face has, and from the model what the damage took. Where there is noise, `G · (x − H · y)` is divided into octaves,
     each one weighted at each place, brightness and colours apart, by `(v − 1.5 · s) / v`, with `v` the local power of
     `x` in that octave and `s` that of the noise (a Wiener filter with a margin).
+
+    Where the crossover is `fitted`, `transfer` and `reduced` are lowered together as far as makes `|x − H · y|²` least.
 
     Args:
         face: As it stands in the photograph, unit, [0, 1].
@@ -73,8 +79,8 @@ def keep_trustworthy(
     model = _spectrum(scaled(restored.float(), side))
     if restored.shape[-1] < side:
         model = model * _falling(radius, restored.shape[-1] / 2, exponent=8)
-    left = _falling(radius, crossover.transfer, exponent=2) * _falling(radius, crossover.reduced)
     own = _spectrum(face.float())
+    left = _left_by_damage(radius, own, model, crossover)
     missing = own - left * model
     result = _image(model, side)
     if crossover.noise <= _QUIET:
@@ -89,6 +95,31 @@ def keep_trustworthy(
             part = _turned(_turned(part) * torch.stack([brightness, colours, colours]), back=True)
         result = result + part
     return result.clamp(0, 1)
+
+
+def _left_by_damage(radius: Tensor, own: Tensor, model: Tensor, crossover: Crossover) -> Tensor:
+    """Gives what blur and reduction left of each frequency.
+
+    A blur that was estimated too weak would leave haze: the model would add too little. The factor with the least
+    squared difference between the face and the damaged model's answer is taken; noise in the face does not move it,
+    because the model's answer holds none of it.
+    """
+    halved = crossover.transfer, crossover.reduced
+    if not crossover.fitted or min(halved) == math.inf:
+        return _of_damage(radius, *halved)
+    seen = ((radius >= SLOWEST) & (radius <= 2 * min(halved))).float()
+    power, common = model.abs().square().sum(0) * seen, (own * model.conj()).real.sum(0) * seen
+
+    def difference(factor: float) -> float:
+        left = _of_damage(radius, *(factor * cycles for cycles in halved))
+        return float((left * (left * power - 2 * common)).sum(dtype=torch.float64))
+
+    factor = min(_STRONGER, key=difference)
+    return _of_damage(radius, *(factor * cycles for cycles in halved))
+
+
+def _of_damage(radius: Tensor, transfer: float, reduced: float) -> Tensor:
+    return _falling(radius, transfer, exponent=2) * _falling(radius, reduced)
 
 
 def scaled(image: Float[Tensor, "3 m m"], side: int) -> Float[Tensor, "3 n n"]:

@@ -20,7 +20,8 @@ SMALLEST = 32
 _USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md for the measurement
 _NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
 _QUIET, _FINE = 1.0, 90  # noise and JPEG quality at which all that a blur left is sound
-_SAFE = 0.5  # of the limit of a noisy or compressed face: colours and shading; above, the model looks better
+_SAFE = 0.3  # of the limit of a reduced face: colours and shading; the model gives finer detail back better
+_WHOLE, _NOISY_WHOLE = 3.0, 2.0  # of the limit of a blurred face, quiet or not: nearly all that it holds is sound
 _BLUR = math.sqrt(math.log(2) / 2) / math.pi  # σ times the frequency at which a Gaussian blur halves the amplitude
 _REDUCTION = 0.41  # r times the frequency at which reducing by r and enlarging again, both bicubic, halve it
 _CAUTION = 1.1  # the model is less right about fine detail than the formula takes it to be
@@ -120,6 +121,7 @@ def decide(
         reason = f"nothing trustworthy beyond {SLOWEST:g} cycles a face; restored as the model says"
         return Decision("restored", reason, fidelity=fidelity_given, **figures)
     crossover = _crossover(damage, side, 0.5 if fidelity is None else fidelity, sharp=cycles >= enough)
+    crossover = crossover._replace(fitted=fidelity is None)
     reason = (
         f"as sharp as {size} px give back, but noisy; its noise is taken out"
         if cycles >= enough
@@ -139,13 +141,11 @@ def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> 
         transfer, reduced, half = transfer * limit / half, reduced * limit / half, limit
     if sharp:
         reach = math.inf  # each band's own share of signal decides
-    elif noise > _QUIET or quality < _FINE:
-        reach = _SAFE * limit
-    elif reduction > 1.05:
-        reach = limit
     else:
-        # a face that is only blurred holds little above the limit, and that little can be trusted
-        reach = 2 * limit * min(1.0, max(0.5, limit / half))
+        # a blur takes what the model adds, and what it leaves is sound; reduction leaves false detail
+        blurred = 1.0 if half == math.inf else min(1.0, (half / transfer) ** 4)
+        whole = _WHOLE if noise <= _QUIET and quality >= _FINE else _NOISY_WHOLE
+        reach = (blurred * whole * min(1.0, max(0.5, limit / half)) + (1 - blurred) * _SAFE) * limit
     factor = side * fidelity / (1 - fidelity)
     transfer, reduced, reach = (
         0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)

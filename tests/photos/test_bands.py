@@ -59,6 +59,27 @@ def test_a_blurred_face_and_the_model_that_knows_it_give_the_sharp_face():
         assert (keep_trustworthy(blurred, sharp, Crossover(10, math.inf)) - sharp)[:, 16:-16, 16:-16].abs().max() < 0.01
 
 
+def test_a_blur_that_was_estimated_too_weak_leaves_no_haze():
+    """Where a blur is twice as strong as estimated, the fit finds it; without it half of a wave is missing."""
+    waves = {cycles: (_wave(cycles) - 0.5) / 2 for cycles in (4, 7, 10, 14)}
+    sharp = 0.5 + torch.stack(list(waves.values())).sum(0)
+    blurred = 0.5 + torch.stack([wave * 0.5 ** ((cycles / 6) ** 2) for cycles, wave in waves.items()]).sum(0)
+    estimated = Crossover(12, math.inf)
+
+    def missing(crossover: Crossover, levels: float) -> float:
+        found = keep_trustworthy(_noisy(blurred, levels) if levels else blurred, sharp, crossover)
+        return float((found - sharp)[:, 16:-16, 16:-16].abs().mean())
+
+    # noise of 4 levels is there in both, and moves the fit no further
+    for levels, most in ((0, 0.005), (4, 0.016)):
+        assert missing(estimated._replace(fitted=True), levels) < most < 0.03 < missing(estimated, levels)
+    # a blur that was estimated too strong is left as it was: the model would add too little
+    strong = Crossover(5, math.inf)
+    assert torch.equal(
+        keep_trustworthy(blurred, sharp, strong), keep_trustworthy(blurred, sharp, strong._replace(fitted=True))
+    )
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 99), side=st.sampled_from([33, 64, 100]), model=st.sampled_from([32, 64, 128]))
 def test_an_unblurred_face_comes_back_whatever_the_model_says(seed, side, model):

@@ -71,7 +71,7 @@ def test_fidelity_moves_the_crossover_from_the_model_to_the_face():
     assert transfers[1] == pytest.approx(transfers[2] / 3)
     assert transfers[3] == math.inf
     auto = decide(_damage(limit=0.03, blur=6), side=512, size=128).crossover
-    assert auto == crossovers[2]
+    assert auto is not None and crossovers[2] == auto._replace(fitted=False)
 
 
 def test_the_blur_of_an_estimate_halves_where_its_gaussian_does():
@@ -96,17 +96,26 @@ def test_blur_and_reduction_together_halve_no_lower_than_the_limit(blur, reducti
     assert crossover.transfer / crossover.reduced == pytest.approx(estimated)
 
 
-def test_artefacts_of_compression_are_not_kept_above_the_limit():
-    blurred = decide(_damage(limit=0.03, blur=6.2, quality=95), side=512, size=128).crossover
-    blocky = decide(_damage(limit=0.03, blur=1, quality=20), side=512, size=128).crossover
-    assert blurred is not None and blocky is not None
-    assert blurred.reach == pytest.approx(2 * 0.03 * 512, rel=0.02)
-    assert blocky.reach == pytest.approx(0.5 * 0.03 * 512)
-    reduced = decide(_damage(limit=0.03, reduction=8), side=512, size=128).crossover
-    assert reduced is not None and reduced.reach == pytest.approx(0.03 * 512)
+def test_what_a_blur_left_is_kept_and_false_detail_of_a_reduction_is_not():
+    def reach(**damage) -> float:
+        crossover = decide(_damage(limit=0.03, **damage), side=512, size=128).crossover
+        assert crossover is not None and crossover.fitted
+        return crossover.reach / (0.03 * 512)
+
+    assert reach(blur=6.2, quality=95) == pytest.approx(3, rel=0.02)
+    # noise and compression leave less of it
+    assert reach(blur=6.2, quality=80) == pytest.approx(2, rel=0.02) == reach(blur=6.2, noise=5)
+    for others in ({}, {"noise": 10}, {"quality": 20}):
+        assert reach(reduction=8, **others) == pytest.approx(0.3), others
+    # a face that is both lies between
+    both = [reach(blur=blur, reduction=8) for blur in (1.0, 3.0, 6.0, 12.0)]
+    assert both == sorted(both) and 0.3 < both[1] < both[2] < 3
     # a sharp face with noise is not cut off anywhere: its bands are weighed by their share of signal
     noisy = decide(_damage(limit=0.1, noise=20), side=512, size=128).crossover
     assert noisy is not None and (noisy.reach, noisy.noise) == (math.inf, 20)
+    # a fidelity that was asked for is taken as it is
+    asked = decide(_damage(limit=0.03, blur=6.2), side=512, size=128, fidelity=0.5).crossover
+    assert asked is not None and not asked.fitted
 
 
 @pytest.mark.parametrize("wrong", ["most", -0.1, 1.5, "nan", "2"])
