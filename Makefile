@@ -15,9 +15,10 @@ WHEELS ?= vector-quantize-pytorch einx loguru torch-einops-utils frozendict flas
 # versions that the suite has passed with; CONSTRAINTS= takes the newest of everything
 CONSTRAINTS ?= constraints/known-good.txt
 
-# $(call install,environment,what): with the constraints where they resolve here, else without
+# $(call install,environment,what): with the constraints where they resolve here, else without; STRICT=1 ends there
 PIP = -m pip install --quiet --disable-pip-version-check
 install = { test -n "$(CONSTRAINTS)" && $(1)/bin/python $(PIP) -c "$(CONSTRAINTS)" -e '$(2)'; } || { \
+	  test -z "$(CONSTRAINTS)" || test -z "$(STRICT)" || { echo "$(CONSTRAINTS) cannot be installed here"; exit 1; }; \
 	  echo "installing the newest versions$(if $(CONSTRAINTS), instead: those of $(CONSTRAINTS) cannot be installed here)"; \
 	  $(1)/bin/python $(PIP) -e '$(2)'; }
 
