@@ -19,9 +19,8 @@ SMALLEST = 32
 """Side of the smallest face that an estimator can look at, pixels; `LARGEST` is that of the largest."""
 _USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md for the measurement
 _NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
-_QUIET, _FINE = 1.0, 90  # noise and JPEG quality at which all that a blur left is sound
-_SAFE = 0.3  # of the limit of a reduced face: colours and shading; the model gives finer detail back better
-_WHOLE, _NOISY_WHOLE = 3.0, 2.0  # of the limit of a blurred face, quiet or not: nearly all that it holds is sound
+_QUIET, _FINE = 1.0, 94  # noise and JPEG quality up to which, and from which on, a face counts as clean
+_CLEAN, _SPOILT = (3.0, 2.0), (2.0, 0.4)  # of the limit, what is kept of a blurred and of a reduced face; see the guide
 _BLUR = math.sqrt(math.log(2) / 2) / math.pi  # σ times the frequency at which a Gaussian blur halves the amplitude
 _REDUCTION = 0.41  # r times the frequency at which reducing by r and enlarging again, both bicubic, halve it
 _CAUTION = 1.1  # the model is less right about fine detail than the formula takes it to be
@@ -144,8 +143,8 @@ def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> 
     else:
         # a blur takes what the model adds, and what it leaves is sound; reduction leaves false detail
         blurred = 1.0 if half == math.inf else min(1.0, (half / transfer) ** 4)
-        whole = _WHOLE if noise <= _QUIET and quality >= _FINE else _NOISY_WHOLE
-        reach = (blurred * whole * min(1.0, max(0.5, limit / half)) + (1 - blurred) * _SAFE) * limit
+        of_blurred, of_reduced = _CLEAN if noise <= _QUIET and quality >= _FINE else _SPOILT
+        reach = (blurred * of_blurred * min(1.0, max(0.5, limit / half)) + (1 - blurred) * of_reduced) * limit
     factor = side * fidelity / (1 - fidelity)
     transfer, reduced, reach = (
         0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)
