@@ -58,7 +58,7 @@ def _pixels(values: UInt8[np.ndarray, "H W c"] | UInt16[np.ndarray, "H W c"]) ->
         filtered[:, 0], differences[:1] = _UP, rows[:1]
         np.subtract(rows[1:], rows[:-1], out=differences[1:])
         packing = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    return packing.compress(filtered) + packing.flush()
+    return packing.compress(filtered.data) + packing.flush()
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
