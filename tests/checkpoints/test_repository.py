@@ -91,7 +91,8 @@ def test_the_wanted_files_of_a_repository_are_fetched_and_kept(hub, tmp_path):
     folder = _fetch()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     hub.server.shutdown()
-    assert _fetch(revision=COMMIT) == folder, "what is in the cache needs no network"
+    hub.server.server_close()
+    assert _fetch(revision=COMMIT) == _fetch() == folder, "what is in the cache needs no network"
     assert not _elsewhere(tmp_path)
 
 
