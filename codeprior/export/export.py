@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from codeprior import files
 from codeprior.export.parity import Parity, compare
-from codeprior.export.trace import Program, trace
+from codeprior.export.trace import Program, group_norm_in_steps, trace
 from codeprior.extras import needed
 from codeprior.families import Option, family_of
 from codeprior.restorers.exported import OnnxModel
@@ -187,8 +187,15 @@ def _write_onnx(
     import onnx_ir
 
     names = ["restored", "indices"][: len(traced.graph_signature.user_outputs)]
+    exact: dict[Any, Callable[..., Any]] = {torch.ops.aten.group_norm.default: group_norm_in_steps}
     written = torch.onnx.export(
-        traced, (), dynamo=True, opset_version=opset, output_names=names, verbose=False, external_data=False
+        traced.run_decompositions(exact),
+        (),
+        dynamo=True,
+        opset_version=opset,
+        output_names=names,
+        verbose=False,
+        external_data=False,
     )
     assert written is not None
     model = written.model

@@ -77,6 +77,37 @@ def trace(program: Program, *, size: int) -> torch.export.ExportedProgram:
     return traced
 
 
+def group_norm_in_steps(
+    feature: Tensor,
+    groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    """Gives a GroupNorm as means of rows, and means of these, for runtimes that add up a whole group at once.
+
+    ONNX has no operator for it that goes back to opset 17; written as an instance normalisation, onnxruntime sums a
+    million numbers one after the other in float32, which is 2e-5 away from the truth where PyTorch is 6e-7 away.
+
+    Args:
+        feature: `b c h w`, or with another number of places.
+        groups: How many groups the channels are divided into.
+        weight: `(c,)`; None for ones.
+        bias: `(c,)`; None for zeros.
+        eps: Added to the variance.
+        cudnn_enabled: Not used; PyTorch's operator has it.
+    """
+    batch, channels, last = feature.shape[0], feature.shape[1], feature.shape[-1]
+    rows = feature.reshape(batch, groups, -1, last)
+    centred = rows - rows.mean(3, keepdim=True).mean(2, keepdim=True)
+    variance = (centred * centred).mean(3, keepdim=True).mean(2, keepdim=True)
+    answer = (centred * (variance + eps).rsqrt()).reshape(feature.shape)
+    each = (1, channels, *([1] * (feature.ndim - 2)))
+    answer = answer if weight is None else answer * weight.reshape(each)
+    return answer if bias is None else answer + bias.reshape(each)
+
+
 @contextlib.contextmanager
 def _codes_of(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Listens which codes a model chooses, and lets go of it afterwards."""
