@@ -13,7 +13,7 @@ from PIL import Image
 
 import codeprior as cp
 from codeprior.__main__ import main
-from codeprior.families import family_names, family_of
+from codeprior.families import family_names, family_of, installed_families
 from codeprior.photos import read
 from codeprior.photos.faces import align, detector
 from codeprior.photos.restoration import Choices, restore_photo
@@ -223,6 +223,43 @@ def test_the_command_reports_what_was_done_with_each_face(case, photo, soft, fac
         choices=Choices(colour=True),
     )
     assert np.array_equal(read(tmp_path / "out" / "soft.png").pixels, restored.pixels)
+
+
+def _gpen_for(task: str):
+    from codeprior.recipes.gpen.model import GPEN
+
+    torch.manual_seed(0)
+    return GPEN(32, dim=8, layers=2, narrow=1 / 64, task=task)
+
+
+TASKED: dict[str, Callable[[str], Any]] = {
+    "codeformer": lambda task: small.codeformer(task=task),
+    "gpen": _gpen_for,
+}
+
+
+@pytest.mark.parametrize("name", TASKED)
+def test_tasks_change_what_they_are_asked_to_in_a_real_photograph_and_nothing_else(name, photo, faces, tmp_path: Path):
+    assert {family.name for family in installed_families() if family.tasks} == set(TASKED)
+    for task in ("inpainting", "colourisation"):
+        cp.save(tmp_path / f"{task}.safetensors", TASKED[name](task))
+    mask = np.zeros(photo.shape[:2], dtype=np.uint8)
+    x, y = faces[0].points[2].astype(int)
+    mask[y - 6 : y + 6, x - 8 : x + 8] = 255
+    grey = (align(photo, faces[0].points, size=64).image.mean(0, keepdim=True).expand(3, -1, -1) * 255).round()
+    for given, pixels in (("photo", photo), ("mask", mask), ("grey", grey.permute(1, 2, 0).to(torch.uint8).numpy())):
+        Image.fromarray(pixels).save(tmp_path / f"{given}.png")
+
+    def run(task: str, weights: str, given: str, *words: str) -> np.ndarray:
+        call = ["restore", tmp_path / f"{given}.png", tmp_path / f"{task}.png", "--task", task]
+        assert main([*map(str, call), "--weights", str(tmp_path / f"{weights}.safetensors"), *words]) == 0
+        return read(tmp_path / f"{task}.png").pixels
+
+    filled = run("inpaint", "inpainting", "photo", "--mask", str(tmp_path / "mask.png"))
+    changed = (filled != photo).any(-1)
+    assert not changed[mask == 0].any() and changed[mask > 0].mean() > 0.9
+    coloured = run("colourise", "colourisation", "grey", "--aligned").astype(int)
+    assert coloured.shape == (64, 64, 3) and np.abs(coloured[..., 0] - coloured[..., 2]).max() > 5
 
 
 @pytest.mark.parametrize("name", ["restoreformer", "vqfr v1", "gpen"])
