@@ -7,7 +7,7 @@ coarse to fine, and joins the results to one feature. Source: Gu et al. 2022 (VQ
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from codeprior.layers import (
     Tap,
     Upsample,
     configured,
+    convolved,
     group_norm,
 )
 from codeprior.shapes import Image
@@ -109,7 +110,8 @@ class TextureWarp(nn.Module):
         elif self.rate > 1:
             condition = F.interpolate(condition, size=texture.shape[-2:], mode="bilinear", align_corners=False)
         seen = self.look(torch.cat((condition, texture), 1))
-        joined = self.join(seen if trace is None else torch.cat((seen, trace), 1))
+        seen = seen if trace is None else torch.cat((seen, trace), 1)
+        joined = self.join[1:](convolved(cast(nn.Conv2d, self.join[0]), seen))
         return Warped(self.warp(texture, joined), joined)
 
 

@@ -17,7 +17,7 @@ from codeprior.layers.equalised import (
     stylegan_channels,
     upfirdn,
 )
-from codeprior.layers.norm import group_norm, normed_convolution
+from codeprior.layers.norm import convolved, group_norm, normed_convolution
 from codeprior.layers.resample import BilinearDownsample, BilinearUpsample, Downsample, Upsample
 from codeprior.layers.residual import ResidualBlock
 from codeprior.layers.stylegan import Injection, ModulatedConvolution, Resampling, StyledConvolution, ToRGB
@@ -63,6 +63,7 @@ __all__ = [
     "batch_deviation",
     "build",
     "configured",
+    "convolved",
     "deformable_convolution",
     "group_norm",
     "level_steps",

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.layers.norm import convolved
+
 DeformableImpl = Literal["torchvision", "grid_sample"]
 """Who computes it: torchvision's own operator, or bilinear sampling and ordinary products of torch."""
 
@@ -106,7 +108,7 @@ class DeformableConvolution(nn.Module):
             guide: What the offsets and masks are computed from, on the same grid.
             impl: See `deformable_convolution`.
         """
-        raw = self.offsets(guide)
+        raw = convolved(self.offsets, guide)
         split = 2 * _TAPS * self.groups
         offsets, mask = raw[:, :split], raw[:, split:].sigmoid()
         return deformable_convolution(feature, self.weight, self.bias, offsets=offsets, mask=mask, impl=impl)

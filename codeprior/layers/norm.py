@@ -64,3 +64,21 @@ def normed_convolution(
         return answer if residual is None else residual + answer
     fused_norm = Norm(norm.weight, norm.bias, norm.num_groups, norm.eps)
     return convolution(feature, layer.weight, layer.bias, norm=fused_norm, residual=residual)
+
+
+def convolved(layer: nn.Conv2d, feature: Tensor) -> Tensor:
+    """Gives `layer(feature)`, by the fastest 3×3 convolution that the device has.
+
+    Args:
+        layer: A 3×3 convolution of stride 1, padded by one.
+        feature: `b c h w`.
+
+    Returns:
+        `b c2 h w`.
+
+    Note:
+        The layer is called as a module where gradients are recorded or something is hooked to it.
+    """
+    if torch.is_grad_enabled() or layer._forward_hooks or layer._forward_pre_hooks:
+        return layer(feature)
+    return convolution(feature, layer.weight, layer.bias)

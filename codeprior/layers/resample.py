@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior.kernels.convolution import convolution
+from codeprior.layers.norm import convolved
 
 
 class Downsample(nn.Module):
@@ -75,7 +76,7 @@ class BilinearDownsample(nn.Module):
         """Gives the feature on a grid of `h // rate` rows and `w // rate` columns."""
         size = (feature.shape[-2] // self.rate, feature.shape[-1] // self.rate)
         small = F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
-        return _convolved(self.conv, small)
+        return convolved(self.conv, small)
 
 
 class BilinearUpsample(nn.Module):
@@ -94,8 +95,4 @@ class BilinearUpsample(nn.Module):
 
     def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Gives the feature on twice the grid."""
-        return F.interpolate(_convolved(self.conv, feature), scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def _convolved(layer: nn.Conv2d, feature: Tensor) -> Tensor:
-    return layer(feature) if torch.is_grad_enabled() else convolution(feature, layer.weight, layer.bias)
+        return F.interpolate(convolved(self.conv, feature), scale_factor=2.0, mode="bilinear", align_corners=False)
