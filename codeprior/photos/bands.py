@@ -107,11 +107,12 @@ def _left_by_damage(radius: Tensor, own: Tensor, model: Tensor, crossover: Cross
     halved = crossover.transfer, crossover.reduced
     if not crossover.fitted or min(halved) == math.inf:
         return _of_damage(radius, *halved)
-    seen = ((radius >= SLOWEST) & (radius <= 2 * min(halved))).float()
-    power, common = model.abs().square().sum(0) * seen, (own * model.conj()).real.sum(0) * seen
+    seen = (radius >= SLOWEST) & (radius <= 2 * min(halved))
+    of_face, of_model, at = own[:, seen], model[:, seen], radius[seen]
+    power, common = of_model.abs().square().sum(0), (of_face * of_model.conj()).real.sum(0)
 
     def difference(factor: float) -> float:
-        left = _of_damage(radius, *(factor * cycles for cycles in halved))
+        left = _of_damage(at, *(factor * cycles for cycles in halved))
         return float((left * (left * power - 2 * common)).sum(dtype=torch.float64))
 
     factor = min(_STRONGER, key=difference)
