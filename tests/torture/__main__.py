@@ -35,7 +35,10 @@ def main() -> int:
                 kills += run.kills
                 survived += run.kills if run.equal and not run.litter else 0
                 verdict = "end equal" if run.equal else "END DIFFERS"
-                print(f"{run.stage}: {run.kills} kills ({run.during_save} inside a save), {verdict} {run.litter or ''}")
+                print(
+                    f"{run.stage}: {run.kills} kills ({run.during_save} inside a save), {verdict} {run.litter or ''}",
+                    flush=True,
+                )
                 if time.monotonic() - began > 60 * arguments.minutes:
                     break
             print(f"survived {survived} of {kills}", flush=True)
