@@ -49,7 +49,7 @@ test-gpu: $(TEST)/.codeprior-all
 # the page in a real browser; CODEPRIOR_BROWSER=path where Chromium is not called chromium or google-chrome. gradio needs
 # an older Pillow than the other tests know, so it has an environment of its own
 test-browser: $(or $(VENV),.venv-browser)/.codeprior-browser
-	OMP_NUM_THREADS=1 $(<D)/bin/python -m pytest -q -m browser tests/browser
+	OMP_NUM_THREADS=1 $(<D)/bin/python -m pytest -q -m "browser or not slow" tests/browser tests/commands/ui
 
 demo: $(DEMO)/.codeprior-photos
 	$(DEMO)/bin/codeprior demo --out demo
