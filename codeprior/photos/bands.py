@@ -30,10 +30,10 @@ class Crossover(NamedTuple):
     Attributes:
         transfer: Where its blur has halved the amplitude; infinity where it is not blurred.
         reduced: Where reduction and enlargement have halved it; infinity where it was not reduced.
-        fitted: Whether the damage may be stronger than that: of lower frequencies, down to half, those are taken under
-            which the restored face explains this one best.
         reach: Up to where its content is used at all; infinity for all of it.
         noise: Standard deviation of white noise as dense as the face's, 8-bit levels.
+        fitted: Whether the damage may be stronger than `transfer` and `reduced` say: of lower frequencies, down to
+            half, those are taken under which the restored face explains this one best.
     """
 
     transfer: float

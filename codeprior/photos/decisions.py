@@ -119,8 +119,7 @@ def decide(
     if cycles < SLOWEST:
         reason = f"nothing trustworthy beyond {SLOWEST:g} cycles a face; restored as the model says"
         return Decision("restored", reason, fidelity=fidelity_given, **figures)
-    crossover = _crossover(damage, side, 0.5 if fidelity is None else fidelity, sharp=cycles >= enough)
-    crossover = crossover._replace(fitted=fidelity is None)
+    crossover = _crossover(damage, side, fidelity, sharp=cycles >= enough)
     reason = (
         f"as sharp as {size} px give back, but noisy; its noise is taken out"
         if cycles >= enough
@@ -129,7 +128,7 @@ def decide(
     return Decision("mended", reason, fidelity=fidelity_given, crossover=crossover, **figures)
 
 
-def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> Crossover:
+def _crossover(damage: Damage, side: float, fidelity: float | None, *, sharp: bool) -> Crossover:
     blur, reduction, noise, quality, limit = (float(part) for part in damage)
     if fidelity == 1:
         return Crossover(math.inf, math.inf)
@@ -145,12 +144,12 @@ def _crossover(damage: Damage, side: float, fidelity: float, *, sharp: bool) -> 
         blurred = 1.0 if half == math.inf else min(1.0, (half / transfer) ** 4)
         of_blurred, of_reduced = _CLEAN if noise <= _QUIET and quality >= _FINE else _SPOILT
         reach = (blurred * of_blurred * min(1.0, max(0.5, limit / half)) + (1 - blurred) * of_reduced) * limit
-    factor = side * fidelity / (1 - fidelity)
+    factor = side if fidelity is None else side * fidelity / (1 - fidelity)
     transfer, reduced, reach = (
         0.0 if factor == 0 else cycles * factor for cycles in (_CAUTION * transfer, _CAUTION * reduced, reach)
     )
     # noise that was added to the reduced face fills only the bands that were left, and is denser there
-    return Crossover(transfer, reach, noise * reduction, reduced)
+    return Crossover(transfer, reach, noise * reduction, reduced, fitted=fidelity is None)
 
 
 def _half(transfer: float, reduced: float) -> float:
