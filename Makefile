@@ -6,7 +6,8 @@
 PYTHON ?= python3
 comma := ,
 TEST := $(or $(VENV),.venv-test)
-DEMO := $(or $(VENV),.venv-demo)
+# what `make test` made holds everything, so the demo needs no second PyTorch on the disk
+DEMO := $(or $(VENV),$(patsubst %/.codeprior-all,%,$(wildcard .venv-test/.codeprior-all)),.venv-demo)
 SHARED ?= $(or $(CODEPRIOR_SHARED),../shared)
 RUN := $(TEST)/bin/python
 PYTEST := $(RUN) -m pytest -q
