@@ -7,6 +7,7 @@ from codeprior.kernels.code_stats import CodeStats, code_stats
 from codeprior.kernels.contrastive import gathered_cross_entropy, symmetric_cross_entropy
 from codeprior.kernels.convolution import Norm, convolution
 from codeprior.kernels.crop_resize import crop_resize
+from codeprior.kernels.deformable_convolution import deformable_convolution
 from codeprior.kernels.group_norm_silu import group_norm_silu
 from codeprior.kernels.jpeg import jpeg, quality_tables
 from codeprior.kernels.nearest_code import Lookup, lookup, nearest_code, residual_code
@@ -23,6 +24,7 @@ __all__ = [
     "code_stats",
     "convolution",
     "crop_resize",
+    "deformable_convolution",
     "explain",
     "gathered_cross_entropy",
     "group_norm_silu",

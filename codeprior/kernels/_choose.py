@@ -7,6 +7,7 @@ cannot run raises `ImplUnavailable`; nothing falls back silently.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -88,7 +89,13 @@ def reasons(op: str, device: str, *, unfit: Mapping[str, str] = _NOTHING, small:
             return f"it reads CPU tensors, not {device}"
         return unfit.get("compiled") or _compile.why_not(op, small=small)
 
-    fast = {"triton": lambda: why_not_triton(device) or unfit.get("triton"), "compiled": compiled}
+    def torchvision() -> str | None:
+        return unfit.get("torchvision") or (None if find_spec("torchvision") else "torchvision is not installed")
+
+    fast = {
+        "triton": lambda: why_not_triton(device) or unfit.get("triton"), "compiled": compiled,
+        "torchvision": torchvision,
+    }  # fmt: skip
     found: dict[str, Callable[[], str | None]] = {name: fast.get(name, lambda: None) for name in known.implementations}
     if device == "cpu" and known.triton:
         # on the CPU Triton is an interpreter for tests: never chosen, only asked for

@@ -1,5 +1,9 @@
-"""One view for three layouts: `(n, d)`, `(b, t, d)` and `(b, d, h, w)` are read as `(b, s, d)` in place."""
+"""How tensors lie in memory: one view for three layouts of vectors, and features whose channels lie together.
 
+`(n, d)`, `(b, t, d)` and `(b, d, h, w)` are read as `(b, s, d)` in place.
+"""
+
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -41,3 +45,10 @@ def check_floating(op: str, **tensors: Tensor) -> None:
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise TypeError(f"{op}: expected {name} as a tensor of floating-point numbers, got {found}.")
+
+
+def channels_together(feature: Tensor) -> Tensor:
+    """Gives a feature `b c h w` whose channels lie side by side, without a copy where they do so already."""
+    # a part cut out of a channels_last feature is read where it lies
+    together = feature.stride(1) == 1 and feature.stride(3) >= feature.shape[1]
+    return feature if together else feature.contiguous(memory_format=torch.channels_last)

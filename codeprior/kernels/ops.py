@@ -36,6 +36,9 @@ OPS = {
     "contrastive": Op(("blocked", "reference")),
     "convolution": Op(("reference",), triton=False, source="convolution/winograd.cpp"),
     "prelu_convolution": Op(("reference",), triton=False, source="prelu_convolution/direct.cpp"),
+    "deformable_convolution": Op(
+        ("torchvision", "reference"), triton=False, source="deformable_convolution/deformable.cpp"
+    ),
     "crop_resize": Op(("reference",), triton=False, source="crop_resize/crops.cpp"),
     "group_norm_silu": Op(("reference",)),
     "blur_resize": Op(("reference",)),

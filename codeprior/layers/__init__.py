@@ -1,8 +1,9 @@
 """Small modules that several rooms share: residual and attention blocks, resampling, remembered arguments."""
 
+from codeprior._renamed import moved
 from codeprior.layers.attention import AttentionBlock, SelfAttentionLayer, attentive_levels
 from codeprior.layers.configured import build, configured
-from codeprior.layers.deformable import DeformableConvolution, DeformableImpl, deformable_convolution
+from codeprior.layers.deformable import DeformableConvolution
 from codeprior.layers.equalised import (
     FIR,
     Blur,
@@ -42,7 +43,6 @@ __all__ = [
     "BilinearUpsample",
     "Blur",
     "DeformableConvolution",
-    "DeformableImpl",
     "DownBlock",
     "Downsample",
     "EqualisedConvolution",
@@ -64,7 +64,6 @@ __all__ = [
     "build",
     "configured",
     "convolved",
-    "deformable_convolution",
     "group_norm",
     "level_steps",
     "middle_steps",
@@ -79,3 +78,5 @@ __all__ = [
     "walk_level",
     "walk_middle",
 ]
+
+__getattr__ = moved("codeprior.layers", "codeprior.kernels", ("deformable_convolution",))

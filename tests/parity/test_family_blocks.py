@@ -18,7 +18,9 @@ def stored():
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"gradients": True}, {"impl": "grid_sample"}], ids=["plain", "gradients", "grid_sample"]
+    "how",
+    [{}, {"gradients": True}, {"impl": "reference"}, {"impl": "compiled"}],
+    ids=["plain", "gradients", "reference", "compiled"],
 )
 @pytest.mark.parametrize("output", _OUTPUTS)
 def test_a_block_gives_what_the_official_one_gave(stored, output: str, how: dict):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codeprior.kernels import _compile
+from codeprior.kernels._layout import channels_together
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
 _PLACES, _WIDTH = 36, 16
@@ -36,7 +37,7 @@ def convolve(
         residual: `b o H W`.
         doubled: Whether each place is repeated twice along both sides.
     """
-    feature = _channels_together(feature)
+    feature = channels_together(feature)
     channels, outs = feature.shape[1], weight.shape[0]
     if channels < _NARROWEST or channels % _WIDTH:
         answer = convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
@@ -45,7 +46,7 @@ def convolve(
     if spare:
         weight = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, spare))
         bias = None if bias is None else F.pad(bias, (0, spare))
-    fused = None if residual is None or spare else _channels_together(residual)
+    fused = None if residual is None or spare else channels_together(residual)
     answer = _answer(feature, _transformed(weight), bias, norm, fused, doubled)
     if spare:
         answer = answer[:, :outs].contiguous(memory_format=torch.channels_last)
@@ -103,12 +104,6 @@ def _transformed(weight: Tensor) -> Tensor:
     weight, kernels = weight.contiguous(), torch.empty(outs // _WIDTH, _PLACES, channels, _WIDTH)
     _library().transform_weights(_at(weight), outs, channels, _at(kernels))
     return kernels
-
-
-def _channels_together(feature: Tensor) -> Tensor:
-    # a part cut out of a channels_last feature is read without a copy
-    together = feature.stride(1) == 1 and feature.stride(3) >= feature.shape[1]
-    return feature if together else feature.contiguous(memory_format=torch.channels_last)
 
 
 def _at(tensor: Tensor | None) -> int | None:
