@@ -1,11 +1,16 @@
 """The command line: `codeprior COMMAND …`. A command is a module of `codeprior.commands`, imported when it is used."""
 
+import difflib
 import io
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
-from codeprior.commands._words import command_names, parser_of
+from codeprior.commands._words import command_names, options_of, parser_of
+from codeprior.files import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,15 +35,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed, rest = parser.parse_known_args(words)
         # argparse reads a list of names in one piece; names that come after an option belong to the list too
         if rest and (not hasattr(parsed, "paths") or any(word.startswith("-") for word in rest)):
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+            unknown = [word for word in rest if word.startswith("-")] or rest
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(parsed.command, unknown)}")
         if rest:
             parsed.paths = [*parsed.paths, *rest]
-        return import_module(f"codeprior.commands.{parsed.command}").run(parsed)
+        with _plain_warnings():
+            return import_module(f"codeprior.commands.{parsed.command}").run(parsed)
     except SystemExit as ending:  # argparse has said what is wrong
         return ending.code if isinstance(ending.code, int) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _meant(command: str, words: Sequence[str]) -> str:
+    """Gives the options that were probably meant by words that are none."""
+    known = options_of(command)
+    likely = [near for word in words for near in difflib.get_close_matches(word.split("=")[0], known, n=1)]
+    return f" (did you mean {', '.join(likely)}?)" if likely else f"; codeprior {command} --help lists its options"
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Prints the library's warnings as sentences, without the line of code that they come from."""
+    before = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+        if category is not UserWarning:
+            return before(message, category, *place, **line)
+        return f"warning: {printable(message)}\n"
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ from codeprior.devices import usable_device
 from codeprior.images import to_signed, to_unit
 from codeprior.kernels import lookup, nearest_code, residual_code
 from codeprior.losses import PerceptualLoss
+from codeprior.restorers import load_restorer
 
 
 def test_crossing_twice_and_levels_are_refused():
@@ -177,5 +179,30 @@ def test_weights_that_timm_cannot_fetch_are_explained(monkeypatch):
 def test_the_output_may_stand_behind_an_option(tmp_path, capsys):
     assert main(["restore", str(tmp_path / "a.png"), "--batch", "0", str(tmp_path / "out")]) == 2
     assert "--batch must be at least 1" in capsys.readouterr().err
-    assert main(["restore", str(tmp_path / "a.png"), "--batch", "1", str(tmp_path / "out"), "--nothing"]) == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
+    assert main(["restore", str(tmp_path / "a.png"), "--batch", "1", str(tmp_path / "out"), "--zzz"]) == 2
+    said = capsys.readouterr().err
+    assert "unrecognized arguments: --zzz; codeprior restore --help lists its options" in said
+
+
+def test_an_option_that_is_written_wrongly_is_told_the_one_that_was_meant(capsys):
+    assert main(["restore", "a.png", "out", "--fidelty=0.3"]) == 2
+    assert "unrecognized arguments: --fidelty=0.3 (did you mean --fidelity?)" in capsys.readouterr().err
+
+
+def test_a_folder_named_as_the_embedded_weights_is_not_taken_for_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    assert load_restorer().size == 128
+    with pytest.raises(FileNotFoundError, match="there is no file small, and no embedded weights of that name"):
+        load_restorer(family="gfpgan")
+
+
+def test_a_warning_of_the_library_is_a_sentence_on_the_command_line(tmp_path):
+    (tmp_path / "a.png").touch()
+    call = [sys.executable, "-m", "codeprior", "degrade", "a.png", "a.png", "--preset", "lcqs-mild"]
+    # the picture would replace itself, so that nothing is degraded
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("warning: preset 'lcqs-mild' is partial: 8-bit rounding")
+    assert lines[1].startswith("error: a.png: its result a.png would replace the photograph itself")

@@ -13,7 +13,7 @@ from codeprior.estimators import Examined, radial_spectrum
 from codeprior.estimators.damage import LARGEST
 from codeprior.estimators.statistics import TILE
 from codeprior.images import from_levels, to_array
-from codeprior.photos.faces import Detector, Face, choose, region, search
+from codeprior.photos.faces import Detector, Face, choose, region, search, usable
 from codeprior.photos.restoration import Choices
 
 _FACE, _CHART, _TEXT, _GAP, _TITLE = 256, 400, 330, 16, 24
@@ -51,15 +51,7 @@ def cut_faces(pixels: UInt8[np.ndarray, "H W 3"], detector: Detector | None, cho
         return [CutFace(image, None)]
     height, width = pixels.shape[:2]
     found = search(detector, pixels, smallest=choices.smallest, score=choices.score)
-    if not found:
-        raise ValueError("no face was found")
-    good = [face for face in found if face.score >= choices.score and _eyes(face) >= choices.smallest]
-    if not good:
-        best = max(face.score for face in found)
-        raise ValueError(
-            f"all {len(found)} faces found are below the least score {choices.score:g} (best {best:.2f}) "
-            f"or have eyes less than {choices.smallest:g} pixels apart"
-        )
+    good = [found[number] for number in usable(found, score=choices.score, smallest=choices.smallest)]
     cut = []
     for index in choose(good, choices.faces, width=width, height=height):
         rows, columns = region(good[index].points, height=height, width=width)
@@ -180,10 +172,6 @@ def _write_figures(pen: ImageDraw.ImageDraw, font: Any, face: dict[str, Any], *,
     width, height = face["size"]
     detail = f"{width} by {height} pixels hold the detail\nof a sharp face of {face['detail']} pixels"
     pen.multiline_text((left, top + 24 * len(_FIGURES) + 8), detail, fill=_INK, font=font, spacing=8)
-
-
-def _eyes(face: Face) -> float:
-    return float(np.linalg.norm(face.points[1] - face.points[0]))
 
 
 def _rounded(damage: Any) -> dict[str, float]:

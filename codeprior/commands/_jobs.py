@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codeprior.commands._outputs import UsageError
-from codeprior.files import PICTURES, writable_name
+from codeprior.files import ONLY_READ, PICTURES, writable_name
 from codeprior.photos.files import looks_like_photo
 
 WRITABLE = PICTURES
@@ -59,7 +59,8 @@ def jobs(
         one name, and none writes to the name of an input: such a job has a refusal.
 
     Raises:
-        UsageError: Nothing is there to do, a pattern matches nothing, or a file is given where a folder is needed.
+        UsageError: Nothing is there to do, a pattern matches nothing, a file is given where a folder is needed, or
+            `out` names a picture of a format that is never written.
     """
     files, ignored = _files(inputs, out)
     if not files:
@@ -69,6 +70,10 @@ def jobs(
         if len(files) != 1 or Path(inputs[0]).is_dir():
             raise UsageError(f"{out} names one picture, but the input is not one file; give a folder.")
         planned = [Job(files[0][0], out, relative=files[0][1])]
+    elif out.suffix.lower() in ONLY_READ and not out.is_dir():
+        raise UsageError(
+            f"{out} names a picture of a format that is read and never written; give {', '.join(WRITABLE)} or a folder."
+        )
     elif out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists and is no folder; give a folder or the name of a picture.")
     else:

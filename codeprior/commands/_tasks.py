@@ -59,7 +59,7 @@ def run_task(arguments: argparse.Namespace) -> int:
 
 def _task(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """Gives the family's function of the task, and the model that it is done with."""
-    from codeprior.families import family_of, find_family
+    from codeprior.families import family_of, find_family, installed_families
     from codeprior.restorers import load_restorer
 
     try:
@@ -69,7 +69,11 @@ def _task(arguments: argparse.Namespace) -> tuple[Any, Any]:
     name = family_of(model)
     tasks = find_family(name).tasks if name else {}
     if arguments.task not in tasks:
-        raise UsageError(f"{name or type(model).__name__} has no task {arguments.task!r}; it has {_listed(tasks)}.")
+        having = [one.name for one in installed_families() if arguments.task in one.tasks]
+        others = f" Families that have it, with --weights: {', '.join(having)}." if having else ""
+        raise UsageError(
+            f"{name or type(model).__name__} has no task {arguments.task!r}; it has {_listed(tasks)}.{others}"
+        )
     return pkgutil.resolve_name(tasks[arguments.task]), model
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import pkgutil
+import re
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -26,3 +27,14 @@ def parser_of(names: Sequence[str]) -> argparse.ArgumentParser:
         command = import_module(f"codeprior.commands.{name}")
         command.add_arguments(choices.add_parser(name, help=command.HELP, description=command.HELP))
     return parser
+
+
+def options_of(name: str) -> list[str]:
+    """Gives the long options of a command, such as `--faces`.
+
+    Args:
+        name: Of the command.
+    """
+    parser = argparse.ArgumentParser()
+    import_module(f"codeprior.commands.{name}").add_arguments(parser)
+    return re.findall(r"--[a-z][a-z-]*", parser.format_usage())

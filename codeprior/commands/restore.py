@@ -19,6 +19,7 @@ from codeprior.files import VIDEOS
 
 HELP = "Restore the faces of photographs: files, folders or patterns, into a folder or one file; or of one video."
 _FAILED, _USAGE = 3, 2
+_EMBEDDED = "small"  # weights in the package
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=family_names(), help="model family (default: the one of the weights)")
     parser.add_argument(
         "--weights",
-        default="small",
+        default=_EMBEDDED,
         help="weights file of any installed family, or small: the embedded prior (default)",
     )
     parser.add_argument(
@@ -199,6 +200,11 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
             options=named_options(arguments.option),
         )
     except FileNotFoundError:
+        if arguments.recipe is not None and arguments.weights == _EMBEDDED:
+            raise UsageError(
+                f"{arguments.recipe} has no weights in the package; give --weights FILE. Where a family's weights are "
+                "published is in codeprior families and in its README."
+            ) from None
         raise UsageError(
             f"--weights {arguments.weights}: there is no such file; give one that codeprior convert or codeprior.save "
             "wrote, or the name of embedded weights, as codeprior families lists them."
@@ -293,11 +299,18 @@ def _all(
     bar.close()
     seconds = time.monotonic() - started
     parts = [f"{counts['restored']} restored"]
-    parts += [f"{counts['untouched']} left as they were"] if counts["untouched"] else []
+    left = counts["untouched"]
+    parts += [f"{left} left as {'it was' if left == 1 else 'they were'}"] if left else []
     parts += [f"{counts['failed']} failed"]
     parts += [f"{counts['skipped']} done before"] if counts["skipped"] else []
     parts += [f"{ignored} files ignored that are no pictures"] if ignored else []
     say(f"codeprior restore: {', '.join(parts)}; {seconds:.1f} s", error=True)
+    if left and not arguments.quiet:
+        say(
+            "left are photographs whose faces hold as much detail as the model gives back; --report FILE says it of "
+            "each face, --always restores them all the same",
+            error=True,
+        )
     if report.failure is not None:
         say(f"codeprior restore: --report {arguments.report} is not whole: {report.failure.strerror}", error=True)
     return _FAILED if counts["failed"] or report.failure is not None else 0

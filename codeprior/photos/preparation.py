@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from codeprior.photos.decisions import LARGEST, Decision, check_fidelity
-from codeprior.photos.faces import Crop, Detector, Face, alignment, choose, search
+from codeprior.photos.faces import Crop, Detector, Face, alignment, choose, search, usable
 from codeprior.photos.faces.geometry import at_side, resample, transform
 from codeprior.photos.tints import Tint, find_tint
 
@@ -109,7 +109,9 @@ def prepare(
         The photograph with its crops.
 
     Raises:
-        ValueError: There is no face to restore; the text says whether none was found or all were left out.
+        NoFaceError: There is no face to restore; the text says whether none was found or all were left out.
+        ValueError: An aligned photograph is far from a square, the face of the number asked for is not there, or there
+            is nothing to find faces with.
     """
     height, width = pixels.shape[:2]
     if choices.aligned:
@@ -122,22 +124,10 @@ def prepare(
             raise ValueError("prepare: give a detector, the faces, or choices with aligned=True.")
         faces = search(detector, pixels, smallest=choices.smallest, score=choices.score)
     found = list(faces)
-    if not found:
-        raise ValueError("no face was found")
-    good = [i for i, face in enumerate(found) if _usable(face, choices)]
-    if not good:
-        best = max(face.score for face in found)
-        raise ValueError(
-            f"all {len(found)} faces found are below the least score {choices.score} (best {best:.2f}) "
-            f"or have eyes less than {choices.smallest:g} pixels apart"
-        )
+    good = usable(found, score=choices.score, smallest=choices.smallest)
     chosen = [good[i] for i in choose([found[i] for i in good], choices.faces, width=width, height=height)]
     matrices = [alignment(found[i].points, size=size) for i in chosen]
     return _cut(pixels, found, chosen, matrices, size, choices, judge)
-
-
-def _usable(face: Face, choices: Choices) -> bool:
-    return face.score >= choices.score and float(np.linalg.norm(face.points[1] - face.points[0])) >= choices.smallest
 
 
 def _cut(

@@ -13,9 +13,11 @@ from codeprior.families import find_family, installed_families
 from codeprior.restorers.exported import OnnxModel
 from codeprior.restorers.restorer import Restorer
 
+_EMBEDDED = "small"  # the default: weights in the package
+
 
 def load_restorer(
-    weights: str | Path = "small",
+    weights: str | Path = _EMBEDDED,
     *,
     family: str | None = None,
     device: str | torch.device = "cpu",
@@ -48,7 +50,7 @@ def load_restorer(
 
 
 def load_model(
-    weights: str | Path = "small", *, family: str | None = None, device: str | torch.device = "cpu"
+    weights: str | Path = _EMBEDDED, *, family: str | None = None, device: str | torch.device = "cpu"
 ) -> nn.Module:
     """Gives the model of trained weights of any installed family, as `load_restorer` finds it.
 
@@ -69,7 +71,8 @@ def load_model(
         names = " and ".join(one.name for one in embedding)
         raise ValueError(f"load_restorer: {names} both embed weights named {weights}; say which family.")
     path = embedding[0].embedded[str(weights)] if embedding else Path(weights)
-    if not path.exists():
+    # a folder that happens to have the name of embedded weights is not meant by that name
+    if not path.exists() or (str(weights) == _EMBEDDED and not embedding and path.is_dir()):
         there = ", ".join(name for one in families for name in one.embedded) or "none"
         raise FileNotFoundError(
             f"load_restorer: there is no file {path}, and no embedded weights of that name; embedded are: {there}. "

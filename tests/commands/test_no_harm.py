@@ -47,13 +47,25 @@ def test_a_photograph_of_sharp_faces_is_copied_byte_for_byte(tmp_path, call, est
     assert [(face["restored"], face["decision"]) for face in line["faces"]] == [(False, "left")] * 2
     assert line["faces"][0]["cycles"] == pytest.approx(0.4 * line["faces"][0]["side"], abs=0.1)
     assert line["faces"][0]["damage"]["limit"] == 0.4
-    assert "0 restored, 1 left as they were, 0 failed" in capsys.readouterr().err
+    assert "0 restored, 1 left as it was, 0 failed" in capsys.readouterr().err
     # another format cannot be copied, and has the same pixels; a report that exists would be kept
     (tmp_path / "report.jsonl").unlink()
     assert call(photo, tmp_path / "out.png", *words) == 0
     assert np.array_equal(read(tmp_path / "out.png").pixels, read(photo).pixels)
     (tmp_path / "report.jsonl").unlink()
     assert call(photo, tmp_path / "out.jpg", *words) == 3  # kept without --overwrite
+
+
+def test_why_photographs_were_left_is_said_once(tmp_path, weights, estimated, marked, capsys):
+    photo, words = marked
+    estimated(limit=0.4)
+    assert main(["restore", str(photo), str(tmp_path / "out.jpg"), *map(str, words), "--weights", str(weights)]) == 0
+    told = capsys.readouterr().err
+    assert told.count("hold as much detail as the model gives back") == 1 and "--always restores them" in told
+    (tmp_path / "report.jsonl").unlink()
+    estimated(limit=0.001)
+    assert main(["restore", str(photo), str(tmp_path / "b.jpg"), *map(str, words), "--weights", str(weights)]) == 0
+    assert "--always" not in capsys.readouterr().err
 
 
 def test_always_restores_them_all_the_same(tmp_path, call, estimated, marked):

@@ -79,7 +79,10 @@ def test_the_command_fills_what_a_mask_file_shows(tmp_path: Path, capsys):
     hidden = mask[..., 0] > 0
     assert np.array_equal(answer[~hidden], face[~hidden]) and (answer[hidden] != face[hidden]).any()
     assert main([*call[:3], "--task", "swap", *weights, "--aligned"]) == 2
-    assert "codeformer has no task 'swap'; it has inpaint, colourise" in capsys.readouterr().err
+    assert "codeformer has no task 'swap'; it has inpaint, colourise.\n" in capsys.readouterr().err
+    assert main([*call[:3], "--task", "inpaint", "--aligned"]) == 2
+    said = capsys.readouterr().err
+    assert "daefr has no task 'inpaint'; it has none. Families that have it, with --weights: codeformer" in said
     assert main([*call[:3], "--mask", str(tmp_path / "mask.png")]) == 2
     assert "--mask says where a --task draws" in capsys.readouterr().err
 

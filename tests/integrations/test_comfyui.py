@@ -12,6 +12,7 @@ from PIL import Image
 import codeprior as cp
 from codeprior.integrations import comfyui
 from codeprior.integrations.comfyui import nodes
+from codeprior.photos.faces import from_landmarks, template
 from codeprior.photos.restoration import restore_photo
 from tests.test_import_cost import ROOT
 
@@ -84,7 +85,16 @@ def test_an_image_without_a_face_comes_back_and_is_reported(restorer):
     blank = torch.full((2, 80, 100, 4), 0.5)
     restored, report = comfyui.RestoreFaces().restore(blank, restorer)
     assert torch.equal(restored, blank)
-    assert report == "image 0: no face was found\nimage 1: no face was found"
+    assert [line.split(";")[0] for line in report.splitlines()] == [f"image {n}: no face was found" for n in (0, 1)]
+
+
+def test_an_image_whose_faces_are_all_too_small_does_not_end_the_batch(restorer, monkeypatch):
+    small = from_landmarks([(template(40) + 10).tolist()])
+    monkeypatch.setattr(nodes, "_detector", lambda: lambda _: small)
+    images = torch.full((2, 80, 100, 3), 0.5)
+    restored, report = comfyui.RestoreFaces().restore(images, restorer)
+    assert torch.equal(restored, images)
+    assert report.count("1 with eyes less than 16 pixels apart") == 2
 
 
 def test_degraded_images_follow_the_seed(restorer):

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from codeprior.photos.bands import Crossover
 from codeprior.photos.decisions import Decision
-from codeprior.photos.faces import Crop, align, from_landmarks, invert, match_colour, paste, template, transform
+from codeprior.photos.faces import (
+    Crop,
+    NoFaceError,
+    align,
+    from_landmarks,
+    invert,
+    match_colour,
+    paste,
+    template,
+    transform,
+)  # fmt: skip
 from codeprior.photos.restoration import Choices, Restored, answer, finish, prepare, restore_photo
 from codeprior.photos.sheets import comparison, heat, uncertainty_map
 
@@ -117,11 +127,14 @@ def test_a_parsers_mask_leaves_what_it_excludes():
 def test_small_and_doubtful_faces_are_left_out_with_a_reason():
     photo = _smooth(100, 100)
     doubtful = [face._replace(score=0.4) for face in _faces(90)]
-    with pytest.raises(ValueError, match=r"all 1 faces found are below the least score 0.9 \(best 0.40\)"):
+    with pytest.raises(NoFaceError, match=r"of 1 found: 1 below the least score 0.9 \(best 0.40; a lower score"):
         restore_photo(photo, _Gives(), faces=doubtful)
-    with pytest.raises(ValueError, match="eyes less than 16 pixels apart"):
+    # 30 pixels of the template have 7.4 between the eyes
+    with pytest.raises(NoFaceError, match=r"of 1 found: 1 with eyes less than 16 pixels apart \(at most 7.3; a lower"):
         restore_photo(photo, _Gives(), faces=_faces(30))
-    with pytest.raises(ValueError, match="no face was found"):
+    with pytest.raises(NoFaceError, match=r"of 2 found: 1 below .* \(best 0.40; .* 1 with eyes less than 16 pixels"):
+        restore_photo(photo, _Gives(), faces=[*doubtful, *_faces(30)])
+    with pytest.raises(NoFaceError, match=r"no face was found; mark it by hand \(landmarks\), or give .* \(aligned\)"):
         restore_photo(photo, _Gives(), detector=lambda _: [])
     with pytest.raises(ValueError, match="give a detector, the faces, or choices with aligned=True"):
         restore_photo(photo, _Gives())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codeprior.degradations import preset, preset_names
 from codeprior.families import installed_families
+from codeprior.photos.faces import NoFaceError
 from codeprior.photos.restoration import Choices, restore_photo
 from codeprior.restorers import Restorer, load_restorer
 
@@ -110,7 +111,7 @@ class RestoreFaces:
             aligned: Whether each image is one aligned face already; the answers then have the restorer's size at least.
 
         Returns:
-            Images of the same kind, an image without a face unchanged, and the report.
+            Images of the same kind, an image without a usable face unchanged, and the report.
 
         Raises:
             ValueError: There is no image, or one holds NaN or infinity.
@@ -126,10 +127,8 @@ class RestoreFaces:
             pixels = (image[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
             try:
                 done = restore_photo(np.ascontiguousarray(pixels), restorer, detector=found, choices=choices)
-            except ValueError as error:
-                if str(error) != "no face was found":
-                    raise
-                lines.append(f"image {number}: no face was found")
+            except NoFaceError as error:
+                lines.append(f"image {number}: {error}")
                 restored.append(image)
                 continue
             lines += _said(number, done)

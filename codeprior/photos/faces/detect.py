@@ -1,5 +1,6 @@
 """What a face detector gives, which ones there are, and which of the faces found are restored."""
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -77,6 +78,47 @@ def detector(name: str = "mtcnn", *, weights: str | Path | None = None, device: 
     if name not in DETECTORS:
         raise ValueError(f"detector: no detector is named {name!r}; choose one of {', '.join(DETECTORS)}.")
     return import_module(DETECTORS[name]).load(weights, device=device)
+
+
+class NoFaceError(ValueError):
+    """A photograph has no face that can be used; the text says why, and what to change."""
+
+
+def usable(faces: Sequence[Face], *, score: float, smallest: float) -> list[int]:
+    """Gives the numbers of the faces that are certain and large enough.
+
+    Args:
+        faces: Faces as the detector gave them.
+        score: Least score.
+        smallest: Least distance between the eyes, pixels.
+
+    Returns:
+        At least one number, in ascending order.
+
+    Raises:
+        NoFaceError: There is no face, or none that is certain and large enough.
+    """
+    if not faces:
+        raise NoFaceError(
+            "no face was found; mark it by hand (landmarks), or give a picture that is one face as such (aligned)"
+        )
+    apart = [float(np.linalg.norm(face.points[1] - face.points[0])) for face in faces]
+    certain = [face.score >= score for face in faces]
+    good = [number for number, distance in enumerate(apart) if certain[number] and distance >= smallest]
+    if good:
+        return good
+    reasons = []
+    if doubtful := [face.score for face, sure in zip(faces, certain, strict=True) if not sure]:
+        # rounded down: a score of 0.899 must not read as the 0.9 that is asked for
+        best = math.floor(100 * max(doubtful)) / 100
+        reasons.append(f"{len(doubtful)} below the least score {score:g} (best {best:.2f}; a lower score takes it)")
+    if small := [distance for distance, sure in zip(apart, certain, strict=True) if sure]:
+        widest = math.floor(10 * max(small)) / 10
+        reasons.append(
+            f"{len(small)} with eyes less than {smallest:g} pixels apart (at most {widest:.1f}; a lower smallest takes "
+            "it)"
+        )
+    raise NoFaceError(f"no face is certain and large enough, of {len(faces)} found: {', '.join(reasons)}")
 
 
 def choose(faces: Sequence[Face], which: str, *, width: int, height: int) -> list[int]:
