@@ -121,7 +121,8 @@ def doubled(part: Any, feature: Tensor) -> Tensor:
 
 def transformed(block: Any, feature: Tensor, guide: Tensor, weight: float) -> Tensor:
     joined = step(block.join, torch.cat((guide, feature), 1))
-    return feature + weight * (feature * block.scale(joined) + block.shift(joined))
+    scale, shift = (second(rectified(first(joined))) for first, rectified, second in (block.scale, block.shift))
+    return feature + weight * (feature * scale + shift)
 
 
 def branch(parts: Any, textures: Mapping[int, Tensor], image: Tensor) -> Tensor:

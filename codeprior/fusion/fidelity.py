@@ -5,7 +5,7 @@ decoder's features by the encoder's. At weight 0 the prior alone decides; at 1 t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from einops import rearrange
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.layers import Recorder, ResidualBlock, Tap, Tapped, configured, group_norm
+from codeprior.layers import Recorder, ResidualBlock, Tap, Tapped, configured, convolved, group_norm
 
 
 class FeatureModulation(nn.Module):
@@ -52,7 +52,8 @@ class FeatureModulation(nn.Module):
             weight: In [0, 1]; a number, or one for each sample as `b 1 1 1`.
         """
         normed = self.norm(feature)
-        scale, shift = self.write(F.silu(self.read(torch.cat((normed, guide), 1)))).chunk(2, 1)
+        hidden = F.silu(convolved(self.read, torch.cat((normed, guide), 1)))
+        scale, shift = convolved(self.write, hidden).chunk(2, 1)
         return feature + weight * (scale * normed + shift)
 
 
@@ -77,8 +78,8 @@ class ControllableTransform(nn.Module):
     def __init__(self, channels: int, guide_channels: int, *, groups: int = 32):
         super().__init__()
         self.join = ResidualBlock(guide_channels + channels, channels, groups=groups)
-        self.scale = _read(channels)
-        self.shift = _read(channels)
+        self.scale = _Read(channels)
+        self.shift = _Read(channels)
 
     def forward(
         self, feature: Float[Tensor, "b c h w"], guide: Float[Tensor, "b c2 h w"], weight: float | Tensor = 1.0
@@ -94,12 +95,14 @@ class ControllableTransform(nn.Module):
         return feature + weight * (feature * self.scale(joined) + self.shift(joined))
 
 
-def _read(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(channels, channels, 3, padding=1),
-    )
+class _Read(nn.Sequential):
+    def __init__(self, channels: int):
+        first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        super().__init__(first, nn.LeakyReLU(0.2), second)
+
+    def forward(self, input: Tensor) -> Tensor:
+        first, rectified, second = self
+        return convolved(cast(nn.Conv2d, second), rectified(convolved(cast(nn.Conv2d, first), input)))
 
 
 @configured

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import codeprior as cp
-from codeprior.fusion import FeatureModulation, FidelityTaps
+from codeprior.fusion import ControllableTransform, FeatureModulation, FidelityTaps
+from codeprior.kernels import _compile
 
 SIZES = {"channels": 8, "multipliers": (1, 2), "blocks": 2, "attention": (), "groups": 4, "unshuffle": 2}
 
@@ -67,3 +68,22 @@ def test_modulation_is_its_formula():
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="expected as many channels as strides, got 2 strides, 1 and 2 channels"):
         FidelityTaps([2, 4], [8], [8, 16])
+
+
+@pytest.mark.parametrize("kind", [FeatureModulation, ControllableTransform])
+def test_without_gradients_all_its_convolutions_are_the_fast_ones(kind):
+    if reason := _compile.why_not("convolution"):
+        pytest.skip(reason)
+    block = kind(32, 32, groups=8).eval()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    feature, guide = torch.randn(2, 1, 32, 40, 40)
+    with torch.no_grad(), torch.profiler.profile() as seen:
+        fast = block(feature, guide, 0.7)
+    counts = {event.key: event.count for event in seen.key_averages()}
+    assert counts["codeprior::convolution"] == sum(part.kernel_size == (3, 3) for part in _convolutions(block))
+    torch.testing.assert_close(fast, block(feature, guide, 0.7), rtol=1e-4, atol=1e-4)
+
+
+def _convolutions(block: torch.nn.Module) -> list[torch.nn.Conv2d]:
+    return [part for part in block.modules() if isinstance(part, torch.nn.Conv2d)]

@@ -121,6 +121,17 @@ def test_auto_takes_it_for_large_grids_without_gradients():
         convolution(feature, weight, bias, impl="compiled")
 
 
+def test_on_a_few_places_the_kernels_are_not_brought_into_another_order():
+    feature, weight, bias, norm, residual = _inputs(0, 1, 64, 64, 4, 4)
+    together = feature.contiguous(memory_format=torch.channels_last)
+    expected = convolution(feature, weight, bias, norm=norm, residual=residual)
+    with torch.no_grad(), torch.profiler.profile(record_shapes=True) as seen:
+        found = convolution(together, weight, bias, norm=norm, residual=residual)
+    copied = [event.input_shapes[0] for event in seen.events() if event.name == "aten::copy_"]
+    assert [1, 64, 4, 4] in copied and [64, 64, 3, 3] not in copied
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
 def test_gradients_are_those_of_the_definition():
     feature, weight, bias, norm, residual = _inputs(0, 1, 16, 16, 32, 32)
     given = [tensor.requires_grad_() for tensor in (feature, weight, bias, *norm[:2], residual)]

@@ -9,6 +9,7 @@ from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
 _SMALLEST = 32 * 32  # places below which transforming the kernels costs more than it saves
 _FEWEST = 2**22  # multiplications below which compiling never pays
+_FEW = 8 * 8  # places for which PyTorch takes longer to bring the kernels into the feature's order than to convolve
 
 
 def convolution(
@@ -33,7 +34,7 @@ def convolution(
         impl: Implementation by name; None chooses (see `explain`).
 
     Returns:
-        `b o H W`, with `H = 2 h` where doubled. On the CPU, where no gradient is asked for, channels_last.
+        `b o H W`, with `H = 2 h` where doubled. The compiled implementation gives it as channels_last.
 
     Raises:
         ValueError: The shapes do not fit.
@@ -54,6 +55,8 @@ def convolution(
         raise ValueError(f"convolution: expected a residual {tuple(shape)}, got {tuple(residual.shape)}.")
     tensors = [part for part in (feature, weight, bias, residual, *(norm or ())[:2]) if isinstance(part, Tensor)]
     if choose("convolution", impl, str(feature.device), unfit=_why_unfit(tensors, impl, shape)) == "reference":
+        if _is_small(feature, shape):
+            feature = feature.contiguous()
         return convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
     return convolution_op(feature, weight, bias, *(norm or (None, None, 1, 0.0)), residual, doubled)
 
@@ -80,6 +83,10 @@ def _(feature, weight, bias, norm_weight, norm_bias, groups, epsilon, residual, 
     batch, _, height, width = feature.shape
     shape = (batch, weight.shape[0], height * (1 + doubled), width * (1 + doubled))
     return torch.empty(shape, dtype=feature.dtype, device=feature.device, memory_format=torch.channels_last)
+
+
+def _is_small(feature: Tensor, shape: tuple[int, ...]) -> bool:
+    return feature.device.type == "cpu" and not torch.is_grad_enabled() and shape[2] * shape[3] <= _FEW
 
 
 def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) -> dict[str, str]:
