@@ -36,14 +36,17 @@ static inline void sum(const Layer &layer, const float *from, int64_t part, floa
         for (int place = 0; place < PLACES; ++place) total[place][v] = least;
     }
     const float *weights = layer.weights + part * layer.kernel * layer.kernel * layer.channels;
+    // where nothing lies between the pixels, a row of taps is one run
+    const bool dense = layer.pixel == layer.channels;
+    const int64_t runs = dense ? 1 : layer.kernel, taps = dense ? layer.kernel * layer.channels : layer.channels;
     for (int64_t y = 0; y < layer.kernel; ++y)
-        for (int64_t x = 0; x < layer.kernel; ++x) {
+        for (int64_t x = 0; x < runs; ++x) {
             const float *at = from + y * layer.row + x * layer.pixel;
-            for (int64_t c = 0; c < layer.channels; ++c, weights += WIDTH) {
-                vec taps[VECS];
-                for (int v = 0; v < VECS; ++v) taps[v] = load(weights + v * LANES);
+            for (int64_t tap = 0; tap < taps; ++tap, weights += WIDTH) {
+                vec weight[VECS];
+                for (int v = 0; v < VECS; ++v) weight[v] = load(weights + v * LANES);
                 for (int place = 0; place < PLACES; ++place)
-                    for (int v = 0; v < VECS; ++v) total[place][v] += at[place * layer.pixel + c] * taps[v];
+                    for (int v = 0; v < VECS; ++v) total[place][v] += at[place * layer.pixel + tap] * weight[v];
             }
         }
     for (int v = 0; v < VECS; ++v)

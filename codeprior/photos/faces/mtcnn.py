@@ -13,7 +13,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from codeprior.kernels import crop_resize
 from codeprior.photos.faces._boxes import distinct
@@ -25,7 +24,6 @@ __all__ = ["MTCNN", "face_features", "load"]
 _CELL = 12  # side of P-Net's window, pixels
 _STRIDE = 2
 _STEP = math.sqrt(0.5)  # between the levels of the pyramid
-_OUTSIDE = -127.5 / 128  # the training pictures were black outside
 _OVERLAPS = (0.5, 0.7, 0.7, 0.7)  # of boxes that count as one: within a level, after P-, R- and O-Net
 
 
@@ -77,16 +75,15 @@ class MTCNN:
         Returns:
             Faces in the photograph's pixels, best score first; none is an empty list.
         """
-        levels = rearrange(torch.from_numpy(np.ascontiguousarray(photo)), "h w c -> 1 c h w").to(self.device)
+        image = rearrange(torch.from_numpy(np.ascontiguousarray(photo)), "h w c -> c h w").to(self.device)
         scale = min(1.0, self.longest / max(photo.shape[:2]))
-        image = levels.float().sub_(127.5).div_(128)
         if scale < 1:
-            size = [max(1, round(side * scale)) for side in photo.shape[:2]]
-            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+            rows, columns = (max(1, round(side * scale)) for side in photo.shape[:2])
+            image = _resized(image, _whole(image), (rows, columns))[0]
         boxes = self._propose(image, self._narrowest * scale)
         boxes = self._refine(image, boxes)
         boxes, points = self._place(image, boxes)
-        ratio = np.array([photo.shape[1] / image.shape[3], photo.shape[0] / image.shape[2]])
+        ratio = np.array([photo.shape[1] / image.shape[2], photo.shape[0] / image.shape[1]])
         both = np.concatenate([ratio, ratio])
         return [
             Face((box[:4] + 0.5) * both - 0.5, (place + 0.5) * ratio - 0.5, float(box[4]))
@@ -95,13 +92,13 @@ class MTCNN:
 
     def _propose(self, image: Tensor, narrowest: float) -> Float[np.ndarray, "n 5"]:
         found: list[np.ndarray] = [np.zeros((0, 9))]
-        scale, shorter = _CELL / self.smallest, min(image.shape[2:])
+        scale, shorter = _CELL / self.smallest, min(image.shape[1:])
         # of each face the nearest window is looked through, at most half a step of the pyramid away
         while _CELL / scale < narrowest * math.sqrt(_STEP):
             scale *= _STEP
         while shorter * scale > _CELL:
-            size = [math.ceil(side * scale) for side in image.shape[2:]]
-            level = F.interpolate(image, size=size, mode="bilinear", antialias=False)
+            rows, columns = (math.ceil(side * scale) for side in image.shape[1:])
+            level = _normed(_resized(image, _whole(image), (rows, columns), antialias=False))
             places, scores, offsets = (
                 answer.cpu().numpy() for answer in self._networks.propose(level, self.thresholds[0])
             )
@@ -118,7 +115,7 @@ class MTCNN:
         boxes = _square(boxes)
         if not len(boxes):
             return boxes
-        _, offsets, scores = self._networks.refine(_patches(image, boxes, 24))
+        _, offsets, scores = self._networks.refine(_normed(_resized(image, boxes, 24)))
         offsets, boxes[:, 4] = offsets.cpu().numpy(), scores.cpu().numpy()
         kept = np.nonzero(boxes[:, 4] > self.thresholds[1])[0]
         kept = kept[distinct(boxes[kept], _OVERLAPS[2])]
@@ -130,7 +127,7 @@ class MTCNN:
         boxes = _square(boxes)
         if not len(boxes):
             return boxes, np.zeros((0, 5, 2))
-        places, offsets, scores = self._networks.place(_patches(image, boxes, 48))
+        places, offsets, scores = self._networks.place(_normed(_resized(image, boxes, 48)))
         places, offsets, boxes[:, 4] = places.cpu().numpy(), offsets.cpu().numpy(), scores.cpu().numpy()
         sides = boxes[:, None, 2:4] - boxes[:, None, :2] + 1
         points = boxes[:, None, :2] + sides * rearrange(places, "n (c p) -> n p c", c=2)
@@ -155,9 +152,20 @@ def load(weights: str | Path | None = None, *, device: str = "cpu") -> MTCNN:
     return MTCNN(device=device)
 
 
-def _patches(image: Tensor, boxes: Float[np.ndarray, "n 5"], size: int) -> Float[Tensor, "n 3 size size"]:
+def _resized(
+    image: Tensor, boxes: Float[np.ndarray, "n c"], size: int | tuple[int, int], *, antialias: bool = True
+) -> Float[Tensor, "n 3 h w"]:
     places = torch.from_numpy(boxes[:, :4].astype(np.int64)).to(image.device)
-    return crop_resize(image[0], places, size, outside=_OUTSIDE)
+    return crop_resize(image, places, size, antialias=antialias)
+
+
+def _whole(image: Tensor) -> Float[np.ndarray, "1 4"]:
+    return np.array([[0.0, 0.0, image.shape[2] - 1, image.shape[1] - 1]])
+
+
+def _normed(levels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Gives 8-bit levels as the networks take them; what lies outside a photograph is black, as where they learned."""
+    return levels.sub_(127.5).div_(128)
 
 
 def _moved(boxes: Float[np.ndarray, "n 5"], offsets: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 5"]:
