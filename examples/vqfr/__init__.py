@@ -22,7 +22,7 @@ FAMILY = Family(
     },
     options={
         "fidelity": Option(
-            float, 0.0, 0.0, 1.0, "the second version's fidelity ratio: 0 the texture alone, 1 follows the picture"
+            float, 1.0, 0.0, 1.0, "the second version's fidelity ratio: 0 the texture alone, 1 follows the picture"
         )
     },
     # the publisher gives no checksum; the first version's file lies at no address that is known to stay

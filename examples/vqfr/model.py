@@ -153,13 +153,13 @@ class VQFRv2(nn.Module):
         return Prediction(None if self.predictor is None else self.predictor(latent), latent)
 
     @torch.no_grad()
-    def restore(self, degraded: Image, *, fidelity: float | Tensor = 0.0) -> Image:
+    def restore(self, degraded: Image, *, fidelity: float | Tensor = 1.0) -> Image:
         """Gives restored faces `b 3 H W`, signed, not clamped, for degraded ones of the same kind.
 
         Args:
             degraded: `b 3 H W`, signed.
             fidelity: The paper's fidelity ratio, in [0, 1]: 0 is the texture alone, 1 follows the picture; a number, or
-                a tensor with one for each face.
+                a tensor with one for each face. The picture that the training judges is that of 1.
 
         Raises:
             ValueError: The number is out of range.

@@ -60,6 +60,20 @@ def test_fidelity_out_of_range_is_refused(build):
         build().restore(_image(16, 16), fidelity=1.5)
 
 
+@pytest.mark.parametrize("name", ["codeformer", "vqfr"])
+def test_what_a_family_calls_its_default_is_what_its_model_does(name):
+    model, image = {"codeformer": small.codeformer, "vqfr": small.vqfr2}[name](), _image(16, 16)
+    default = find_family(name).options["fidelity"].default
+    assert torch.equal(model.restore(image), model.restore(image, fidelity=default))
+
+
+def test_vqfr_gives_the_picture_that_its_training_judges_unless_told_otherwise():
+    model, image = small.vqfr2(), _image(16, 16)
+    judged = model.decode(model(image), image)
+    torch.testing.assert_close(model.restore(image), judged, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(judged, model.restore(image, fidelity=0.0))
+
+
 def test_the_task_decides_statistics_and_fidelity():
     image = _image(16, 16)
     for task, fidelity, adapt in (("restoration", 0.5, True), ("inpainting", 1.0, False), ("colourisation", 0.0, True)):
