@@ -81,7 +81,7 @@ class TextureWarp(nn.Module):
             nn.SiLU(),
             nn.Conv2d(channels, channels, 1),
         )
-        self.join = nn.Sequential(
+        self.join = _Join(
             nn.Conv2d(channels + before, channels, 3, padding=1), group_norm(channels, groups=groups), nn.SiLU()
         )
         self.warp = DeformableConvolution(channels, groups=deformable_groups)
@@ -110,9 +110,17 @@ class TextureWarp(nn.Module):
         elif self.rate > 1:
             condition = F.interpolate(condition, size=texture.shape[-2:], mode="bilinear", align_corners=False)
         seen = self.look(torch.cat((condition, texture), 1))
-        seen = seen if trace is None else torch.cat((seen, trace), 1)
-        joined = self.join[1:](convolved(cast(nn.Conv2d, self.join[0]), seen))
+        joined = self.join(seen if trace is None else torch.cat((seen, trace), 1))
         return Warped(self.warp(texture, joined), joined)
+
+
+class _Join(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:
+        first, *others = self
+        feature = convolved(cast(nn.Conv2d, first), input)
+        for other in others:
+            feature = other(feature)
+        return feature
 
 
 def doubled_trace(trace: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:

@@ -62,7 +62,15 @@ def constant_while_tracing(function: Function) -> Function:
 
 
 @constant_while_tracing
-def choose(op: str, impl: str | None, device: str, *, unfit: Mapping[str, str] = _NOTHING, small: bool = False) -> str:
+def choose(
+    op: str,
+    impl: str | None,
+    device: str,
+    *,
+    unfit: Mapping[str, str] = _NOTHING,
+    small: bool = False,
+    slow: str | None = None,
+) -> str:
     """Gives the name of the implementation that runs; under torch.compile the choice is made once, while tracing.
 
     Args:
@@ -72,10 +80,13 @@ def choose(op: str, impl: str | None, device: str, *, unfit: Mapping[str, str] =
         unfit: For an implementation, why it cannot read these tensors.
         small: Whether the problem takes less time than compiling, and every implementation gives the same answer. Code
             that is not compiled yet is then not compiled for it, unless the caller asks for it by name.
+        slow: Why `compiled` is not faster for these tensors; it runs all the same where it is asked for by name.
 
     Raises:
         ImplUnavailable: The one asked for by name is unknown, or cannot run; or none can.
     """
+    if slow is not None and wanted(op, impl)[0] != "compiled":
+        unfit = {"compiled": slow, **unfit}
     small = small and wanted(op, impl)[0] is None
     return pick(op, impl, reasons=reasons(op, device, unfit=unfit, small=small))
 

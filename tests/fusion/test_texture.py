@@ -93,3 +93,15 @@ def test_a_branch_follows_a_decoder_that_shuffles_pixels_at_its_end():
     decoder(torch.randn(1, 6, 4, 6), taps=recorder.taps)
     # the grid of the finest texture is half as fine as the picture
     assert branch(recorder.features, torch.rand(1, 3, 16, 24)).shape == (1, 8, 8, 12)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_hook_on_any_part_of_a_warp_sees_what_it_gives(gradients):
+    warp, called = TextureWarp(8, 2, before=4, rate=2, convolved=True, groups=4), set()
+    parts = {name: part for name, part in warp.named_modules() if name}
+    for name, part in parts.items():
+        part.register_forward_hook(lambda _, __, given, name=name: called.add((name, tuple(given.shape))))
+    with torch.set_grad_enabled(gradients):
+        answer = warp(torch.randn(1, 8, 32, 32), torch.randn(1, 2, 64, 64), torch.randn(1, 4, 32, 32))
+    assert {name for name, _ in called} == set(parts)
+    assert ("join", tuple(answer.trace.shape)) in called

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.library import opcheck
 from torch.nn import functional as F
 
-from codeprior.kernels import ImplUnavailable, _compile, convolution
+from codeprior.kernels import ImplUnavailable, _compile, convolution, use_impl
 from codeprior.kernels.convolution import Norm
 from codeprior.kernels.convolution.api import convolution_op
 
@@ -119,6 +119,17 @@ def test_auto_takes_it_for_large_grids_without_gradients():
         pytest.raises(ImplUnavailable, match="autocast asks for half precision"),
     ):
         convolution(feature, weight, bias, impl="compiled")
+
+
+def test_it_runs_on_any_grid_where_it_is_asked_for_by_name(monkeypatch):
+    feature, weight, bias, _, _ = _inputs(0, 1, 16, 16, 5, 4)
+    expected = convolution(feature, weight, bias, impl="compiled")
+    with use_impl("convolution=compiled"):
+        assert torch.equal(convolution(feature, weight, bias), expected)
+    monkeypatch.setenv("CODEPRIOR_IMPL", "compiled")
+    assert torch.equal(convolution(feature, weight, bias), expected)
+    monkeypatch.setenv("CODEPRIOR_IMPL", "blocked")  # of another op
+    assert torch.equal(convolution(feature, weight, bias), convolution(feature, weight, bias, impl="reference"))
 
 
 def test_on_a_few_places_the_kernels_are_not_brought_into_another_order():

@@ -54,7 +54,8 @@ def convolution(
     if residual is not None and residual.shape != shape:
         raise ValueError(f"convolution: expected a residual {tuple(shape)}, got {tuple(residual.shape)}.")
     tensors = [part for part in (feature, weight, bias, residual, *(norm or ())[:2]) if isinstance(part, Tensor)]
-    if choose("convolution", impl, str(feature.device), unfit=_why_unfit(tensors, impl, shape)) == "reference":
+    slow = _why_slow(shape[2] * shape[3], weight)
+    if choose("convolution", impl, str(feature.device), unfit=_why_unfit(tensors), slow=slow) == "reference":
         if _is_small(feature, shape):
             feature = feature.contiguous()
         return convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
@@ -89,17 +90,18 @@ def _is_small(feature: Tensor, shape: tuple[int, ...]) -> bool:
     return feature.device.type == "cpu" and not torch.is_grad_enabled() and shape[2] * shape[3] <= _FEW
 
 
-def _why_unfit(tensors: list[Tensor], impl: str | None, shape: tuple[int, ...]) -> dict[str, str]:
-    feature, weight = tensors[:2]
-    places = shape[2] * shape[3]
+def _why_slow(places: int, weight: Tensor) -> str | None:
+    few = places < _SMALLEST or places * weight.numel() < _FEWEST
+    return "on so small a grid it is not faster" if few else None
+
+
+def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
     if any(tensor.dtype != torch.float32 for tensor in tensors):
         return {"compiled": "it multiplies float32"}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return {"compiled": "it gives no gradients"}
     if torch.compiler.is_exporting():
         return {"compiled": "an exported graph has PyTorch's own operators only"}
-    if torch.is_autocast_enabled(feature.device.type):
+    if torch.is_autocast_enabled(tensors[0].device.type):
         return {"compiled": "autocast asks for half precision"}
-    if impl is None and (places < _SMALLEST or places * weight.numel() < _FEWEST):
-        return {"compiled": "on so small a grid it is not faster"}
     return {}

@@ -54,7 +54,9 @@ def deformable_convolution(
             f"{tuple(offsets.shape)} and {tuple(mask.shape)}."
         )
     tensors = [part for part in (feature, weight, bias, offsets, mask) if part is not None]
-    chosen = choose("deformable_convolution", impl, str(feature.device), unfit=_why_unfit(tensors, impl))
+    few = height * width < _SMALLEST or height * width * weight.numel() < _FEWEST
+    slow = "on so small a grid it is not faster" if few else None
+    chosen = choose("deformable_convolution", impl, str(feature.device), unfit=_why_unfit(tensors), slow=slow)
     if chosen == "compiled":
         return deformable_convolution_op(feature, weight, bias, offsets, mask)
     if chosen == "torchvision":
@@ -78,17 +80,13 @@ def _(feature, weight, bias, offsets, mask) -> Tensor:
     return feature.new_empty(batch, height, width, len(weight)).permute(0, 3, 1, 2)
 
 
-def _why_unfit(tensors: list[Tensor], impl: str | None) -> dict[str, str]:
-    feature, weight = tensors[:2]
-    places = feature.shape[2] * feature.shape[3]
+def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
     if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting() or torch.jit.is_tracing():
         return dict.fromkeys(("compiled", "torchvision"), "an exported graph has PyTorch's own operators only")
     if any(tensor.dtype != torch.float32 for tensor in tensors):
         return {"compiled": "it multiplies float32"}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return {"compiled": "it gives no gradients"}
-    if torch.is_autocast_enabled(feature.device.type):
+    if torch.is_autocast_enabled(tensors[0].device.type):
         return {"compiled": "autocast asks for half precision"}
-    if impl is None and (places < _SMALLEST or places * weight.numel() < _FEWEST):
-        return {"compiled": "on so small a grid it is not faster"}
     return {}
