@@ -12,6 +12,7 @@ from codeprior.layers import (
     Upsample,
     attentive_levels,
     configured,
+    convolved,
     group_norm,
     level_steps,
     middle_steps,
@@ -140,7 +141,8 @@ class VQGANDecoder(nn.Module):
                 f"VQGANDecoder: expected guides at {sorted(self.guided) or 'no stride'}, got {sorted(asking)}; "
                 "0 is the middle."
             )
-        feature = self.conv_in(self.from_code(values))
+        feature = self.from_code(values)
+        feature = convolved(self.conv_in, feature) if isinstance(self.conv_in, nn.Conv2d) else self.conv_in(feature)
         feature = walk_middle(self.middle, feature, taps=placed.get(MIDDLE), guide=asking.get(MIDDLE))
         for stride, level in zip(reversed(self.tap_channels), reversed(self.levels), strict=True):
             assert isinstance(level, _Level)

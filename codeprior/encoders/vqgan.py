@@ -14,6 +14,7 @@ from codeprior.layers import (
     Taps,
     attentive_levels,
     configured,
+    convolved,
     group_norm,
     level_steps,
     middle_steps,
@@ -130,7 +131,7 @@ class VQGANEncoder(nn.Module):
         placed = placed_taps(
             "VQGANEncoder", taps, strides=list(self.tap_channels), blocks=self.blocks, middle=len(self.middle) > 0
         )
-        feature = self.conv_in(F.pixel_unshuffle(image, self.unshuffle) if self.unshuffle > 1 else image)
+        feature = convolved(self.conv_in, F.pixel_unshuffle(image, self.unshuffle) if self.unshuffle > 1 else image)
         for stride, level in zip(self.tap_channels, self.levels, strict=True):
             assert isinstance(level, _Level)
             feature = level(feature, placed.get(stride))

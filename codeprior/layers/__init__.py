@@ -18,7 +18,7 @@ from codeprior.layers.equalised import (
     stylegan_channels,
     upfirdn,
 )
-from codeprior.layers.norm import convolved, group_norm, normed_convolution
+from codeprior.layers.norm import convolved, group_norm, normed_convolution, pointwise
 from codeprior.layers.resample import BilinearDownsample, BilinearUpsample, Downsample, Upsample
 from codeprior.layers.residual import ResidualBlock
 from codeprior.layers.stylegan import Injection, ModulatedConvolution, Resampling, StyledConvolution, ToRGB
@@ -71,6 +71,7 @@ __all__ = [
     "pad_down",
     "pixel_norm",
     "placed_taps",
+    "pointwise",
     "resolutions_of",
     "scaled_leaky_relu",
     "stylegan_channels",

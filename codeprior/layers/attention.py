@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.layers.norm import group_norm
+from codeprior.layers.norm import group_norm, pointwise
 
 
 class AttentionBlock(nn.Module):
@@ -56,11 +56,12 @@ class AttentionBlock(nn.Module):
         asking = self._asking(stream, guide, source)
         height, width = stream.shape[-2:]
         query, key, value = (
-            rearrange(layer(feature), "b (m c) h w -> b m (h w) c", m=self.heads)
+            rearrange(pointwise(layer, feature), "b (m c) h w -> b m (h w) c", m=self.heads)
             for layer, feature in ((self.query, asking), (self.key, source), (self.value, source))
         )
         answer = F.scaled_dot_product_attention(query, key, value)
-        return stream + self.project(rearrange(answer, "b m (h w) c -> b (m c) h w", h=height, w=width))
+        answer = rearrange(answer, "b m (h w) c -> b (m c) h w", h=height, w=width)
+        return stream + pointwise(self.project, answer)
 
     def _asking(self, stream: Tensor, guide: Tensor | None, source: Tensor) -> Tensor:
         if (guide is None) != (self.norm_guide is None):

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from codeprior.layers.norm import group_norm, normed_convolution
+from codeprior.layers.norm import group_norm, normed_convolution, pointwise
 
 
 class ResidualBlock(nn.Module):
@@ -34,4 +34,5 @@ class ResidualBlock(nn.Module):
     def forward(self, feature: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:
         """Gives the feature after the block, same grid."""
         hidden = normed_convolution(self.norm1, self.conv1, feature=feature)
-        return normed_convolution(self.norm2, self.conv2, feature=hidden, residual=self.skip(feature))
+        skipped = pointwise(self.skip, feature) if isinstance(self.skip, nn.Conv2d) else self.skip(feature)
+        return normed_convolution(self.norm2, self.conv2, feature=hidden, residual=skipped)

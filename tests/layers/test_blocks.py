@@ -16,6 +16,7 @@ from codeprior.layers import (
     Upsample,
     group_norm,
     normed_convolution,
+    pointwise,
 )
 
 # float64 throughout: what remains between two orders of summation is far below this
@@ -172,3 +173,17 @@ def test_a_norm_that_learns_from_fixed_channels_last_features_goes_backward(cras
     for first, second in zip(*gradients, strict=True):
         assert torch.allclose(first, second, rtol=1e-4, atol=1e-4)
     assert norm(feature.to(memory_format=torch.channels_last)).is_contiguous() or not crashes
+
+
+def test_a_pointwise_convolution_keeps_a_feature_whose_channels_lie_together():
+    torch.manual_seed(0)
+    layer, feature = nn.Conv2d(8, 6, 1), torch.randn(2, 8, 5, 7)
+    together = feature.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        found = pointwise(layer, together)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(found, layer(feature), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(pointwise(layer, feature), layer(feature), rtol=0, atol=0)
+        layer.register_forward_hook(lambda module, given, answer: answer + 1)
+        torch.testing.assert_close(pointwise(layer, together), found + 1, rtol=1e-5, atol=1e-6)
+    assert pointwise(layer, together.requires_grad_()).requires_grad

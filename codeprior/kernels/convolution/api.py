@@ -7,7 +7,9 @@ from codeprior.kernels._choose import choose
 from codeprior.kernels.convolution import compiled
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
-_SMALLEST = 32 * 32  # places below which transforming the kernels costs more than it saves
+_SMALLEST = 32 * 32  # places below which transforming many kernels costs more than it saves
+_SMALLER = 16 * 16  # the same where the transformed kernels stay in the cache: of 2^16 to 256 * 256 * 9 numbers
+_MODERATE = range(2**16, 256 * 256 * 9 + 1)
 _FEWEST = 2**22  # multiplications below which compiling never pays
 _FEW = 8 * 8  # places for which PyTorch takes longer to bring the kernels into the feature's order than to convolve
 
@@ -91,7 +93,8 @@ def _is_small(feature: Tensor, shape: tuple[int, ...]) -> bool:
 
 
 def _why_slow(places: int, weight: Tensor) -> str | None:
-    few = places < _SMALLEST or places * weight.numel() < _FEWEST
+    smallest = _SMALLER if weight.numel() in _MODERATE else _SMALLEST
+    few = places < smallest or places * weight.numel() < _FEWEST
     return "on so small a grid it is not faster" if few else None
 
 
