@@ -84,3 +84,19 @@ def test_the_plain_forward_of_a_family_gives_what_its_model_gives(name, monkeypa
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     with torch.inference_mode():
         torch.testing.assert_close(forwards["codeprior"](image), forwards["plain"](image), atol=2e-5, rtol=1e-4)
+
+
+def test_a_forwards_rows_hold_the_median_the_peak_and_how_far_its_picture_is_from_the_plain_one():
+    forwards = {"plain": lambda image: image + 0, "codeprior": lambda image: (image + 0.2).clamp(-1, 1)}
+    plain, ours = recipes.forward_rows("codeformer", forwards, "cpu", pixels=16, quick=True)
+    assert (plain["impl"], plain["speedup"], plain["psnr"]) == ("plain", 1.0, 200.0)
+    assert ours["speedup"] == round(plain["ms"] / ours["ms"], 3) and ours["pixels"] == 16
+    assert 20 < ours["psnr"] < 21  # a tenth of the range, less where it is clamped
+    assert {"peak_bytes", "ms_quantiles"} <= plain.keys() & ours.keys()
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_what_has_run_already_is_not_run_once_more(warm):
+    runs = []
+    _measure.interleaved({"one": lambda: runs.append(1)}, seconds=60, rounds=3, warm=warm)
+    assert len(runs) == 3 + (not warm)
