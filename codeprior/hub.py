@@ -167,7 +167,10 @@ def push_to_hub(
     if not is_repository(repository):
         raise ValueError(f"push_to_hub: expected a repository owner/name, got {files.printable(repository)[:200]!r}.")
     with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(module, folder, licence=licence, data=data, figures=figures)
+        saved = save_pretrained(module, folder, licence=licence, data=data, figures=figures)
+        header = stored.read_metadata(saved / WEIGHTS)
+        text = card(header, size=getattr(module, "size", None), repository=repository)
+        files.write(saved / CARD, text, overwrite=True)
         try:
             api = hub.HfApi(library_name="codeprior")
             api.create_repo(repository, private=private, exist_ok=True)
@@ -176,12 +179,13 @@ def push_to_hub(
             raise refused(error, repository, who="push_to_hub") from None
 
 
-def card(header: Mapping[str, str], *, size: int | None = None) -> str:
+def card(header: Mapping[str, str], *, size: int | None = None, repository: str = "OWNER/NAME") -> str:
     """Gives the text of a model card.
 
     Args:
         header: Text of a weights file, as `codeprior.weights.read_metadata` gives it.
         size: Side of the faces, pixels, of a model that restores.
+        repository: Where its lines of code fetch it from.
 
     Returns:
         Markdown with the index that the hub reads.
@@ -201,9 +205,9 @@ def card(header: Mapping[str, str], *, size: int | None = None) -> str:
     ):  # fmt: skip
         rows += [(words, header[key])] if key in header else []
     use = (
-        'restorer = codeprior.Restorer.from_pretrained("OWNER/NAME")\nrestorer(face)  # a PIL image, array or tensor'
+        f'restorer = codeprior.Restorer.from_pretrained("{repository}")\nrestorer(face)  # a PIL image, array or tensor'
         if size
-        else 'module = codeprior.hub.from_pretrained("OWNER/NAME")'
+        else f'module = codeprior.hub.from_pretrained("{repository}")'
     )
     lines = ["---", *index, "tags:", *(f"- {tag}" for tag in tags), "---", "", f"# {_cell(kind)}", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), ""]

@@ -93,6 +93,11 @@ def refused(error: Exception, name: str, *, revision: str | None = None, who: st
             f"{who}: {name} is no folder here, not in the hub's cache, and could not be fetched ({reason}). Give a "
             "folder that save_pretrained wrote, or call once with a network."
         )
+    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+        return ConnectionError(
+            f"{who}: the hub does not let you use {name} ({reason}). Log in with `hf auth login`; to push, by a token "
+            "that may write there."
+        )
     return ConnectionError(f"{who}: the hub could not be used for {name} ({reason}).")
 
 

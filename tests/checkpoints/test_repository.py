@@ -136,7 +136,7 @@ def test_an_answer_that_is_none_is_one_error(hub, reply):
     (403, "GatedRepo", FileNotFoundError, "waits for your consent"),
     (404, "RevisionNotFound", FileNotFoundError, "the repository own/er has no revision v1"),
     (500, "", ConnectionError, "own/er is no folder here, not in the hub's cache, and could not be fetched"),
-    (401, "", ConnectionError, "the hub could not be used for own/er"),
+    (401, "", ConnectionError, "the hub does not let you use own/er .*Log in with `hf auth login`"),
 ])  # fmt: skip
 def test_what_the_hub_does_not_have_is_said(hub, status, code, error, reason):
     hub.status, hub.status_headers = status, {"x-error-code": code} if code else {}
