@@ -5,6 +5,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.kernels._layout import places_together
 from codeprior.kernels.convolution import Norm, convolution
 
 # seen with PyTorch 2.8 and 2.13, not with 2.14
@@ -35,7 +36,7 @@ class _GroupNorm(nn.GroupNorm):
         # its backward pass ends the process there: channels-last features that need no gradient, weights that do
         if _CRASHES and torch.is_grad_enabled() and not input.requires_grad and input.device.type == "cpu":
             input = input.contiguous()
-        return super().forward(input)
+        return super().forward(places_together(input))
 
 
 def normed_convolution(

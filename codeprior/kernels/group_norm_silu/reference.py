@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.kernels._layout import places_together
+
 
 def group_norm_silu_reference(feature: Tensor, weight: Tensor, bias: Tensor, groups: int, epsilon: float) -> Tensor:
     """Gives `y · sigmoid(y)` for `y = weight · (x − mean) / √(variance + epsilon) + bias`, moments by image and group.
@@ -14,4 +16,4 @@ def group_norm_silu_reference(feature: Tensor, weight: Tensor, bias: Tensor, gro
         groups: How many groups of neighbouring channels share their moments.
         epsilon: Added to the variance.
     """
-    return F.silu(F.group_norm(feature, groups, weight, bias, epsilon))
+    return F.silu(F.group_norm(places_together(feature), groups, weight, bias, epsilon))
