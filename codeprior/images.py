@@ -151,15 +151,41 @@ def check_image(who: str, image: Tensor, module: nn.Module) -> None:
             f"{who}: expected images b 3 H W, got {tuple(image.shape)}; add a batch axis with image[None], or repeat a "
             "grey image three times."
         )
+    _check_place(who, "the image", image, module)
+
+
+def check_latent(who: str, latent: Tensor, module: nn.Module, *, dim: int) -> None:
+    """Raises an error where a module cannot take a latent or the values of one; see `check_image`.
+
+    Args:
+        who: The module's name, for the text of an error.
+        latent: What it is given.
+        module: Its first floating-point parameter says type and device.
+        dim: Code dimension that it takes.
+
+    Raises:
+        TypeError: It is no tensor, or of another type than the parameters, and no autocast is on.
+        ValueError: It is not `b dim h w`, or lies on another device.
+    """
+    if not isinstance(latent, Tensor):
+        raise TypeError(f"{who}: expected a tensor b {dim} h w, got {type(latent).__name__}.")
+    if latent.ndim != 4 or latent.shape[1] != dim:
+        raise ValueError(
+            f"{who}: expected values b {dim} h w, got {tuple(latent.shape)}; indices become values by a codebook's "
+            "lookup."
+        )
+    _check_place(who, "what it is given", latent, module)
+
+
+def _check_place(who: str, name: str, given: Tensor, module: nn.Module) -> None:
     weight = next((value for value in module.parameters() if value.is_floating_point()), None)
     if weight is None:
         return
-    if image.device != weight.device:
-        raise ValueError(f"{who}: its weights are on {weight.device}, the image on {image.device}; move one of them.")
-    if image.dtype != weight.dtype and not torch.is_autocast_enabled(image.device.type):
+    if given.device != weight.device:
+        raise ValueError(f"{who}: its weights are on {weight.device}, {name} on {given.device}; move one of them.")
+    if given.dtype != weight.dtype and not torch.is_autocast_enabled(given.device.type):
         raise TypeError(
-            f"{who}: its weights are {weight.dtype}, the image {image.dtype}; convert one of them, or use "
-            "torch.autocast."
+            f"{who}: its weights are {weight.dtype}, {name} {given.dtype}; convert one of them, or use torch.autocast."
         )
 
 

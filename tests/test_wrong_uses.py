@@ -2,12 +2,15 @@
 
 import builtins
 import importlib
+import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags
+from PIL import Image as Pictures
 
 import codeprior as cp
 from codeprior import extras
@@ -15,7 +18,9 @@ from codeprior.__main__ import main
 from codeprior.devices import usable_device
 from codeprior.images import to_signed, to_unit
 from codeprior.kernels import lookup, nearest_code, residual_code
+from codeprior.layers import Tap
 from codeprior.losses import PerceptualLoss
+from codeprior.photos.pictures import from_picture, upright
 from codeprior.restorers import load_restorer
 
 
@@ -206,3 +211,116 @@ def test_a_warning_of_the_library_is_a_sentence_on_the_command_line(tmp_path):
     lines = done.stderr.splitlines()
     assert lines[0].startswith("warning: preset 'lcqs-mild' is partial: 8-bit rounding")
     assert lines[1].startswith("error: a.png: its result a.png would replace the photograph itself")
+
+
+_SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (), "groups": 4}
+
+
+def test_a_decoder_says_which_values_it_takes():
+    decoder = cp.VQGANDecoder(8, **_SMALL)
+    for wrong in (torch.randn(1, 9, 4, 4), torch.randn(8, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)):
+        with pytest.raises(
+            ValueError, match=r"VQGANDecoder: expected values b 8 h w, got .*; indices become values by"
+        ):
+            decoder(wrong)
+    with pytest.raises(TypeError, match="its weights are torch.float32, what it is given torch.float64; convert one"):
+        decoder(torch.randn(1, 8, 4, 4).double())
+    with pytest.raises(TypeError, match="VQGANDecoder: expected a tensor b 8 h w, got ndarray"):
+        decoder(np.zeros((1, 8, 4, 4)))
+
+
+@pytest.mark.parametrize("given", [None, torch.zeros(1, 3, 4, 4)])
+def test_a_tap_that_gives_no_feature_back_is_told_to(given):
+    decoder = cp.VQGANDecoder(8, **_SMALL)
+    with pytest.raises(ValueError, match=r"a tap was given a feature of shape \(1, 16, 4, 4\) and returned .*; return"):
+        decoder(torch.randn(1, 8, 4, 4), {Tap(2): lambda feature: given})
+
+
+@pytest.mark.parametrize(
+    "kind", [cp.Codebook, cp.MovingAverageCodebook, cp.codebooks.CosineCodebook, cp.codebooks.SimVQCodebook]
+)
+def test_a_table_says_which_indices_it_has(kind):
+    book = kind(16, 8)
+    with pytest.raises(ValueError, match="lookup: expected indices from 0 to 15, got 0 to 16"):
+        book.lookup(torch.tensor([[[0, 16]]]))
+    with pytest.raises(ValueError, match="lookup: expected indices from 0 to 15, got -1 to 3"):
+        book.lookup(torch.tensor([[[-1, 3]]]))
+    with pytest.raises(ValueError, match=r"lookup: expected indices b h w, got \(2, 2\)"):
+        book.lookup(torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(TypeError, match="lookup: expected indices b h w of int64 or int32, got torch.float32"):
+        book.lookup(torch.zeros(1, 2, 2))
+    assert book.lookup(torch.full((1, 2, 2), 15)).shape == (1, 8, 2, 2)
+    assert book.lookup(torch.zeros(0, 2, 2, dtype=torch.int64)).shape == (0, 8, 2, 2)
+    with pytest.raises(
+        ValueError, match=rf"{kind.__name__}: expected at least 1 code of at least 1 number, got size=0"
+    ):
+        kind(0, 8)
+
+
+@pytest.mark.parametrize("kind", [cp.fusion.FeatureModulation, cp.fusion.ControllableTransform])
+def test_a_guide_of_another_grid_or_width_is_told(kind):
+    module = kind(16, 8, groups=8)
+    feature, guide = torch.randn(2, 16, 4, 4), torch.randn(2, 8, 4, 4)
+    assert module(feature, guide, 0.5).shape == feature.shape
+    for wrong in (torch.randn(2, 8, 2, 2), torch.randn(2, 16, 4, 4), torch.randn(1, 8, 4, 4), torch.randn(8, 4, 4)):
+        with pytest.raises(
+            ValueError, match=rf"{kind.__name__}: expected a feature b 16 h w and a guide b 8 h w on one"
+        ):
+            module(feature, wrong)
+
+
+def test_losses_say_which_scale_and_indices_they_take():
+    latent = torch.randn(1, 8, 4, 4)
+    for scale in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="association_loss: expected a scale above 0, got .*CLIP starts it"):
+            cp.association_loss(latent, latent, scale=scale)
+    with pytest.raises(ValueError, match=r"paired latents of one shape b d h w, got \(4, 8\)"):
+        cp.association_loss(torch.randn(4, 8), torch.randn(4, 8), scale=1.0)
+    for loss in (cp.code_loss, cp.losses.code_accuracy):
+        with pytest.raises(TypeError, match="expected indices as integers, got torch.float32; the numbers of codes"):
+            loss(torch.randn(1, 4, 4, 16), torch.zeros(1, 4, 4))
+    with pytest.raises(ValueError, match="expected an even window of at least 2 pixels, .* got 8 for 1×1 pixels"):
+        cp.losses.hatch_loss(torch.rand(1, 3, 1, 1), torch.rand(1, 3, 1, 1))
+    with pytest.raises(ValueError, match=r"CodePredictor: expected grid=\(rows, columns\), got 16"):
+        cp.CodePredictor(8, 16, grid=16)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("given", [3, (1, 2, 3), "12", (None, 1), (20, 2)])
+def test_a_range_of_an_op_is_two_numbers(given):
+    with pytest.raises(ValueError, match=r"GaussianNoise: expected sigma=\(low, high\) with low ≤ high, got "):
+        cp.degradations.GaussianNoise(sigma=given)
+    assert cp.degradations.GaussianNoise(sigma=(np.float32(1), 2)).sigma[1] == 2
+
+
+def test_what_an_op_is_made_of_are_ops():
+    noise = cp.degradations.GaussianNoise()
+    for kind, words in (("Chain", {}), ("OneOf", {}), ("Shuffle", {})):
+        for wrong in ((noise, 3), noise, [noise], (cp.degradations.GaussianNoise,)):
+            with pytest.raises(TypeError, match=rf"{kind}: expected a tuple of ops, such as GaussianBlur\(\), got "):
+                getattr(cp.degradations, kind)(ops=wrong, **words)
+    with pytest.raises(TypeError, match="Maybe: expected a tuple of ops"):
+        cp.degradations.Maybe(op=3, chance=0.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_photograph_given_for_a_face_is_told_where_to_go():
+    restorer = load_restorer()
+    with pytest.raises(ValueError, match=r"restorer: 40×80 pixels are too far from a square .*; restorer.photograph"):
+        restorer(torch.rand(3, 40, 80))
+    with pytest.raises(TypeError, match="photograph: expected a PIL image or an array .*, got str; open a file with"):
+        restorer.photograph("a.jpg")
+    with pytest.raises(TypeError, match="photograph: expected a PIL image or an array .*, got Tensor; open"):
+        restorer.photograph(torch.rand(1, 3, 40, 40))
+
+
+def test_a_picture_of_a_turned_phone_is_turned_first():
+    exif = Pictures.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    written = io.BytesIO()
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, :10] = 255  # the left third is the top when it is shown
+    Pictures.fromarray(pixels).save(written, "PNG", exif=exif)
+    picture = Pictures.open(io.BytesIO(written.getvalue()))
+    taken = from_picture(picture)
+    assert taken.shape == (1, 3, 30, 20)
+    assert (taken[..., :10, :] == 1).all() and (taken[..., 10:, :] == 0).all()
+    assert upright(picture).size == (20, 30)

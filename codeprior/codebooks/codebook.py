@@ -42,8 +42,28 @@ def exchange(latent: Latent, table: Tensor, *, how: Passage) -> Quantized:
     return Quantized(pass_gradient(latent, found.codes, how=how), found.codes, found.indices)
 
 
+def check_sizes(who: str, size: int, dim: int) -> None:
+    """Raises an error where a table would have no codes, or codes without numbers."""
+    if size < 1 or dim < 1:
+        raise ValueError(f"{who}: expected at least 1 code of at least 1 number, got size={size} and dim={dim}.")
+
+
 def codes_at(indices: Indices, table: Tensor) -> Latent:
-    """Gives the rows of a table at these indices, `b h w` to `b d h w`."""
+    """Gives the rows of a table at these indices, `b h w` to `b d h w`.
+
+    Raises:
+        TypeError: The indices are no integers.
+        ValueError: They are not `b h w`; or, on the CPU, one is not the number of a row.
+    """
+    if indices.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"lookup: expected indices b h w of int64 or int32, got {indices.dtype}.")
+    if indices.ndim != 3:
+        raise ValueError(f"lookup: expected indices b h w, got {tuple(indices.shape)}.")
+    # on a GPU looking at values would make everything wait, and a traced graph cannot branch on them
+    if indices.device.type == "cpu" and indices.numel() and not torch.compiler.is_compiling():
+        low, high = (value.item() for value in indices.aminmax())
+        if low < 0 or high >= len(table):
+            raise ValueError(f"lookup: expected indices from 0 to {len(table) - 1}, got {low} to {high}.")
     return rearrange(F.embedding(indices, table), "b h w d -> b d h w").contiguous()
 
 
@@ -56,6 +76,9 @@ class Codebook(nn.Module):
         dim: Width of a code.
         gradient: How it passes to the latent, `"straight_through"` or `"rotation"`.
 
+    Raises:
+        ValueError: Size or dimension is below 1.
+
     Attributes:
         weight: `(size, dim)`, uniform in (−1/size, 1/size) at first.
 
@@ -64,6 +87,7 @@ class Codebook(nn.Module):
 
     def __init__(self, size: int, dim: int, *, gradient: Passage = "straight_through"):
         super().__init__()
+        check_sizes("Codebook", size, dim)
         self.size, self.dim = size, dim
         self.gradient: Passage = gradient
         self.weight = nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size))
@@ -92,6 +116,10 @@ class Codebook(nn.Module):
 
         Returns:
             `b d h w`, in the table's type.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b h w`; or, on the CPU, one is out of range.
         """
         return codes_at(indices, self.weight)
 

@@ -5,7 +5,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.codebooks.codebook import Quantized, codes_at, exchange
+from codeprior.codebooks.codebook import Quantized, check_sizes, codes_at, exchange
 from codeprior.codebooks.gradients import Passage
 from codeprior.codebooks.start import Vectors, exchanged, kmeans
 from codeprior.layers.configured import configured
@@ -31,6 +31,7 @@ class CosineCodebook(nn.Module):
 
     def __init__(self, size: int, dim: int, *, gradient: Passage = "straight_through"):
         super().__init__()
+        check_sizes("CosineCodebook", size, dim)
         self.size, self.dim = size, dim
         self.gradient: Passage = gradient
         self.weight = nn.Parameter(torch.randn(size, dim))

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from codeprior import distributed
-from codeprior.codebooks.codebook import Quantized, codes_at
+from codeprior.codebooks.codebook import Quantized, check_sizes, codes_at
 from codeprior.codebooks.gradients import Passage, pass_gradient
 from codeprior.codebooks.start import Vectors, kmeans
 from codeprior.kernels.code_stats import code_stats
@@ -72,6 +72,7 @@ class MovingAverageCodebook(nn.Module):
         gradient: Passage = "straight_through",
     ):
         super().__init__()
+        check_sizes("MovingAverageCodebook", size, dim)
         if not 0 <= decay < 1:
             raise ValueError(f"MovingAverageCodebook: expected decay in [0, 1), got {decay}.")
         if not 0 <= revive_below < 1:

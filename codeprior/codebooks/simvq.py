@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from codeprior.codebooks.codebook import Quantized, codes_at, exchange
+from codeprior.codebooks.codebook import Quantized, check_sizes, codes_at, exchange
 from codeprior.codebooks.gradients import Passage
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
@@ -32,6 +32,7 @@ class SimVQCodebook(nn.Module):
 
     def __init__(self, size: int, dim: int, *, gradient: Passage = "straight_through"):
         super().__init__()
+        check_sizes("SimVQCodebook", size, dim)
         self.size, self.dim = size, dim
         self.gradient: Passage = gradient
         self.register_buffer("fixed", torch.randn(size, dim) / dim**0.5)

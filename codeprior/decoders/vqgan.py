@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.images import check_latent
 from codeprior.layers import (
     MIDDLE,
     BilinearUpsample,
@@ -130,8 +131,11 @@ class VQGANDecoder(nn.Module):
             `b 3 H W` with `H = h · stride`; signed, not clamped.
 
         Raises:
-            ValueError: A tap names a place that the decoder does not pass, or the guides are not those of `guided`.
+            TypeError: The values are no tensor, or of another type than the weights, and no autocast is on.
+            ValueError: The values are not `b d h w` or lie on another device, a tap names a place that the decoder does
+                not pass or gives another shape, or the guides are not those of `guided`.
         """
+        check_latent("VQGANDecoder", values, self, dim=self.dim)
         placed = placed_taps(
             "VQGANDecoder", taps, strides=list(self.tap_channels), blocks=self.blocks, middle=len(self.middle) > 0
         )

@@ -17,7 +17,7 @@ from ._canvas import Canvas, pixels_from_planes, planes_from_pixels
 from ._draws import Draws
 from ._fusion import ON_ANY_DEVICE, ON_THE_CPU, FromPlanes, ToPlanes, rewritten
 from ._run import Images, Mode, check_range, sizes_of
-from .op import Combined, Op, Part, Pixels, Sizes
+from .op import Combined, Op, Part, Pixels, Sizes, only_ops
 from .record import Params, Values, below, parts_of
 
 
@@ -33,6 +33,9 @@ class Chain(Combined):
     """
 
     ops: tuple[Op, ...]
+
+    def __post_init__(self) -> None:
+        only_ops(self, self.ops)
 
     def __repr__(self) -> str:
         """Gives the names of the parts; `definition` also gives their ranges."""

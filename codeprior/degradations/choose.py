@@ -9,7 +9,7 @@ from ._canvas import Canvas, routed, rows_of
 from ._draws import Draws
 from ._run import Mode
 from .chain import part_names
-from .op import Combined, Op, Part, Sizes
+from .op import Combined, Op, Part, Sizes, only_ops
 from .record import Values, below, part_of
 
 
@@ -26,6 +26,7 @@ class OneOf(Combined):
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        only_ops(self, self.ops)
         if not self.ops or (self.weights is not None and len(self.weights) != len(self.ops)):
             given = "none" if self.weights is None else len(self.weights)
             raise ValueError(f"OneOf: expected one op or more and a weight for each, got {len(self.ops)} and {given}.")
@@ -76,6 +77,7 @@ class Maybe(Combined):
     chance: float
 
     def __post_init__(self) -> None:
+        only_ops(self, (self.op,))
         if not 0 <= self.chance <= 1:
             raise ValueError(f"Maybe: expected a chance from 0 to 1, got {self.chance}.")
 
@@ -114,6 +116,9 @@ class Shuffle(Combined):
 
     ops: tuple[Op, ...]
     before: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        only_ops(self, self.ops)
 
     @property
     def names(self) -> tuple[str, ...]:

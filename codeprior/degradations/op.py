@@ -7,6 +7,7 @@ gets a default that means what the op did without it; test sets that were saved 
 
 import ast
 from dataclasses import MISSING, Field, fields, is_dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -224,9 +225,16 @@ def reject(op: Op, bad: ArrayLike, reason: str) -> None:
 def ordered(op: Op, *ranges: str) -> None:
     """Raises an error where a range of an op is not (low, high) with low ≤ high."""
     for name in ranges:
-        low, high = getattr(op, name)
-        if not low <= high:
-            raise ValueError(f"{type(op).__name__}: expected {name}=(low, high) with low ≤ high, got {(low, high)}.")
+        given = getattr(op, name)
+        two = isinstance(given, (tuple, list)) and len(given) == 2 and all(isinstance(end, Real) for end in given)
+        if not two or not given[0] <= given[1]:
+            raise ValueError(f"{type(op).__name__}: expected {name}=(low, high) with low ≤ high, got {given!r}.")
+
+
+def only_ops(op: Op, parts: object) -> None:
+    """Raises an error where what an op is made of is not a tuple of ops."""
+    if not isinstance(parts, tuple) or not all(isinstance(part, Op) for part in parts):
+        raise TypeError(f"{type(op).__name__}: expected a tuple of ops, such as GaussianBlur(), got {parts!r}.")
 
 
 def _describes(node: ast.expr, value: object) -> bool:

@@ -63,8 +63,9 @@ class TimmEncoder(nn.Module):
         self.dim = dim
         self.stride = stride
         if not timm.is_model(backbone.split(".")[0]):
-            near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "timm.list_models() lists them"
-            raise ValueError(f"TimmEncoder: timm {timm.__version__} has no model {backbone!r}; near it: {near}.")
+            near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5])
+            way = f"near it: {near}" if near else "timm.list_models() lists all"
+            raise ValueError(f"TimmEncoder: timm {timm.__version__} has no model {backbone!r}; {way}.")
         strides = _strides(backbone, image_size)
         if stride not in strides:
             raise ValueError(

@@ -35,6 +35,7 @@ class FeatureModulation(nn.Module):
 
     def __init__(self, channels: int, guide_channels: int, *, hidden: int = 32, groups: int = 8):
         super().__init__()
+        self.channels = (channels, guide_channels)
         self.norm = group_norm(channels, groups=groups)
         self.read = nn.Conv2d(channels + guide_channels, hidden, 3, padding=1)
         self.write = nn.Conv2d(hidden, 2 * channels, 3, padding=1)
@@ -50,7 +51,11 @@ class FeatureModulation(nn.Module):
             feature: What is changed.
             guide: What it is changed by, on the same grid.
             weight: In [0, 1]; a number, or one for each sample as `b 1 1 1`.
+
+        Raises:
+            ValueError: The channels are not those of the module, or the two differ in their grid or batch.
         """
+        _check_guide("FeatureModulation", feature, guide, channels=self.channels)
         normed = self.norm(feature)
         hidden = F.silu(convolved(self.read, torch.cat((normed, guide), 1)))
         scale, shift = convolved(self.write, hidden).chunk(2, 1)
@@ -77,6 +82,7 @@ class ControllableTransform(nn.Module):
 
     def __init__(self, channels: int, guide_channels: int, *, groups: int = 32):
         super().__init__()
+        self.channels = (channels, guide_channels)
         self.join = ResidualBlock(guide_channels + channels, channels, groups=groups)
         self.scale = _Read(channels)
         self.shift = _Read(channels)
@@ -90,9 +96,23 @@ class ControllableTransform(nn.Module):
             feature: What is changed.
             guide: What it is changed by, on the same grid.
             weight: In [0, 1], and up to 1.3 in the paper's training; a number, or one for each sample as `b 1 1 1`.
+
+        Raises:
+            ValueError: The channels are not those of the module, or the two differ in their grid or batch.
         """
+        _check_guide("ControllableTransform", feature, guide, channels=self.channels)
         joined = self.join(torch.cat((guide, feature), 1))
         return feature + weight * (feature * self.scale(joined) + self.shift(joined))
+
+
+def _check_guide(who: str, feature: Tensor, guide: Tensor, *, channels: tuple[int, int]) -> None:
+    both = (feature, guide)
+    alike = all(part.ndim == 4 for part in both) and feature.shape[0] == guide.shape[0]
+    if not alike or feature.shape[2:] != guide.shape[2:] or tuple(part.shape[1] for part in both) != channels:
+        raise ValueError(
+            f"{who}: expected a feature b {channels[0]} h w and a guide b {channels[1]} h w on one grid, got "
+            f"{tuple(feature.shape)} and {tuple(guide.shape)}."
+        )
 
 
 class _Read(nn.Sequential):

@@ -148,7 +148,7 @@ def walk_middle(
     for index, step in enumerate(steps):
         feature = step(feature, guide) if isinstance(step, AttentionBlock) else step(feature)
         if taps and index != 1 and index // 2 in taps:
-            feature = taps[index // 2](feature)
+            feature = _tapped(taps[index // 2], feature)
     return feature
 
 
@@ -173,5 +173,16 @@ def walk_level(
         feature = step(feature, guide) if isinstance(step, AttentionBlock) else step(feature)
         block, rest = divmod(index + 1, each)
         if taps and not rest and block - 1 in taps:
-            feature = taps[block - 1](feature)
+            feature = _tapped(taps[block - 1], feature)
     return feature
+
+
+def _tapped(tap: Tapped, feature: Tensor) -> Tensor:
+    given = tap(feature)
+    if not isinstance(given, Tensor) or given.shape != feature.shape:
+        what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise ValueError(
+            f"a tap was given a feature of shape {tuple(feature.shape)} and returned {what}; return a feature of the "
+            "same shape, also where it is only read."
+        )
+    return given

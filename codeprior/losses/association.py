@@ -34,18 +34,22 @@ def association_loss(
         The loss, in nats a row; `ln(b · h · w)` where no row is distinguished from another.
 
     Raises:
-        ValueError: The shapes differ, or `negatives` is neither `"local"` nor `"global"`.
+        ValueError: The shapes differ or are not `b d h w`, a number as `scale` is not above 0, or `negatives` is
+            neither `"local"` nor `"global"`.
 
     Source:
         DAEFR stage 2 (scale fixed at 1 / 0.07, local negatives). A row of zeros stays zero here; there it becomes NaN.
     """
-    if first.shape != second.shape:
+    if first.shape != second.shape or first.ndim != 4:
         raise ValueError(
-            f"association_loss: expected paired latents of one shape, got {tuple(first.shape)} and "
+            f"association_loss: expected paired latents of one shape b d h w, got {tuple(first.shape)} and "
             f"{tuple(second.shape)}."
         )
     if negatives not in ("local", "global"):
         raise ValueError(f"association_loss: negatives is 'local' or 'global', got {negatives!r}.")
+    # a scale that learns is not looked at: on a GPU that would make everything wait
+    if not isinstance(scale, Tensor) and not scale > 0:
+        raise ValueError(f"association_loss: expected a scale above 0, got {scale}; CLIP starts it at 1 / 0.07.")
     rows, columns = (F.normalize(rearrange(latent, "b d h w -> (b h w) d"), dim=-1) for latent in (first, second))
     take = gathered_cross_entropy if negatives == "global" else symmetric_cross_entropy
     return take(rows, columns, scale=scale)

@@ -1,5 +1,6 @@
 """How well predicted logits agree with the true codes: cross-entropy as a loss, accuracy as a figure."""
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +23,7 @@ def code_loss(
         The loss, a mean over all tokens, and over the tables where there are several.
 
     Raises:
+        TypeError: The indices are no integers.
         ValueError: The grids differ.
 
     Source:
@@ -43,6 +45,7 @@ def code_accuracy(logits: Logits | ManyLogits, indices: Indices | ManyIndices) -
         indices: The true codes, `b h w` or `b m h w`.
 
     Raises:
+        TypeError: The indices are no integers.
         ValueError: The grids differ.
     """
     _same_grid("code_accuracy", logits, indices)
@@ -50,6 +53,8 @@ def code_accuracy(logits: Logits | ManyLogits, indices: Indices | ManyIndices) -
 
 
 def _same_grid(who: str, logits: Tensor, indices: Tensor) -> None:
+    if indices.is_floating_point() or indices.dtype == torch.bool:
+        raise TypeError(f"{who}: expected indices as integers, got {indices.dtype}; the numbers of codes, not codes.")
     if logits.shape[:-1] != indices.shape:
         raise ValueError(
             f"{who}: expected logits b h w k and indices b h w on one grid, or b m h w k and b m h w, got "

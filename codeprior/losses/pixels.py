@@ -79,7 +79,10 @@ def hatch_loss(candidate: Image, image: Image, *, window: int = 8) -> Float[Tens
     _same("hatch_loss", candidate, image)
     height, width = image.shape[-2:]
     if window < 2 or window % 2 or min(height, width) < window:
-        raise ValueError(f"hatch_loss: the window must be even, from 2 to {min(height, width)} pixels, got {window}.")
+        raise ValueError(
+            "hatch_loss: expected an even window of at least 2 pixels, and no more than a side of the images, got "
+            f"{window} for {height}×{width} pixels."
+        )
     difference = candidate - image
     rows = 1.0 - 2.0 * (torch.arange(height, device=image.device) % 2).to(image.dtype)[:, None]
     columns = 1.0 - 2.0 * (torch.arange(width, device=image.device) % 2).to(image.dtype)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import UInt8
 from PIL import Image as Pictures
+from PIL import ImageOps
 from torch import Tensor
 
 from codeprior.images import from_levels, to_array, to_levels
@@ -16,8 +18,8 @@ def from_picture(image: Any) -> Image:
     """Gives a picture of any type as a unit tensor.
 
     Args:
-        image: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit or
-            uint8.
+        image: A PIL image, whose EXIF orientation is applied; an array `H W 3` of 8-bit levels or unit floats; a
+            tensor `3 H W` or `b 3 H W`, unit or uint8.
 
     Returns:
         `b 3 H W`, unit.
@@ -27,7 +29,7 @@ def from_picture(image: Any) -> Image:
         ValueError: The shape or range is not a picture's.
     """
     if isinstance(image, Pictures.Image):
-        image = np.asarray(image.convert("RGB"))
+        image = np.asarray(upright(image))
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"restorer: expected an array H W 3, got shape {image.shape}.")
@@ -46,6 +48,67 @@ def from_picture(image: Any) -> Image:
             "pass signed images through codeprior.to_unit, divide 8-bit levels by 255."
         )
     return image.float()
+
+
+def face_from_picture(image: Any) -> Image:
+    """Gives a picture of any type, of one aligned face, as a unit tensor; see `from_picture`.
+
+    Args:
+        image: As for `from_picture`.
+
+    Raises:
+        TypeError: It is no picture.
+        ValueError: The shape or range is not a picture's, or it is too far from a square.
+    """
+    face = from_picture(image)
+    height, width = face.shape[2:]
+    if not nearly_square(height, width):
+        raise ValueError(
+            f"restorer: {height}×{width} pixels are too far from a square to be one aligned face; restorer.photograph "
+            "finds the faces of a photograph."
+        )
+    return face
+
+
+def photograph_levels(picture: Any) -> UInt8[np.ndarray, "H W 3"]:
+    """Gives the levels of a photograph.
+
+    Args:
+        picture: A PIL image, whose EXIF orientation is applied, or an array `H W 3` of 8-bit levels.
+
+    Raises:
+        TypeError: It is neither of these.
+        ValueError: The array holds something else.
+    """
+    if isinstance(picture, Pictures.Image):
+        return np.array(upright(picture))
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(
+            f"photograph: expected a PIL image or an array H W 3 of 8-bit levels, got {type(picture).__name__}; open a "
+            "file with PIL.Image.open, and turn a unit tensor into an array with codeprior.images.to_array."
+        )
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"photograph: expected H W 3 of 8-bit levels, got {picture.dtype} of shape {picture.shape}.")
+    return picture
+
+
+def upright(image: Pictures.Image) -> Pictures.Image:
+    """Gives a PIL image as RGB, turned as its EXIF orientation says.
+
+    Args:
+        image: As it was opened.
+    """
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def nearly_square(height: int, width: int) -> bool:
+    """Says whether a picture can be one aligned face: its sides are as 2 to 3 at most.
+
+    Args:
+        height: Rows.
+        width: Columns.
+    """
+    return 2 * height <= 3 * width and 2 * width <= 3 * height
 
 
 def to_picture(restored: Image, like: Any) -> Any:

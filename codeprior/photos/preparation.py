@@ -14,6 +14,7 @@ from torch import Tensor
 from codeprior.photos.decisions import LARGEST, Decision, check_fidelity
 from codeprior.photos.faces import Crop, Detector, Face, alignment, choose, search, usable
 from codeprior.photos.faces.geometry import at_side, resample, transform
+from codeprior.photos.pictures import nearly_square
 from codeprior.photos.tints import Tint, find_tint
 
 _FINEST = 2048  # largest side at which a mended face is put together, pixels; no mended face shows more
@@ -115,7 +116,7 @@ def prepare(
     """
     height, width = pixels.shape[:2]
     if choices.aligned:
-        if not 2 / 3 <= width / height <= 3 / 2:
+        if not nearly_square(height, width):
             raise ValueError(f"is {width}×{height} pixels, too far from a square to be an aligned face")
         matrix = np.array([[width / size, 0, width / size / 2 - 0.5], [0, height / size, height / size / 2 - 0.5]])
         return _cut(pixels, [], [], [matrix], size, choices, judge)

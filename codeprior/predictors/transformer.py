@@ -29,7 +29,7 @@ class CodePredictor(nn.Module):
             bicubically to their grid; on `grid` itself it is used unchanged.
 
     Raises:
-        ValueError: `width` does not divide into `heads`, or there is no table.
+        ValueError: `width` does not divide into `heads`, there is no table, or the grid is not two numbers.
 
     Source: Zhou et al. 2022 (CodeFormer), whose sizes are the defaults; DAEFR uses the same. Positions begin at zero
         and are added to queries and keys in every layer; the head has no bias.
@@ -51,6 +51,8 @@ class CodePredictor(nn.Module):
         super().__init__()
         if tables < 1:
             raise ValueError(f"CodePredictor: expected at least 1 table, got {tables}.")
+        if isinstance(grid, int) or len(grid) != 2:
+            raise ValueError(f"CodePredictor: expected grid=(rows, columns), got {grid}.")
         self.dim = dim
         self.size = size
         self.tables = tables

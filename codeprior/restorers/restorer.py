@@ -22,7 +22,7 @@ from codeprior.estimators import Damage
 from codeprior.images import to_signed, to_unit
 from codeprior.photos.bands import keep_trustworthy
 from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_fidelity, decide
-from codeprior.photos.pictures import from_picture, to_picture
+from codeprior.photos.pictures import face_from_picture, photograph_levels, to_picture
 from codeprior.photos.restoration import Choices, Restored, restore_photo
 from codeprior.photos.tints import find_tint
 from codeprior.restorers.models import called, option_types, side, takes_fidelity
@@ -141,11 +141,11 @@ class Restorer:
 
         Raises:
             TypeError: It is none of these.
-            ValueError: The shape or range is not a picture's, the fidelity is neither `auto` nor in [0, 1], or the
+            ValueError: The shape or range is not a face's, the fidelity is neither `auto` nor in [0, 1], or the
                 model has no such option.
         """
         many = isinstance(images, (list, tuple))
-        taken = [from_picture(image) for image in (images if many else [images])]
+        taken = [face_from_picture(image) for image in (images if many else [images])]
         restored = self._restored(taken, fidelity, always=always, uncertainty=False, options=options).images
         if not many:
             return to_picture(restored, images)
@@ -176,7 +176,7 @@ class Restorer:
             TypeError: It is no picture.
             ValueError: As in a call.
         """
-        taken = [from_picture(image) for image in (images if isinstance(images, (list, tuple)) else [images])]
+        taken = [face_from_picture(image) for image in (images if isinstance(images, (list, tuple)) else [images])]
         return self._restored(taken, fidelity, always=always, uncertainty=True, options=options)
 
     def photograph(
@@ -191,7 +191,7 @@ class Restorer:
         """Restores the faces of a whole photograph; those that hold more than the model gives back stay untouched.
 
         Args:
-            picture: A PIL image or an array `H W 3` of 8-bit levels.
+            picture: A PIL image, whose EXIF orientation is applied, or an array `H W 3` of 8-bit levels.
             choices: Which faces and how strongly.
             faces: Faces whose points are known; else the default detector finds them.
             fidelity: As in a call; None leaves it to `choices`.
@@ -201,13 +201,12 @@ class Restorer:
             The same type, the same size.
 
         Raises:
-            ValueError: There is no face in it.
+            TypeError: It is neither of these.
+            ValueError: It holds no 8-bit levels `H W 3`, or there is no face in it.
         """
         from codeprior.photos.faces import detector
 
-        pixels = np.array(picture.convert("RGB")) if isinstance(picture, Pictures.Image) else np.asarray(picture)
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            raise ValueError(f"photograph: expected H W 3 of 8-bit levels, got {pixels.dtype} of shape {pixels.shape}.")
+        pixels = photograph_levels(picture)
         choices = choices or Choices()
         choices = choices if fidelity is None else replace(choices, fidelity=fidelity)
         choices = choices if always is None else replace(choices, always=always)

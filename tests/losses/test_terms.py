@@ -98,7 +98,7 @@ def test_association_of_zeros_is_chance():
 
 def test_association_refuses_unpaired_latents_and_unknown_negatives():
     with pytest.raises(
-        ValueError, match=r"expected paired latents of one shape, got \(1, 2, 2, 2\) and \(2, 2, 2, 2\)"
+        ValueError, match=r"expected paired latents of one shape b d h w, got \(1, 2, 2, 2\) and \(2, 2, 2, 2\)"
     ):
         association_loss(torch.zeros(1, 2, 2, 2), torch.zeros(2, 2, 2, 2), scale=1)
     with pytest.raises(ValueError, match="negatives is 'local' or 'global', got 'all'"):
