@@ -109,6 +109,7 @@ class Worker:
             choices=self.choices,
             faces=self.points.get(job.source),
             judge=getattr(self.restorer, "judge", None),
+            enlarged=self.upscaling is not None,
         )
         self._photos[job.source] = photo, started
         return prepared

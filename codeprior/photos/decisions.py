@@ -13,11 +13,12 @@ from codeprior.estimators.damage import LARGEST
 from codeprior.photos.bands import SLOWEST, Crossover
 from codeprior.shapes import Image
 
-__all__ = ["LARGEST", "SMALLEST", "Decision", "Estimator", "check_fidelity", "decide"]
+__all__ = ["LARGEST", "SMALLEST", "Decision", "Estimator", "as_shown", "check_fidelity", "decide"]
 
 SMALLEST = 32
 """Side of the smallest face that an estimator can look at, pixels; `LARGEST` is that of the largest."""
 _USEFUL = 0.5  # of what the model's pixels can show; see docs/guides/restore.md for the measurement
+_SHARP = 0.45  # cycles per pixel from which on pixels count as sharp; they can show 0.5
 _NOISY = 8.0  # 8-bit levels of noise up to which a sharp face is left alone
 _QUIET, _FINE = 1.0, 94  # noise and JPEG quality up to which, and from which on, a face counts as clean
 _CLEAN, _SPOILT = (3.0, 2.0), (2.0, 0.4)  # of the limit, what is kept of a blurred and of a reduced face; see the guide
@@ -126,6 +127,24 @@ def decide(
         else f"kept up to {min(cycles, crossover.reach):.0f} cycles a face; finer detail comes from the model"
     )
     return Decision("mended", reason, fidelity=fidelity_given, crossover=crossover, **figures)
+
+
+def as_shown(decision: Decision) -> Decision:
+    """Gives the decision about a face that is pasted back at its own size: one of sharp pixels is left as it is.
+
+    Finer detail than the photograph's pixels can show is lost when the face is pasted back, so that a small face whose
+    pixels are sharp gains nothing; taking it through the model's size and back only softens it.
+
+    Args:
+        decision: What `decide` gave, by what the model can add.
+    """
+    damage = decision.damage
+    if decision.action != "mended" or damage is None:
+        return decision
+    if float(damage.limit) < _SHARP or float(damage.noise) > _NOISY:
+        return decision
+    reason = f"as sharp as its {decision.side:.0f} pixels can show; nothing to mend"
+    return Decision("left", reason, decision.side, decision.cycles, damage)
 
 
 def _crossover(damage: Damage, side: float, fidelity: float | None, *, sharp: bool) -> Crossover:

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from codeprior.photos.decisions import LARGEST, Decision, check_fidelity
+from codeprior.photos.decisions import LARGEST, Decision, as_shown, check_fidelity
 from codeprior.photos.faces import Crop, Detector, Face, alignment, choose, search, usable
 from codeprior.photos.faces.geometry import at_side, resample, transform
 from codeprior.photos.pictures import nearly_square
@@ -94,6 +94,7 @@ def prepare(
     choices: Choices,
     faces: Sequence[Face] | None = None,
     judge: Judge | None = None,
+    enlarged: bool = False,
 ) -> Prepared:
     """Finds, chooses, aligns and judges the faces of a photograph.
 
@@ -105,6 +106,7 @@ def prepare(
         faces: Faces whose points are known.
         judge: Says whether a face should be restored, from the photograph's own pixels around it; a restorer's `judge`.
             None restores all.
+        enlarged: Whether the result will be larger than the photograph, so that it can show more than its pixels do.
 
     Returns:
         The photograph with its crops.
@@ -119,7 +121,7 @@ def prepare(
         if not nearly_square(height, width):
             raise ValueError(f"is {width}×{height} pixels, too far from a square to be an aligned face")
         matrix = np.array([[width / size, 0, width / size / 2 - 0.5], [0, height / size, height / size / 2 - 0.5]])
-        return _cut(pixels, [], [], [matrix], size, choices, judge)
+        return _cut(pixels, [], [], [matrix], size, choices, judge, enlarged=True)
     if faces is None:
         if detector is None:
             raise ValueError("prepare: give a detector, the faces, or choices with aligned=True.")
@@ -128,7 +130,7 @@ def prepare(
     good = usable(found, score=choices.score, smallest=choices.smallest)
     chosen = [good[i] for i in choose([found[i] for i in good], choices.faces, width=width, height=height)]
     matrices = [alignment(found[i].points, size=size) for i in chosen]
-    return _cut(pixels, found, chosen, matrices, size, choices, judge)
+    return _cut(pixels, found, chosen, matrices, size, choices, judge, enlarged=enlarged)
 
 
 def _cut(
@@ -139,6 +141,8 @@ def _cut(
     size: int,
     choices: Choices,
     judge: Judge | None,
+    *,
+    enlarged: bool,
 ) -> Prepared:
     planes = rearrange(torch.from_numpy(np.array(pixels)), "h w c -> c h w")
     prepared = Prepared(pixels, found, chosen, [], [], [], [])
@@ -149,6 +153,7 @@ def _cut(
         decision = None
         if judge is not None:
             decision = judge(_around(planes, matrix, size), side=side, fidelity=fidelity, always=choices.always)
+            decision = decision if enlarged else as_shown(decision)
         own, tint = Crop(image, matrix), find_tint(image) if choices.tint else None
         if decision and decision.action == "mended" and (larger := min(_FINEST, round(side))) > size:
             finer = at_side(matrix, size, larger)

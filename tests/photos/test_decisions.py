@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeprior.estimators import Damage
-from codeprior.photos.decisions import check_fidelity, decide
+from codeprior.photos.decisions import as_shown, check_fidelity, decide
 
 
 def _damage(**figures: float) -> Damage:
@@ -46,9 +46,21 @@ def test_what_a_face_holds_decides(damage, side, action, reason):
     json.dumps(decision.described())
 
 
+@pytest.mark.parametrize(("limit", "noise", "action"), [(0.5, 0, "left"), (0.44, 0, "mended"), (0.5, 9, "mended")])
+def test_a_small_face_of_sharp_pixels_is_left_where_nothing_finer_can_be_shown(limit, noise, action):
+    decision = decide(_damage(limit=limit, noise=noise), side=40, size=128)
+    assert decision.action == "mended"  # the model could add to it, where it is shown larger
+    shown = as_shown(decision)
+    assert shown.action == action and (shown.crossover is None) == (action == "left")
+    assert shown.cycles == decision.cycles and shown.damage is decision.damage
+    if action == "left":
+        assert shown.reason == "as sharp as its 40 pixels can show; nothing to mend"
+
+
 def test_always_restores_whatever_the_face():
     decision = decide(_damage(), side=512, size=128, always=True, fidelity=0.3)
     assert (decision.action, decision.fidelity, decision.crossover) == ("restored", 0.3, None)
+    assert as_shown(decision) is decision
 
 
 @given(st.floats(3.1, 31.9), st.floats(3.1, 31.9))

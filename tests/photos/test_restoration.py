@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codeprior.estimators import Damage
 from codeprior.photos.bands import Crossover
-from codeprior.photos.decisions import Decision
+from codeprior.photos.decisions import Decision, decide
 from codeprior.photos.faces import (
     Crop,
     NoFaceError,
@@ -268,3 +269,22 @@ def test_a_left_face_keeps_its_bytes_beside_a_restored_one_that_overlaps_it():
     assert np.array_equal(done.pixels[95:115, 140:210], photo[95:115, 140:210])
     assert np.array_equal(done.pixels[70:140, 150:210], photo[70:140, 150:210])
     assert (done.pixels[90, 75].astype(int) - photo[90, 75] > 40).all()
+
+
+def test_a_small_sharp_face_keeps_every_pixel_unless_the_result_is_larger():
+    """A model of 128 px could add to a face of 50 pixels, but pasted back at 50 pixels nothing of it can be seen."""
+
+    class Judges(_Gives):
+        size = 128
+
+        def judge(self, face, *, side, fidelity, always):
+            figures = {"blur": 0.0, "reduction": 1.0, "noise": 0.0, "quality": 100.0, "limit": 0.5}
+            damage = Damage(**{name: torch.tensor([value]) for name, value in figures.items()})
+            return decide(damage, side=side, size=self.size, fidelity=fidelity, always=always)
+
+    photo, restorer, choices = _smooth(100, 100), Judges(0.3), Choices(smallest=5)
+    done = restore_photo(photo, restorer, faces=_faces(50, 20, 20), choices=choices)
+    assert done.untouched and np.array_equal(done.pixels, photo)
+    words = {"size": 128, "choices": choices, "faces": _faces(50, 20, 20), "judge": restorer.judge}
+    assert prepare(photo, None, **words).asked == []
+    assert prepare(photo, None, **words, enlarged=True).asked == [0]
