@@ -42,6 +42,9 @@ class Saving:
     """When checkpoints are written, which of them stay, and how they are written.
 
     One more is written at the beginning and at the end of a run, and when it is stopped.
+
+    Raises:
+        ValueError: The best are to stay, and nothing says by which figure.
     """
 
     every: int = 1000  # steps between them; 0 for none by steps
@@ -51,6 +54,13 @@ class Saving:
     best: int = 0  # how many of those with the lowest score stay too
     best_by: str | None = None  # the score: a figure of `validate`, or without that a metric of the log
     background: bool = False  # whether they are written while training goes on
+
+    def __post_init__(self) -> None:
+        if self.best > 0 and self.best_by is None:
+            raise ValueError(
+                f"Saving: best={self.best} needs best_by, the figure that is lowest for the best; the option --best of "
+                "a command needs --validation."
+            )
 
     def due(self, step: int) -> bool:
         """Says whether a checkpoint is due after so many steps, by their number alone.

@@ -167,7 +167,7 @@ def train(
             if step % log_every == 0 or step == steps:
                 values = _over_ranks(means.values(), engine)
                 means.reset()
-                score = values.get(saving.best_by) if saving.best_by and validate is None else score
+                score = _score(saving, values) if validate is None else score
                 if first:
                     rates = {"steps_per_second": line.rate(step), "elapsed": line.elapsed}
                     log.write(step, **values, **{key: round(value, 3) for key, value in rates.items()})
@@ -176,11 +176,12 @@ def train(
                 line.show(step, name=name, values=values, force=step == steps)
             if validate is not None and validate_every and (step % validate_every == 0 or step == steps):
                 figures = _validation(validate)
-                score = figures.get(saving.best_by) if saving.best_by else None
+                score = _score(saving, figures)
                 if first:
-                    log.write(step, event="validation", **{f"validation_{name}": one for name, one in figures.items()})
+                    named = {f"validation_{figure}": value for figure, value in figures.items()}
+                    log.write(step, event="validation", **named)
                     for logger in loggers:
-                        logger.write(step, {f"validation_{name}": one for name, one in figures.items()})
+                        logger.write(step, named)
             elif validate is not None:
                 score = None
             if first and preview_every and (step % preview_every == 0 or step == steps):
@@ -222,6 +223,17 @@ def _saving(saving: Saving | None, former: FormerSaving) -> Saving:
     words = ", ".join(f"{name}={value!r}" for name, value in given.items())
     warnings.warn(f"train: {', '.join(former)} is now saving=Saving({words})", DeprecationWarning, stacklevel=3)
     return Saving(**given)
+
+
+def _score(saving: Saving, figures: Mapping[str, float]) -> float | None:
+    """Gives the figure by which checkpoints are best, and warns where it is not among those that there are."""
+    if saving.best_by is not None and saving.best_by not in figures:
+        there = ", ".join(sorted(figures)) or "none"
+        warnings.warn(
+            f"train: best_by is {saving.best_by!r}, and the figures are {there}; without it no checkpoint is best",
+            stacklevel=3,
+        )
+    return None if saving.best_by is None else figures.get(saving.best_by)
 
 
 def _claim(folder: Path, engine: Engine, stack: ExitStack) -> None:

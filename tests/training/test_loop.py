@@ -81,6 +81,15 @@ def test_a_checkpoint_between_two_validations_has_no_score(tmp_path):
     assert scores == {0: None, 2: None, 4: 0.0, 6: None, 8: 0.0, 10: None, 12: 0.0}
 
 
+def test_a_figure_that_is_not_there_cannot_choose_the_best(tmp_path):
+    data = stream(write_faces(tmp_path / "faces"))
+    run = RUN | {"saving": Saving(every=6, best=1, best_by="psnr")}
+    with pytest.warns(UserWarning, match="best_by is 'psnr', and the figures are score; without it no checkpoint is"):
+        train(Toy(), data, folder=tmp_path / "run", validate=lambda: {"score": 0.0}, validate_every=6, **run)
+    with pytest.raises(ValueError, match=r"Saving: best=2 needs best_by, .* --best of a command needs --validation"):
+        Saving(best=2)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_stops_between_steps_with_a_checkpoint_and_status_75(tmp_path, number):
     data, end = whole(tmp_path)
