@@ -5,7 +5,7 @@ from pathlib import Path
 
 from codeprior.commands._printing import say
 
-HELP = "check a folder of training images and list them; pack them into shards or raw pixels"
+HELP = "Check a folder of training images and list them; pack them into shards or raw pixels."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from codeprior.commands._printing import say_lines
 
-HELP = "say which implementation of each kernel runs here, and why the others do not"
+HELP = "Say which implementation of each kernel runs here, and why the others do not."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fidelity",
         default="auto",
         metavar="auto|0..1",
-        help="0 the model's word, 1 the photograph's; auto (default) chooses for each face by what it still holds",
+        help="0 trusts the model, 1 the photograph; auto (default) chooses for each face by what it still holds",
     )
     parser.add_argument(
         "--always",

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from importlib import import_module
 
 import pytest
 
@@ -35,3 +36,9 @@ def test_bash_completes_commands_options_and_files(tmp_path, capsys):
     """
     asked = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert asked.stdout.split() == ["restore", "--fidelity", "photograph.jpg"], asked.stderr
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_the_list_of_commands_reads_as_sentences(name):
+    text = import_module(f"codeprior.commands.{name}").HELP
+    assert text[0].isupper() and text.endswith(".")
