@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.kernels._exporting import exporting
 from codeprior.layers.equalised import Blur, EqualisedLinear, pad_down, scaled_leaky_relu
 
 Injection = Literal["concatenated", "added", "none"]
@@ -61,7 +62,7 @@ class ModulatedConvolution(nn.Module):
 
     def forward(self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Gives the feature after the convolution of each sample."""
-        if torch.compiler.is_exporting():
+        if exporting():
             return self._with_shared_weights(feature, style)
         weight = self.weights(style)
         batch, kernel = len(style), weight.shape[-1]

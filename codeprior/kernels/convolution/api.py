@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._choose import choose
+from codeprior.kernels._exporting import exporting
 from codeprior.kernels.convolution import compiled
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
@@ -103,7 +104,7 @@ def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
         return {"compiled": "it multiplies float32"}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return {"compiled": "it gives no gradients"}
-    if torch.compiler.is_exporting():
+    if exporting():
         return {"compiled": "an exported graph has PyTorch's own operators only"}
     if torch.is_autocast_enabled(tensors[0].device.type):
         return {"compiled": "autocast asks for half precision"}

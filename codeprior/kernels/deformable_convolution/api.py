@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from codeprior.kernels._choose import choose
+from codeprior.kernels._exporting import exporting
 from codeprior.kernels.deformable_convolution import compiled
 from codeprior.kernels.deformable_convolution.reference import TAPS, deformable_convolution_reference
 
@@ -81,7 +82,7 @@ def _(feature, weight, bias, offsets, mask) -> Tensor:
 
 
 def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
-    if torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if torch.onnx.is_in_onnx_export() or exporting() or torch.jit.is_tracing():
         return dict.fromkeys(("compiled", "torchvision"), "an exported graph has PyTorch's own operators only")
     if any(tensor.dtype != torch.float32 for tensor in tensors):
         return {"compiled": "it multiplies float32"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._choose import choose
+from codeprior.kernels._exporting import exporting
 from codeprior.kernels._layout import as_rows, check_floating, check_width, like_grid, like_latent
 from codeprior.kernels.nearest_code import exported, fused, ops
 
@@ -50,7 +51,7 @@ def nearest_code(latent: Tensor, codebook: Tensor, *, impl: str | None = None, m
     """
     name = _check("nearest_code", latent, codebook, impl, mode)
     rows = as_rows(latent.detach())
-    if torch.compiler.is_exporting():
+    if exporting():
         return like_grid(exported.nearest_rows(rows, codebook.detach()), latent)
     op = fused.nearest_code_triton if name == "triton" else ops.nearest_code_op
     return like_grid(op(rows, codebook.detach(), name, mode == "exact"), latent)
@@ -79,7 +80,7 @@ def lookup(latent: Tensor, codebook: Tensor, *, impl: str | None = None, mode: s
         ImplUnavailable: The implementation asked for by name cannot run here.
     """
     name = _check("lookup", latent, codebook, impl, mode)
-    if torch.compiler.is_exporting():
+    if exporting():
         codes, distances, indices, counts = exported.exchange(as_rows(latent), codebook)
     else:
         op = fused.lookup_triton if name == "triton" else ops.lookup_op
