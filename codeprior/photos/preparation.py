@@ -78,6 +78,10 @@ class Choices:
     def __post_init__(self):
         if not 0 <= self.strength <= 1:
             raise ValueError(f"Choices: strength must be in [0, 1], got {self.strength}.")
+        if not 0 <= self.score <= 1:
+            raise ValueError(f"Choices: score must be in [0, 1], got {self.score}.")
+        if not 0 <= self.smallest < float("inf"):
+            raise ValueError(f"Choices: smallest must be a distance of 0 pixels or more, got {self.smallest}.")
         if self.faces not in ("all", "largest", "centre") and not self.faces.isdecimal():
             raise ValueError(f"Choices: faces must be all, largest, centre or a number, got {self.faces!r}.")
         try:

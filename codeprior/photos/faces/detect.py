@@ -148,7 +148,7 @@ def choose(faces: Sequence[Face], which: str, *, width: int, height: int) -> lis
         raise ValueError(f"choose: expected all, largest, centre or a number, got {which!r}.")
     if int(which) >= len(faces):
         raise ValueError(
-            f"choose: there is no face {which} among {len(faces)}; faces are counted from 0, left to right."
+            f"there is no face {which}: {len(faces)} can be used, and they are counted from 0, left to right."
         )
     return [int(np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable")[int(which)])]
 
