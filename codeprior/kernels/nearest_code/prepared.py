@@ -88,7 +88,7 @@ def table_range(
         total += tl.sum(codes.to(tl.float32), 0)
     centre = total / tl.minimum(tl.cdiv(K, step), SAMPLE)
     centre = tl.where(tl.abs(centre) < float("inf"), centre, 0.0)
-    tl.store(centre_ptr + stage * D + dims, centre, mask=(dims < D) & (part == 0))
+    tl.store(centre_ptr + stage * D + dims, centre, mask=dims < tl.where(part == 0, D, 0))
     largest = tl.zeros((BC,), tl.float32)
     for first in range(part * BC, K, PARTS * BC):
         place = first + tl.arange(0, BC)
