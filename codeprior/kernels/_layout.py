@@ -3,6 +3,8 @@
 `(n, d)`, `(b, t, d)` and `(b, d, h, w)` are read as `(b, s, d)` in place.
 """
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -67,3 +69,14 @@ def places_together(feature: Tensor) -> Tensor:
     if exporting() or feature.device.type != "cpu" or feature.is_contiguous():
         return feature
     return feature.contiguous() if feature.shape[2] * feature.shape[3] >= _MANY else feature
+
+
+def why_unfit_for_cpp(tensors: Sequence[Tensor]) -> dict[str, str]:
+    """Gives why a convolution in C++, which multiplies float32 and records no gradients, cannot read these tensors."""
+    if any(tensor.dtype != torch.float32 for tensor in tensors):
+        return {"compiled": "it multiplies float32"}
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return {"compiled": "it gives no gradients"}
+    if torch.is_autocast_enabled(tensors[0].device.type):
+        return {"compiled": "autocast asks for half precision"}
+    return {}

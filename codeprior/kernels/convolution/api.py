@@ -5,6 +5,7 @@ from torch import Tensor
 
 from codeprior.kernels._choose import choose
 from codeprior.kernels._exporting import exporting
+from codeprior.kernels._layout import why_unfit_for_cpp
 from codeprior.kernels.convolution import compiled
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
 
@@ -100,12 +101,6 @@ def _why_slow(places: int, weight: Tensor) -> str | None:
 
 
 def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
-    if any(tensor.dtype != torch.float32 for tensor in tensors):
-        return {"compiled": "it multiplies float32"}
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return {"compiled": "it gives no gradients"}
     if exporting():
         return {"compiled": "an exported graph has PyTorch's own operators only"}
-    if torch.is_autocast_enabled(tensors[0].device.type):
-        return {"compiled": "autocast asks for half precision"}
-    return {}
+    return why_unfit_for_cpp(tensors)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from codeprior.kernels._choose import choose
 from codeprior.kernels._exporting import exporting
+from codeprior.kernels._layout import why_unfit_for_cpp
 from codeprior.kernels.deformable_convolution import compiled
 from codeprior.kernels.deformable_convolution.reference import TAPS, deformable_convolution_reference
 
@@ -84,10 +85,4 @@ def _(feature, weight, bias, offsets, mask) -> Tensor:
 def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
     if torch.onnx.is_in_onnx_export() or exporting() or torch.jit.is_tracing():
         return dict.fromkeys(("compiled", "torchvision"), "an exported graph has PyTorch's own operators only")
-    if any(tensor.dtype != torch.float32 for tensor in tensors):
-        return {"compiled": "it multiplies float32"}
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return {"compiled": "it gives no gradients"}
-    if torch.is_autocast_enabled(tensors[0].device.type):
-        return {"compiled": "autocast asks for half precision"}
-    return {}
+    return why_unfit_for_cpp(tensors)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._choose import choose
+from codeprior.kernels._layout import why_unfit_for_cpp
 from codeprior.kernels.prelu_convolution import compiled
 from codeprior.kernels.prelu_convolution.reference import prelu_convolution_reference
 
@@ -57,7 +58,8 @@ def prelu_convolution(
         raise ValueError(f"prelu_convolution: expected a maximum over 0, 2 or 3 places a side, got {pool}.")
     tensors = [part for part in (feature, weight, bias, slope) if part is not None]
     small = feature.numel() * weight.numel() < _FEWEST
-    if choose("prelu_convolution", impl, str(feature.device), unfit=_why_unfit(tensors), small=small) == "reference":
+    unfit = why_unfit_for_cpp(tensors)
+    if choose("prelu_convolution", impl, str(feature.device), unfit=unfit, small=small) == "reference":
         return prelu_convolution_reference(feature, weight, bias, slope, pool)
     # a detector calls it forty times a photograph, and a call through a registered op takes twice as long to start
     run = prelu_convolution_op if torch.compiler.is_compiling() else compiled.convolve
@@ -75,13 +77,3 @@ def _(feature, weight, bias, slope, pool) -> Tensor:
     height, width = (compiled.after_pool(side - weight.shape[-1] + 1, pool) for side in feature.shape[2:])
     together = torch.empty(len(feature), height, width, len(weight) + -len(weight) % 16, dtype=feature.dtype)
     return together.permute(0, 3, 1, 2)[:, : len(weight)]
-
-
-def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
-    if any(tensor.dtype != torch.float32 for tensor in tensors):
-        return {"compiled": "it multiplies float32"}
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return {"compiled": "it gives no gradients"}
-    if torch.is_autocast_enabled(tensors[0].device.type):
-        return {"compiled": "autocast asks for half precision"}
-    return {}
