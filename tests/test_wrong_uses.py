@@ -236,21 +236,68 @@ def test_a_tap_that_gives_no_feature_back_is_told_to(given):
         decoder(torch.randn(1, 8, 4, 4), {Tap(2): lambda feature: given})
 
 
+CODEBOOKS = {
+    "Codebook": lambda: cp.Codebook(16, 8),
+    "MovingAverageCodebook": lambda: cp.MovingAverageCodebook(16, 8),
+    "CosineCodebook": lambda: cp.codebooks.CosineCodebook(16, 8),
+    "SimVQCodebook": lambda: cp.codebooks.SimVQCodebook(16, 8),
+    "FiniteScalarCodebook": lambda: cp.codebooks.FiniteScalarCodebook((4, 2, 2)),
+    "LookupFreeCodebook": lambda: cp.codebooks.LookupFreeCodebook(4),
+}
+SEVERAL = {
+    "GroupedCodebook": lambda: cp.codebooks.GroupedCodebook(cp.Codebook(16, 8), groups=2),
+    "ResidualCodebook": lambda: cp.codebooks.ResidualCodebook(cp.Codebook(16, 8), stages=2),
+    "implicit stages": lambda: cp.codebooks.ResidualCodebook(cp.codebooks.LookupFreeCodebook(4), stages=2),
+}
+
+
+def refuses_numbers_of_no_code(book, at):
+    """`at` makes indices of the shape that the codebook takes from a list of numbers."""
+    with pytest.raises(ValueError, match="lookup: expected indices from 0 to 15, got 0 to 16"):
+        book.lookup(at([0, 16]))
+    with pytest.raises(ValueError, match="lookup: expected indices from 0 to 15, got -[12] to 3"):
+        book.lookup(at([-2, 3]))
+    with pytest.raises(TypeError, match="lookup: expected indices b .*h w of int64 or int32, got torch.float32"):
+        book.lookup(at([0, 1]).float())
+    with pytest.raises(TypeError, match="lookup: expected indices b .*h w of int64 or int32, got ndarray"):
+        book.lookup(at([0, 1]).numpy())
+    assert torch.equal(book.lookup(at([3, 15])), book.lookup(at([3, 15]).int()))
+    assert book.lookup(at([15, 15])).shape == (1, book.dim, 1, 2)
+    assert book.lookup(at([0, 1])[:0]).shape == (0, book.dim, 1, 2)
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_a_codebook_says_which_indices_it_has(name):
+    book = CODEBOOKS[name]()
+    refuses_numbers_of_no_code(book, lambda numbers: torch.tensor([[numbers]]))
+    with pytest.raises(ValueError, match=r"lookup: expected indices b h w, got \(2, 2\)"):
+        book.lookup(torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"lookup: expected indices b h w, got \(1, 1, 2, 2\)"):
+        book.lookup(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_tables_say_which_indices_they_have(name):
+    book = SEVERAL[name]()
+    refuses_numbers_of_no_code(book, lambda numbers: torch.tensor([[[numbers]] * 2]))
+    for shape in ((1, 2, 2), (1, 3, 2, 2), (1, 0, 2, 2)):
+        said = rf"{type(book).__name__}.lookup: expected indices b m h w with m.* got \({shape[0]}, {shape[1]}, "
+        with pytest.raises(ValueError, match=said):
+            book.lookup(torch.zeros(shape, dtype=torch.int64))
+
+
+def test_indices_that_a_decoder_shows_are_looked_at():
+    book = cp.codebooks.FiniteScalarCodebook((4, 2))
+    autoencoder = cp.VQGAN(cp.VQGANEncoder(2, **_SMALL), book, cp.VQGANDecoder(2, **_SMALL))
+    for shown in (autoencoder, autoencoder.prior()):
+        with pytest.raises(ValueError, match="lookup: expected indices from 0 to 7, got 0 to 8"):
+            shown.decode_indices(torch.tensor([[[0, 8]]]))
+
+
 @pytest.mark.parametrize(
     "kind", [cp.Codebook, cp.MovingAverageCodebook, cp.codebooks.CosineCodebook, cp.codebooks.SimVQCodebook]
 )
-def test_a_table_says_which_indices_it_has(kind):
-    book = kind(16, 8)
-    with pytest.raises(ValueError, match="lookup: expected indices from 0 to 15, got 0 to 16"):
-        book.lookup(torch.tensor([[[0, 16]]]))
-    with pytest.raises(ValueError, match="lookup: expected indices from 0 to 15, got -1 to 3"):
-        book.lookup(torch.tensor([[[-1, 3]]]))
-    with pytest.raises(ValueError, match=r"lookup: expected indices b h w, got \(2, 2\)"):
-        book.lookup(torch.zeros(2, 2, dtype=torch.int64))
-    with pytest.raises(TypeError, match="lookup: expected indices b h w of int64 or int32, got torch.float32"):
-        book.lookup(torch.zeros(1, 2, 2))
-    assert book.lookup(torch.full((1, 2, 2), 15)).shape == (1, 8, 2, 2)
-    assert book.lookup(torch.zeros(0, 2, 2, dtype=torch.int64)).shape == (0, 8, 2, 2)
+def test_a_table_has_a_code(kind):
     with pytest.raises(
         ValueError, match=rf"{kind.__name__}: expected at least 1 code of at least 1 number, got size=0"
     ):

@@ -48,6 +48,29 @@ def check_sizes(who: str, size: int, dim: int) -> None:
         raise ValueError(f"{who}: expected at least 1 code of at least 1 number, got size={size} and dim={dim}.")
 
 
+def check_indices(indices: Indices, size: int) -> None:
+    """Raises an error where these are not the numbers of codes: the same one for every codebook's `lookup`.
+
+    Args:
+        indices: `b h w`, integers in [0, size).
+        size: Count of codes.
+
+    Raises:
+        TypeError: They are no tensor, or no integers.
+        ValueError: They are not `b h w`; or, on the CPU, one is out of range.
+    """
+    given = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+    if given not in (torch.int64, torch.int32):
+        raise TypeError(f"lookup: expected indices b h w of int64 or int32, got {given}.")
+    if indices.ndim != 3:
+        raise ValueError(f"lookup: expected indices b h w, got {tuple(indices.shape)}.")
+    # on a GPU looking at values would make everything wait, and a traced graph cannot branch on them
+    if indices.device.type == "cpu" and indices.numel() and not torch.compiler.is_compiling():
+        low, high = (value.item() for value in indices.aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(f"lookup: expected indices from 0 to {size - 1}, got {low} to {high}.")
+
+
 def codes_at(indices: Indices, table: Tensor) -> Latent:
     """Gives the rows of a table at these indices, `b h w` to `b d h w`.
 
@@ -55,15 +78,7 @@ def codes_at(indices: Indices, table: Tensor) -> Latent:
         TypeError: The indices are no integers.
         ValueError: They are not `b h w`; or, on the CPU, one is not the number of a row.
     """
-    if indices.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"lookup: expected indices b h w of int64 or int32, got {indices.dtype}.")
-    if indices.ndim != 3:
-        raise ValueError(f"lookup: expected indices b h w, got {tuple(indices.shape)}.")
-    # on a GPU looking at values would make everything wait, and a traced graph cannot branch on them
-    if indices.device.type == "cpu" and indices.numel() and not torch.compiler.is_compiling():
-        low, high = (value.item() for value in indices.aminmax())
-        if low < 0 or high >= len(table):
-            raise ValueError(f"lookup: expected indices from 0 to {len(table) - 1}, got {low} to {high}.")
+    check_indices(indices, len(table))
     return rearrange(F.embedding(indices, table), "b h w d -> b d h w").contiguous()
 
 

@@ -79,7 +79,19 @@ class GroupedCodebook(nn.Module):
         return Quantized(torch.cat(values, 1), torch.cat(codes, 1), torch.stack(indices, 1))
 
     def lookup(self, indices: ManyIndices) -> Latent:
-        """Gives the codes of these indices, `b m h w` to `b d h w`."""
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b m h w`, integers in [0, size), one for each of the `m` groups.
+
+        Returns:
+            `b d h w`, in the tables' type.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b m h w` of as many groups; or, on the CPU, one is out of range.
+        """
+        _check_indices("GroupedCodebook", indices, least=self.groups, most=self.groups)
         tables: list[Any] = [self.codebooks[0 if self.shared else group] for group in range(self.groups)]
         return torch.cat([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)], 1)
 
@@ -166,7 +178,19 @@ class ResidualCodebook(nn.Module):
         return Stages(inputs, outputs)
 
     def lookup(self, indices: ManyIndices) -> Latent:
-        """Gives the sums of codes of these indices, `b m h w` to `b d h w`; `m` may be less than `stages`."""
+        """Gives the sums of codes of these indices.
+
+        Args:
+            indices: `b m h w`, integers in [0, size), one for each of the first `m` stages, from 1 to `stages`.
+
+        Returns:
+            `b d h w`, in the tables' type.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b m h w` of 1 to `stages` stages; or, on the CPU, one is out of range.
+        """
+        _check_indices("ResidualCodebook", indices, least=1, most=self.count)
         tables: list[Any] = [self.codebooks[0 if self.shared else stage] for stage in range(indices.shape[1])]
         return torch.stack([table.lookup(part) for table, part in zip(tables, indices.unbind(1), strict=True)]).sum(0)
 
@@ -226,3 +250,12 @@ def _able(codebooks: nn.ModuleList, what: str) -> list[Any]:
 def _check(name: str, latent: Tensor, dim: int) -> None:
     if latent.ndim != 4 or latent.shape[1] != dim:
         raise ValueError(f"{name}: expected a latent (b, {dim}, h, w), got {tuple(latent.shape)}.")
+
+
+def _check_indices(name: str, indices: Tensor, *, least: int, most: int) -> None:
+    """Looks at the shape alone; each table looks at the numbers that it is given."""
+    if not isinstance(indices, Tensor):
+        raise TypeError(f"{name}.lookup: expected indices b m h w of int64 or int32, got {type(indices).__name__}.")
+    if indices.ndim != 4 or not least <= indices.shape[1] <= most:
+        tables = f"m={most}" if least == most else f"m from {least} to {most}"
+        raise ValueError(f"{name}.lookup: expected indices b m h w with {tables}, got {tuple(indices.shape)}.")

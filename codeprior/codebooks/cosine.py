@@ -54,7 +54,18 @@ class CosineCodebook(nn.Module):
         return exchange(self.unit(latent), F.normalize(self.weight, dim=1), how=self.gradient)
 
     def lookup(self, indices: Indices) -> Latent:
-        """Gives the codes of these indices, `b h w` to `b d h w`, of unit length."""
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b h w`, integers in [0, size).
+
+        Returns:
+            `b d h w`, of unit length.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b h w`; or, on the CPU, one is out of range.
+        """
         return codes_at(indices, F.normalize(self.weight, dim=1))
 
     @torch.no_grad()

@@ -115,6 +115,10 @@ class MovingAverageCodebook(nn.Module):
 
         Returns:
             `b d h w`, float32.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b h w`; or, on the CPU, one is out of range.
         """
         return codes_at(indices, self.weight)
 

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.codebook import Quantized, check_indices
 from codeprior.codebooks.gradients import straight_through
 from codeprior.layers.configured import configured
 from codeprior.shapes import Indices, Latent
@@ -85,7 +85,19 @@ class FiniteScalarCodebook(nn.Module):
         return Quantized(straight_through(bounded.to(latent.dtype), codes), codes, indices)
 
     def lookup(self, indices: Indices) -> Latent:
-        """Gives the codes of these indices, `b h w` to `b d h w`, float32."""
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b h w`, integers in [0, size).
+
+        Returns:
+            `b d h w`, float32.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b h w`; or, on the CPU, one is out of range.
+        """
+        check_indices(indices, self.size)
         levels, steps = (rearrange(part, "d -> d 1 1") for part in (self.levels, self.steps))
         digits = indices[:, None] // steps % levels
         return (digits - levels // 2).float() / (levels // 2)
@@ -140,7 +152,19 @@ class LookupFreeCodebook(nn.Module):
         return Quantized(straight_through(latent, codes), codes, indices)
 
     def lookup(self, indices: Indices) -> Latent:
-        """Gives the codes of these indices, `b h w` to `b d h w`, float32."""
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b h w`, integers in [0, size).
+
+        Returns:
+            `b d h w`, float32.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b h w`; or, on the CPU, one is out of range.
+        """
+        check_indices(indices, self.size)
         return (indices[:, None] >> self._places(indices) & 1).float() * 2 - 1
 
     def extra_repr(self) -> str:

@@ -60,7 +60,18 @@ class SimVQCodebook(nn.Module):
         return exchange(latent, self.weight, how=self.gradient)
 
     def lookup(self, indices: Indices) -> Latent:
-        """Gives the codes of these indices, `b h w` to `b d h w`, in the map's type."""
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b h w`, integers in [0, size).
+
+        Returns:
+            `b d h w`, in the map's type.
+
+        Raises:
+            TypeError: They are no integers.
+            ValueError: They are not `b h w`; or, on the CPU, one is out of range.
+        """
         return codes_at(indices, self.weight)
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codeprior.codebooks.codebook import Quantized
+from codeprior.codebooks.codebook import Quantized, check_indices
 from codeprior.codebooks.gradients import straight_through
 from codeprior.kernels.code_stats import code_stats
 from codeprior.kernels.nearest_code import lookup
@@ -74,18 +74,33 @@ class VQPCodebook(nn.Module):
         return QuantizedWithLoss(found, rest[0].sum() if rest and torch.is_tensor(rest[0]) else None)
 
     def lookup(self, indices: Tensor) -> Latent:
-        """Gives the codes of these indices, `b h w` or `b m h w` to `b d h w`.
+        """Gives the codes of these indices.
+
+        Args:
+            indices: `b h w`, or `b m h w` where the quantizer gives several; integers in [0, size). Of several, −1 says
+                that a stage was left out, as quantizer dropout does.
+
+        Returns:
+            `b d h w`, in the quantizer's type.
 
         Raises:
-            TypeError: The quantizer has no way back from indices.
+            TypeError: The quantizer has no way back from indices, or they are no integers.
+            ValueError: They are neither `b h w` nor `b m h w`; or, on the CPU, one is out of range.
         """
         back = getattr(self.quantizer, "get_output_from_indices", None) or getattr(
             self.quantizer, "indices_to_codes", None
         )
         if back is None:
             raise TypeError(f"VQPCodebook: {type(self.quantizer).__name__} has no way from indices to codes.")
-        pattern = "b h w -> b (h w)" if indices.ndim == 3 else "b m h w -> b (h w) m"
+        several = isinstance(indices, Tensor) and indices.ndim == 4
+        check_indices(_kept(indices) if several else indices, self.size)
+        pattern = "b m h w -> b (h w) m" if several else "b h w -> b (h w)"
         return rearrange(back(rearrange(indices, pattern)), "b (h w) d -> b d h w", h=indices.shape[-2])
+
+
+def _kept(indices: Tensor) -> Tensor:
+    """Gives the indices of several stages as one picture `b (m h) w`, with 0 for a stage that was left out."""
+    return rearrange(indices.masked_fill(indices == -1, 0), "b m h w -> b (m h) w")
 
 
 def accelerate(module: Module) -> Module:

@@ -188,3 +188,38 @@ def test_any_quantizer_serves_as_a_codebook(make):
 def test_a_quantizer_that_does_not_tell_its_size_must_be_told():
     with pytest.raises(TypeError, match="Identity does not tell its size; give size="):
         VQPCodebook(torch.nn.Identity())
+
+
+LOOKED_UP = {
+    "VectorQuantize": (lambda: VQPCodebook(vqp.VectorQuantize(dim=8, codebook_size=32)), ()),
+    "FSQ": (lambda: VQPCodebook(vqp.FSQ(levels=[8, 4], dim=8)), ()),
+    "ResidualVQ": (
+        lambda: VQPCodebook(vqp.ResidualVQ(dim=8, codebook_size=32, num_quantizers=2), dim=8, size=32),
+        (2,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+def test_indices_of_no_code_are_refused_as_by_our_codebooks(name):
+    make, several = LOOKED_UP[name]
+    book = make().eval()
+    good = torch.zeros(1, *several, 2, 3, dtype=torch.int64)
+    assert book.lookup(good + 31).shape == (1, 8, 2, 3)
+    for wrong, said in ((good + 32, "got 32 to 32"), (good - 2, "got -2 to -2")):
+        with pytest.raises(ValueError, match=f"lookup: expected indices from 0 to 31, {said}"):
+            book.lookup(wrong)
+    for wrong, kind in ((good.float(), "torch.float32"), (good.numpy(), "ndarray")):
+        with pytest.raises(TypeError, match=f"lookup: expected indices b h w of int64 or int32, got {kind}"):
+            book.lookup(wrong)
+    with pytest.raises(ValueError, match=r"lookup: expected indices b h w, got \(2, 3\)"):
+        book.lookup(torch.zeros(2, 3, dtype=torch.int64))
+
+
+def test_a_stage_that_was_left_out_adds_nothing():
+    book = VQPCodebook(MAKE["ResidualVQ"](), dim=8, size=32).eval()
+    indices = torch.randint(0, 32, (1, 2, 2, 3))
+    dropped = indices.clone()
+    dropped[:, 1] = -1
+    table = book.quantizer.codebooks[0]
+    assert torch.equal(book.lookup(dropped), rearrange(table[indices[:, 0]], "b h w d -> b d h w"))
