@@ -95,15 +95,20 @@ class Option:
     def described(self) -> str:
         """Gives type and range in words."""
         words = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}
-        limits = "" if self.low is None or self.high is None else f" from {self.low:g} to {self.high:g}"
+        limits = "" if self.low is None or self.high is None else f" from {_plain(self.low)} to {_plain(self.high)}"
         return words.get(self.type, self.type.__name__) + limits
 
     def _in_range(self, name: str, value: Any, least: float, most: float) -> Any:
         low = float("-inf") if self.low is None else self.low
         high = float("inf") if self.high is None else self.high
         if not (low <= least and most <= high):  # nan is in no range
-            raise ValueError(f"option {name}: expected {self.described()}, got {least if least < low else most:g}.")
+            got = _plain(least if least < low else most)
+            raise ValueError(f"option {name}: expected {self.described()}, got {got}.")
         return value
+
+
+def _plain(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 class Converted(NamedTuple):

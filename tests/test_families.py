@@ -177,6 +177,8 @@ def test_the_command_lists_what_is_there(planted, capsys):
     said = capsys.readouterr().out
     assert "daefr: two encoders" in said
     assert "option fidelity: a number from 0 to 1, 1.0 by default" in said
+    assert "option seed: a whole number from 0 to 2147483648, 0 by default" in said
+    assert "  task inpaint, colourise, draw: with weights that were trained for it, codeprior restore --task" in said
     assert "weights small: in the package; CC BY 4.0" in said
     assert "download planted: 1.0 MiB; CC0\n    https://example.org/planted.pth\n    SHA-256 000" in said
     assert "download retinaface: RetinaFace" in said
@@ -184,6 +186,7 @@ def test_the_command_lists_what_is_there(planted, capsys):
     described = json.loads(capsys.readouterr().out)
     assert described["families"][planted]["options"]["grey"]["high"] == 1
     assert set(described["families"]) == set(families.family_names())
+    assert described["families"]["gpen"]["tasks"] == ["inpaint", "colourise", "draw"]
 
 
 def test_published_weights_are_downloaded_by_name(planted, tmp_path, capsys):

@@ -5,23 +5,29 @@ All work on aligned faces; areas are also filled in the faces of whole photograp
 
 import argparse
 import pkgutil
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from codeprior.commands._jobs import Job, jobs, with_folders
-from codeprior.commands._outputs import UsageError
+from codeprior.commands._outputs import UsageError, named_options
 from codeprior.commands._printing import say
 
 _FAILED = 3
 _MARKED = 128  # level from which a pixel of a mask counts
+_OF_RESTORING = (
+    "strength", "fidelity", "always", "match_colour", "upscale", "background", "parser", "landmarks", "keep_alpha",
+    "resume", "report", "compare", "uncertainty", "ray",
+)  # fmt: skip
 
 
-def run_task(arguments: argparse.Namespace) -> int:
+def run_task(arguments: argparse.Namespace, given: Collection[str]) -> int:
     """Does a task with every input.
 
     Args:
         arguments: Of `codeprior restore`, with `task`.
+        given: Names of those that are not as usual.
 
     Returns:
         0 all done, 3 some failed.
@@ -36,6 +42,9 @@ def run_task(arguments: argparse.Namespace) -> int:
             f"--task {arguments.task} works on faces that are aligned already, because what lies around a face would "
             "stay as it is; say so with --aligned."
         )
+    if asked := [name for name in _OF_RESTORING if name in given]:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise UsageError(f"--task {arguments.task} does not take {words}, which only restoring has; leave it out.")
     *inputs, out = arguments.paths
     # what is not drawn anew stays as it is to the bit, so results are written without loss unless asked otherwise
     work, _ = jobs(inputs, Path(out), suffix=f".{arguments.format or 'png'}")
@@ -61,11 +70,18 @@ def _task(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """Gives the family's function of the task, and the model that it is done with."""
     from codeprior.families import family_of, find_family, installed_families
     from codeprior.restorers import load_restorer
+    from codeprior.restorers.tasks import TRAINED_FOR, check_task
 
     try:
-        model = load_restorer(arguments.weights, family=arguments.recipe, device=arguments.device).model
+        restorer = load_restorer(
+            arguments.weights,
+            family=arguments.recipe,
+            device=arguments.device,
+            options=named_options(arguments.option),
+        )
     except FileNotFoundError as error:
         raise UsageError(str(error)) from None
+    model, options = restorer.model, restorer.options
     name = family_of(model)
     tasks = find_family(name).tasks if name else {}
     if arguments.task not in tasks:
@@ -74,7 +90,10 @@ def _task(arguments: argparse.Namespace) -> tuple[Any, Any]:
         raise UsageError(
             f"{name or type(model).__name__} has no task {arguments.task!r}; it has {_listed(tasks)}.{others}"
         )
-    return pkgutil.resolve_name(tasks[arguments.task]), model
+    if arguments.task in TRAINED_FOR:
+        check_task(arguments.task, model)
+    function = pkgutil.resolve_name(tasks[arguments.task])
+    return partial(function, options=options) if options else function, model
 
 
 def _detector(arguments: argparse.Namespace) -> Any:
@@ -96,7 +115,8 @@ def _do(function: Any, model: Any, found: Any, job: Job, arguments: argparse.Nam
         answer, note = function(model, photo.pixels, mask), ""
     else:
         answer, note = _filled(function, model, found, photo.pixels, mask, arguments)
-    write(job.target, answer, profile=photo.profile, metadata=photo.metadata, overwrite=arguments.overwrite)
+    kept = None if arguments.strip_metadata else photo.metadata
+    write(job.target, answer, profile=photo.profile, metadata=kept, overwrite=arguments.overwrite)
     return note
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         help="which model it is, where files of several are alike (restoreformer: restorer, dictionary; "
-        "codeformer: restoration, inpainting, colourisation)",
+        "codeformer and gpen: restoration, inpainting, colourisation; gpen also: segmentation)",
     )
     parser.add_argument("--section", help="key of the state dict (default: params_ema, state_dict, …, the top level)")
     parser.add_argument("--sha256", help="refuse the input unless its SHA-256 is this")

@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"{family.name}: {family.text}" if family.text else family.name)
         for name, option in family.options.items():
             say(f"  option {name}: {option.described()}, {option.default} by default; {option.text}")
+        if family.tasks:
+            say(f"  task {', '.join(family.tasks)}: with weights that were trained for it, codeprior restore --task")
         for name in family.embedded:
             say(f"  weights {name}: in the package; {family.licence}")
         _say_published(family.published)
@@ -70,6 +72,7 @@ def _described(family: Any) -> dict[str, Any]:
             for name, option in family.options.items()
         },
         "stages": list(family.stages),
+        "tasks": list(family.tasks),
         "embedded": dict.fromkeys(family.embedded, family.licence),
         "published": [one._asdict() for one in family.published],
     }

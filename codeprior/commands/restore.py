@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.task is not None:
             from codeprior.commands._tasks import run_task
 
-            return run_task(arguments)
+            return run_task(arguments, _given(arguments))
         if arguments.mask is not None:
             raise UsageError("--mask says where a --task draws; give a task with it.")
         if len(arguments.paths) < 2:
@@ -209,6 +209,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
             f"--weights {arguments.weights}: there is no such file; give one that codeprior convert or codeprior.save "
             "wrote, or the name of embedded weights, as codeprior families lists them."
         ) from None
+    _say_other_task(restorer.model)
     found = (
         None
         if arguments.aligned
@@ -231,6 +232,23 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         metadata=not arguments.strip_metadata,
         upscaling=upscaling,
     )
+
+
+def _given(arguments: argparse.Namespace) -> set[str]:
+    """Gives the names of the arguments that are not as they are when nobody gives them."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return {name for name, value in vars(arguments).items() if value != parser.get_default(name)}
+
+
+def _say_other_task(model: Any) -> None:
+    """Says so where weights were trained for something else than restoring."""
+    from codeprior.restorers.tasks import TRAINED_FOR
+
+    trained = getattr(model, "task", None)
+    for task, what in TRAINED_FOR.items():
+        if trained == what:
+            say(f"codeprior restore: the weights are for {what}; --task {task} does what they learned", error=True)
 
 
 def _done(jobs: list[Job], worker: Any, batch: int) -> Iterator[tuple[Job, dict[str, Any]]]:

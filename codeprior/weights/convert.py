@@ -35,8 +35,10 @@ def convert_state(
                 ) from error
             except (RuntimeError, ValueError, TypeError, IndexError, StopIteration, ArithmeticError) as error:
                 reason = " ".join(str(error).split())[:400] or type(error).__name__
+                begins = f"it has names of {layout.name}, but its tensors make no whole model"
+                if not layout.detect(state):
+                    begins = f"it has not the names of {layout.name}"
                 raise ValueError(
-                    f"it has names of {layout.name}, but its tensors make no whole model: {reason}; "
-                    "--recipe none keeps what is there under its own names"
+                    f"{begins}: {reason}; --recipe none keeps what is there under its own names"
                 ) from error
     return None

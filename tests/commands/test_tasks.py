@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from codeprior import save
 from codeprior.__main__ import main
@@ -13,6 +14,8 @@ from codeprior.photos.filling import fill_photo
 from codeprior.photos.preparation import Choices
 from codeprior.restorers.tasks import colourise, inpaint
 from tests import small_families as small
+
+_DESCRIPTION = 0x010E  # the tag of EXIF
 
 
 def _face(side: int = 16, seed: int = 0) -> np.ndarray:
@@ -165,3 +168,43 @@ def test_a_face_that_fails_does_not_stop_the_others(tmp_path: Path, capsys):
     assert main([*call, "--weights", str(tmp_path / "fill.safetensors")]) == 3
     assert "a.png: inpaint: nothing is masked" in capsys.readouterr().err
     assert not (tmp_path / "out" / "a.png").exists() and (tmp_path / "out" / "b.png").exists()
+
+
+def test_weights_of_another_task_are_refused_once_and_plain_restoring_says_what_they_are_for(tmp_path: Path, capsys):
+    save(tmp_path / "colour.safetensors", small.codeformer(task="colourisation"))
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        write(tmp_path / "in" / f"{name}.png", _face())
+    call = ["restore", str(tmp_path / "in"), str(tmp_path / "out"), "--aligned"]
+    weights = ["--weights", str(tmp_path / "colour.safetensors")]
+    assert main([*call, *weights, "--task", "inpaint"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("inpaint: the weights are for colourisation; give it weights for inpainting") == 1
+    assert main([*call, *weights, "--always"]) == 0
+    assert "the weights are for colourisation; --task colourise does what they learned" in capsys.readouterr().err
+
+
+def test_a_task_takes_the_models_options_and_refuses_those_of_restoring(tmp_path: Path, capsys):
+    model = small.codeformer(task="colourisation")
+    save(tmp_path / "colour.safetensors", model)
+    write(tmp_path / "face.png", _face())
+    call = ["restore", str(tmp_path / "face.png"), str(tmp_path / "out.png"), "--aligned", "--task", "colourise"]
+    call += ["--weights", str(tmp_path / "colour.safetensors")]
+    assert main([*call, "--strength", "0.5", "--report", str(tmp_path / "lines")]) == 2
+    assert "--task colourise does not take --strength, --report, which only restoring has" in capsys.readouterr().err
+    assert main([*call, "--option", "loudness=1"]) == 2
+    assert "CodeFormer has no option 'loudness'" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_task_leaves_metadata_out_where_it_is_told_to(tmp_path: Path):
+    save(tmp_path / "colour.safetensors", small.codeformer(task="colourisation"))
+    note = Image.Exif()
+    note[_DESCRIPTION] = "at home"
+    Image.fromarray(_face()).save(tmp_path / "face.jpg", exif=note)
+    call = ["restore", str(tmp_path / "face.jpg"), "--aligned", "--task", "colourise"]
+    call += ["--weights", str(tmp_path / "colour.safetensors")]
+    assert main([*call[:2], str(tmp_path / "kept.png"), *call[2:]]) == 0
+    assert main([*call[:2], str(tmp_path / "bare.png"), *call[2:], "--strip-metadata"]) == 0
+    found = [Image.open(tmp_path / f"{name}.png").getexif().get(_DESCRIPTION) for name in ("kept", "bare")]
+    assert found == ["at home", None]

@@ -148,6 +148,10 @@ def test_segmentation_works_on_unit_pixels():
     part = draw(model, pixels, mask)
     assert np.array_equal(part[~mask], pixels[~mask])
     assert np.array_equal(part[mask], draw(model, pixels)[mask])
+    asked = []
+    model.restore = lambda signed, **options: asked.append(options) or signed
+    draw(model, pixels, options={"seed": 3})
+    assert asked == [{"seed": 3}]
     with pytest.raises(ValueError, match="inpaint: the weights are for segmentation; give it weights for inpainting"):
         inpaint(model, pixels, mask)
     with pytest.raises(ValueError, match="task is 'restoration', 'colourisation', 'inpainting' or 'segmentation'"):
