@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from codeprior.images import check_image
 from codeprior.layers.configured import configured
 from codeprior.layers.equalised import (
     DownBlock,
@@ -57,6 +58,7 @@ class PatchGAN(nn.Module):
         super().__init__()
         if norm not in ("batch", "sync", "group", "none", "spectral"):
             raise ValueError(f"PatchGAN: norm is 'batch', 'sync', 'group', 'none' or 'spectral', got {norm!r}.")
+        self.layers = layers
         bare = norm in ("none", "spectral")
         if channels < 1 or layers < 1:
             raise ValueError(f"PatchGAN: expected at least 1 channel and 1 layer, got {channels} and {layers}.")
@@ -83,7 +85,13 @@ class PatchGAN(nn.Module):
 
         Args:
             image: `b 3 H W`, signed; at least `3 · 2**layers` pixels a side.
+
+        Raises:
+            TypeError: The image is of another type than the weights.
+            ValueError: It is not `b 3 H W`, or a side is too short for a score.
         """
+        check_image("PatchGAN", image, self)
+        _check_sides("PatchGAN", image, least=3 * 2**self.layers, advice="enlarge them, or build it with fewer layers")
         return self.main(image)
 
 
@@ -157,9 +165,10 @@ class StyleGANDiscriminator(_Pyramid):
             image: `b 3 size size`, signed.
 
         Raises:
-            ValueError: The images have another size.
+            TypeError: The images are of another type than the weights.
+            ValueError: They are not `b 3 size size`.
         """
-        _check_size(self, image)
+        check_image("StyleGANDiscriminator", image, self, size=self.size)
         features = [self.start(image)]
         for block in self.blocks:
             features.append(block(features[-1]))
@@ -203,9 +212,10 @@ class WaveletDiscriminator(_Pyramid):
             image: `b 3 size size`, signed.
 
         Raises:
-            ValueError: The images have another size.
+            TypeError: The images are of another type than the weights.
+            ValueError: They are not `b 3 size size`.
         """
-        _check_size(self, image)
+        check_image("WaveletDiscriminator", image, self, size=self.size)
         bands = _haar(image)
         features = [self.looks[0](bands)]
         for look, block in zip(self.looks[1:], self.blocks, strict=True):
@@ -252,10 +262,14 @@ class PartDiscriminator(nn.Module):
         self.score = EqualisedConvolution(4 * channels, 1, activated=False)
 
     def forward(self, crop: Image) -> Float[Tensor, "b 1 h w"]:
-        """Gives the scores of crops, one for every place of a grid of a quarter of their side.
+        """Gives the scores of crops, one for every place of a grid of a quarter of their side, rounded down.
 
         Args:
-            crop: `b 3 H W`, signed; sides are multiples of 4.
+            crop: `b 3 H W`, signed; sides of 4 pixels or more.
+
+        Raises:
+            TypeError: The crops are of another type than the weights.
+            ValueError: They are not `b 3 H W`, or a side is shorter than 4 pixels.
         """
         return self.judge(crop).scores
 
@@ -263,20 +277,23 @@ class PartDiscriminator(nn.Module):
         """Gives the scores, and the two features that a style distance compares, finer first.
 
         Args:
-            crop: `b 3 H W`, signed; sides are multiples of 4.
+            crop: `b 3 H W`, signed; sides of 4 pixels or more.
+
+        Raises:
+            TypeError: The crops are of another type than the weights.
+            ValueError: They are not `b 3 H W`, or a side is shorter than 4 pixels.
         """
+        check_image("PartDiscriminator", crop, self)
+        _check_sides("PartDiscriminator", crop, least=4, advice="enlarge them")
         fine = self.fine(self.start(crop))
         coarse = self.coarse(fine)
         return Judged(self.score(coarse), [fine, coarse])
 
 
-def _check_size(judge: StyleGANDiscriminator | WaveletDiscriminator, image: Tensor) -> None:
-    if image.shape[-2:] != (judge.size, judge.size):
-        (height, width), name = image.shape[-2:], type(judge).__name__
-        raise ValueError(
-            f"{name}: expected {judge.size}×{judge.size} images, got {width}×{height}; resize them, or build it with "
-            "their size."
-        )
+def _check_sides(who: str, image: Tensor, *, least: int, advice: str) -> None:
+    height, width = image.shape[-2:]
+    if min(height, width) < least:
+        raise ValueError(f"{who}: expected sides of {least} pixels or more, got {width}×{height}; {advice}.")
 
 
 def _judged(judge: StyleGANDiscriminator | WaveletDiscriminator, features: list[Tensor]) -> Judged:

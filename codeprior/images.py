@@ -133,23 +133,53 @@ def as_png(unit: Float[Tensor, "b 3 H W"], *, most: int = 8) -> bytes:
     return written.getvalue()
 
 
-def check_image(who: str, image: Tensor, module: nn.Module) -> None:
+def check_pixels(who: str, image: Tensor) -> None:
+    """Raises an error where this is no batch of floating-point images; its range is not looked at.
+
+    Integers are refused because a difference of 8-bit levels wraps around, and a network takes them for signed values.
+
+    Args:
+        who: The function or module, for the text of an error.
+        image: What it is given.
+
+    Raises:
+        TypeError: It is no tensor, or holds integers.
+        ValueError: It is not `b 3 H W`.
+    """
+    _check_tensor(who, image)
+    if not image.is_floating_point():
+        raise TypeError(
+            f"{who}: expected floating-point images, got {image.dtype}; from_levels turns 8-bit levels into a unit "
+            "image, and to_signed a unit image into a signed one."
+        )
+    if image.ndim != 4 or image.shape[1] != 3:
+        last = image.ndim in (3, 4) and image.shape[-1] == 3 != image.shape[-3]
+        advice = (
+            "image.movedim(-1, -3) puts channels that come last before the pixels"
+            if last
+            else "add a batch axis with image[None], or repeat a grey image three times"
+        )
+        raise ValueError(f"{who}: expected images b 3 H W, got {tuple(image.shape)}; {advice}.")
+
+
+def check_image(who: str, image: Tensor, module: nn.Module, *, size: int | None = None) -> None:
     """Raises an error where a module cannot take an image, before PyTorch does so in terms of its layers.
 
     Args:
         who: The module's name, for the text of an error.
         image: What it is given.
         module: Its first floating-point parameter says type and device.
+        size: The only side that it takes, pixels; None where it takes several.
 
     Raises:
-        TypeError: It is no tensor, or of another type than the parameters, and no autocast is on.
-        ValueError: It is not `b 3 H W`, or lies on another device.
+        TypeError: It is no tensor, holds integers, or is of another type than the parameters, and no autocast is on.
+        ValueError: It is not `b 3 H W` of this size, or lies on another device.
     """
-    _check_tensor(who, image)
-    if image.ndim != 4 or image.shape[1] != 3:
+    check_pixels(who, image)
+    if size is not None and image.shape[-2:] != (size, size):
+        height, width = image.shape[-2:]
         raise ValueError(
-            f"{who}: expected images b 3 H W, got {tuple(image.shape)}; add a batch axis with image[None], or repeat a "
-            "grey image three times."
+            f"{who}: expected {size}×{size} images, got {width}×{height}; resize them, or build it with their size."
         )
     _check_place(who, "the image", image, module)
 

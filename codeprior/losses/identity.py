@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codeprior.images import check_pixels
 from codeprior.shapes import Image
 
 # ITU-R BT.601, as ArcFace's grey networks were trained
@@ -71,6 +72,10 @@ class IdentityLoss(nn.Module):
         Args:
             image: Aligned faces, `b 3 H W`, RGB, signed; the gradient flows to them.
             target: The same people, `b 3 H W`, RGB, signed.
+
+        Raises:
+            TypeError: They are no floating-point images.
+            ValueError: They are not `b 3 H W`.
         """
         mine, theirs = self.embed(image), self.embed(target)
         if self.distance == "absolute":
@@ -82,7 +87,12 @@ class IdentityLoss(nn.Module):
 
         Args:
             image: `b 3 H W`, RGB, signed.
+
+        Raises:
+            TypeError: They are no floating-point images.
+            ValueError: They are not `b 3 H W`.
         """
+        check_pixels("IdentityLoss", image)
         height, width = image.shape[-2:]
         top, bottom, left, right = self.window
         crop = image[..., round(top * height) : round(bottom * height), round(left * width) : round(right * width)]

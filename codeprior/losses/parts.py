@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.images import check_pixels
 from codeprior.shapes import Image
 
 
@@ -58,13 +59,12 @@ def crop_parts(
         `b parts 3 size size`, the range of the images; gradients flow back.
 
     Raises:
+        TypeError: They are no floating-point images.
         ValueError: The images have another shape, there are no parts, or the size is not positive.
     """
-    if images.ndim != 4 or not parts or size < 1:
-        raise ValueError(
-            f"crop_parts: expected images b 3 H W, at least one part and a positive size, got {tuple(images.shape)}, "
-            f"{len(parts)} parts and {size}."
-        )
+    check_pixels("crop_parts", images)
+    if not parts or size < 1:
+        raise ValueError(f"crop_parts: expected at least one part and a positive size, got {len(parts)} and {size}.")
     height, width = images.shape[-2:]
     shorter = min(height, width)
     across = images.new_tensor([part.side * shorter / width for part in parts])

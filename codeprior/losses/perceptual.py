@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from codeprior.images import check_pixels
 from codeprior.losses.features import check_network_name, feature_network, read_weights
 from codeprior.shapes import Image
 
@@ -95,8 +96,11 @@ class PerceptualLoss(nn.Module):
             target: `b 3 H W`, RGB, signed.
 
         Raises:
-            ValueError: The shapes differ.
+            TypeError: They are no floating-point images.
+            ValueError: They are not `b 3 H W`, or the shapes differ.
         """
+        for given in (image, target):
+            check_pixels("PerceptualLoss", given)
         if image.shape != target.shape:
             raise ValueError(
                 f"PerceptualLoss: expected image and target of one shape, got {tuple(image.shape)} and "
@@ -109,7 +113,12 @@ class PerceptualLoss(nn.Module):
 
         Args:
             image: `b 3 H W`, RGB, signed.
+
+        Raises:
+            TypeError: They are no floating-point images.
+            ValueError: They are not `b 3 H W`.
         """
+        check_pixels("PerceptualLoss", image)
         return [_unit_length(_full(map_)) for map_ in self.net(self.scaling_layer(image))]
 
     def compare(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Float[Tensor, " b"]:

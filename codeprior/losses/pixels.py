@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from codeprior.images import check_pixels
 from codeprior.shapes import Image
 
 
@@ -20,7 +21,8 @@ def pyramid_loss(candidate: Image, image: Image, *, scales: int = 3) -> Float[Te
         Scalar, in units of the images.
 
     Raises:
-        ValueError: The shapes differ, or a side cannot be halved so often.
+        TypeError: They are no floating-point images.
+        ValueError: They are not `b 3 H W`; the shapes differ, or a side cannot be halved so often.
 
     Source: the multi-scale L1 of Laplacian-pyramid losses (Bojanowski et al. 2018, GLO), here on the averaged images
         themselves, so that the coarse ones also hold the mean colour.
@@ -49,7 +51,8 @@ def chroma_loss(candidate: Image, image: Image) -> Float[Tensor, ""]:
         Scalar, in units of the images.
 
     Raises:
-        ValueError: The shapes differ.
+        TypeError: They are no floating-point images.
+        ValueError: They are not `b 3 H W`; the shapes differ.
     """
     _same("chroma_loss", candidate, image)
     # Cb = (B − Y) / 1.772, Cr = (R − Y) / 1.402
@@ -74,7 +77,9 @@ def hatch_loss(candidate: Image, image: Image, *, window: int = 8) -> Float[Tens
         Scalar, in units of the images.
 
     Raises:
-        ValueError: The shapes differ, the window is odd or not positive, or a side is smaller than it.
+        TypeError: They are no floating-point images.
+        ValueError: They are not `b 3 H W`; the shapes differ, the window is odd or not positive, or a side is smaller
+            than it.
     """
     _same("hatch_loss", candidate, image)
     height, width = image.shape[-2:]
@@ -91,7 +96,10 @@ def hatch_loss(candidate: Image, image: Image, *, window: int = 8) -> Float[Tens
 
 
 def _same(who: str, candidate: Tensor, image: Tensor) -> None:
-    if candidate.shape != image.shape or image.ndim != 4 or image.shape[1] != 3:
+    for given in (candidate, image):
+        check_pixels(who, given)
+    if candidate.shape != image.shape:
         raise ValueError(
-            f"{who}: expected two images b 3 H W of one shape, got {tuple(candidate.shape)} and {tuple(image.shape)}."
+            f"{who}: expected two images b 3 H W of one shape, got {tuple(candidate.shape)} and {tuple(image.shape)}; "
+            "resize one of them."
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codeprior.generators import SynthesisNetwork
+from codeprior.images import check_image
 from codeprior.layers import StyledConvolution, configured, stylegan_channels
 from codeprior.shapes import Image
 
@@ -85,11 +86,10 @@ class GFPGAN(nn.Module):
             degraded: `b 3 size size`, signed.
 
         Raises:
-            ValueError: The faces have another size.
+            TypeError: The faces are of another type than the weights.
+            ValueError: They are not `b 3 size size`.
         """
-        if degraded.shape[-2:] != (self.size, self.size):
-            height, width = degraded.shape[-2:]
-            raise ValueError(f"GFPGAN: expected {self.size}×{self.size} faces, got {width}×{height}; resize them.")
+        check_image("GFPGAN", degraded, self, size=self.size)
         feature, skips = _leaky(self.look(degraded)), []
         for block in self.down:
             feature = block(feature)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from codeprior.generators import MappingNetwork, StyleGANGenerator, SynthesisNetwork
+from codeprior.images import check_image
 from codeprior.layers import (
     EqualisedConvolution,
     EqualisedLinear,
@@ -145,11 +146,10 @@ class GPEN(nn.Module):
             noise: Normals for the resolutions above the input's, two maps each, coarsest first; see `fresh_noise`.
 
         Raises:
-            ValueError: The faces have another size.
+            TypeError: The faces are of another type than the weights.
+            ValueError: They are not `b 3 size size`.
         """
-        if degraded.shape[-2:] != (self.size, self.size):
-            height, width = degraded.shape[-2:]
-            raise ValueError(f"GPEN: expected {self.size}×{self.size} faces, got {width}×{height}; resize them.")
+        check_image("GPEN", degraded, self, size=self.size)
         encoded = self.encoder(degraded)
         styles = repeat(self.generator.styles(encoded.latent), "b d -> b n d", n=self.synthesis.slots)
         maps = None if self.synthesis.injection == "none" else self.noise_of(encoded, noise)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from codeprior.encoders import TimmEncoder
 from codeprior.estimators import DamageEstimator, load_estimator
 from codeprior.generators import SynthesisNetwork
-from codeprior.images import to_unit
+from codeprior.images import check_image, to_unit
 from codeprior.layers import StyledConvolution, configured
 from codeprior.shapes import Image
 
@@ -155,7 +155,8 @@ class LCQS(nn.Module):
             level: How far along the shift: 0 gives the degraded face back, 1 is what was trained, more extrapolates.
 
         Raises:
-            ValueError: The faces have another size.
+            TypeError: The faces are of another type than the weights.
+            ValueError: They are not `b 3 size size`.
         """
         return self.generator(self.styles(degraded, level))
 
@@ -167,14 +168,10 @@ class LCQS(nn.Module):
             level: As in `forward`.
 
         Raises:
-            ValueError: The faces have another size.
+            TypeError: The faces are of another type than the weights.
+            ValueError: They are not `b 3 size size`.
         """
-        if degraded.shape[-2:] != (self.size, self.size):
-            height, width = degraded.shape[-2:]
-            raise ValueError(
-                f"LCQS: expected {self.size}×{self.size} faces, got {width}×{height}; its generator makes no other "
-                "size, so resize them."
-            )
+        check_image("LCQS", degraded, self, size=self.size)
         far = level if isinstance(level, (int, float)) else rearrange(level.to(degraded).flatten(), "b -> b 1 1")
         return self.low(degraded) + far * self.shift(self.damage(degraded))
 

@@ -61,8 +61,6 @@ def test_gradients_reach_the_parts_and_nothing_else():
 def test_wrong_parts_and_images_are_refused():
     with pytest.raises(ValueError, match=r"Part: 'nose' must have a centre in \[0, 1\] and a side in \(0, 1\]"):
         Part("nose", 1.5, 0.5, 0.1)
-    for images, parts, size in (
-        (torch.zeros(3, 8, 8), FACE_PARTS, 4), (_images(), [], 4), (_images(), FACE_PARTS, 0),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=r"crop_parts: expected images b 3 H W, at least one part and a positive"):
-            crop_parts(images, parts, size=size)
+    for parts, size in (([], 4), (FACE_PARTS, 0)):
+        with pytest.raises(ValueError, match=r"crop_parts: expected at least one part and a positive size, got "):
+            crop_parts(_images(), parts, size=size)

@@ -41,7 +41,7 @@ def test_chroma_does_not_see_brightness():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="pyramid_loss: expected two images b 3 H W of one shape"):
         pyramid_loss(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 4))
-    with pytest.raises(ValueError, match="chroma_loss: expected two images b 3 H W of one shape"):
+    with pytest.raises(ValueError, match="chroma_loss: expected images b 3 H W"):
         chroma_loss(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match="3 scales need sides of 4 pixels"):
         pyramid_loss(torch.zeros(1, 3, 2, 8), torch.zeros(1, 3, 2, 8))

@@ -94,7 +94,7 @@ def test_what_is_no_gfpgan_is_refused(tmp_path):
     with pytest.raises(RuntimeError, match="Missing key"):
         convert({key: value for key, value in state.items() if key != "final_linear.bias"})
     model = fresh(32, dim=16, narrow=1 / 16)
-    with pytest.raises(ValueError, match="GFPGAN: expected 32×32 faces, got 64×64"):
+    with pytest.raises(ValueError, match="GFPGAN: expected 32×32 images, got 64×64"):
         model.restore(_faces(64))
     with pytest.raises(ValueError, match="expected channels of 4 sides, 32 to 4, got 2"):
         GFPGAN(SynthesisNetwork(32, dim=16, narrow=1 / 16, bilinear=True), (8, 8))

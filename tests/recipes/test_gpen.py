@@ -125,7 +125,7 @@ def test_super_resolution_gives_larger_faces_and_its_noise_is_the_seeds():
     torch.testing.assert_close(restorer(face[1:], always=True, options={"seed": 0}), first[1:], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="GPEN: 12 px go in and 16 px come out; the output is a multiple of the input"):
         gpen(replace(TINY, input_size=12))
-    with pytest.raises(ValueError, match=r"GPEN: expected 8×8 faces, got 16×8; resize them"):
+    with pytest.raises(ValueError, match=r"GPEN: expected 8×8 images, got 16×8; resize them"):
         model(torch.zeros(1, 3, 8, 16))
 
 

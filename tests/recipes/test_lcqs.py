@@ -301,7 +301,7 @@ def test_bad_settings_are_refused(tmp_path: Path):
     settings = replace(numbers.shift_small(), **SMALL)
     with pytest.raises(ValueError, match="expected as many degraded faces a step as clean ones, 4, got 2"):
         ShiftStage(settings, model=_model(), low=_low(tmp_path, 2), perceptual=Edges())
-    with pytest.raises(ValueError, match="expected 32×32 faces, got 64×64"):
+    with pytest.raises(ValueError, match="expected 32×32 images, got 64×64"):
         _model()(_faces(1, 64))
     with pytest.raises(ValueError, match="for 32 px and styles of width 8, the prior is for 64 px and 8"):
         fresh(TINY, prior=SynthesisNetwork(64, dim=8, narrow=1 / 64))
