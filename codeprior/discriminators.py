@@ -23,6 +23,10 @@ from codeprior.layers.equalised import (
 )
 from codeprior.shapes import Image
 
+__all__ = [
+    "DiscriminatorNorm", "Judged", "PartDiscriminator", "PatchGAN", "StyleGANDiscriminator", "WaveletDiscriminator",
+]  # fmt: skip
+
 DiscriminatorNorm = Literal["batch", "sync", "group", "none", "spectral"]
 
 

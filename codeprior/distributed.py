@@ -9,6 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+__all__ = [
+    "any_rank", "average_gradients", "broadcast", "gather", "gather_with_gradient", "mean_over_ranks", "rank",
+    "sum_over_ranks", "world",
+]  # fmt: skip
+
 
 def rank() -> int:
     """Gives this process's number, 0 where nothing is distributed."""

@@ -14,6 +14,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+__all__ = [
+    "as_png", "check_image", "check_latent", "check_pixels", "from_levels", "resize", "to_array", "to_levels",
+    "to_signed", "to_unit",
+]  # fmt: skip
+
 _OVERSHOOT = 0.5  # more than any interpolation overshoots, and less than a signed image reaches
 
 
@@ -21,10 +26,10 @@ def to_signed(unit: Float[Tensor, "... H W"]) -> Float[Tensor, "... H W"]:
     """Gives the signed image, `2 · unit − 1`.
 
     Args:
-        unit: Floating-point image, unit, [0, 1].
+        unit: Floating-point image of any shape, unit, [0, 1].
 
     Returns:
-        The same image, signed, [-1, 1].
+        The same image, signed, [-1, 1]. What a resize overshot is not clamped.
 
     Raises:
         TypeError: It is no tensor, or holds integers, whose range is not known here.
@@ -57,13 +62,18 @@ def to_unit(signed: Float[Tensor, "... H W"]) -> Float[Tensor, "... H W"]:
     Decoders end in a convolution, so their images overshoot a little; the clamp is part of the crossing.
 
     Args:
-        signed: Floating-point image, signed, about [-1, 1].
+        signed: Floating-point image of any shape, signed, [-1, 1]. Values outside are clamped without an error.
 
     Returns:
-        The same image, unit, [0, 1].
+        The same image, unit, [0, 1]; NaN stays NaN.
 
     Raises:
         TypeError: It is no tensor, or holds integers.
+
+    Note:
+        A unit image is a valid signed one, so that one given by mistake is not noticed: it becomes brighter, with half
+        of its contrast. 8-bit levels as floats become white. Clamped values pass no gradient; a loss that needs one
+        takes `(signed + 1) / 2`.
     """
     _check_tensor("to_unit", signed)
     if not signed.is_floating_point():
@@ -82,12 +92,20 @@ def from_levels(levels: UInt8[np.ndarray, "*b H W 3"] | UInt8[Tensor, "*b 3 H W"
 
     Raises:
         TypeError: It does not hold 8-bit levels.
+        ValueError: There are not 3 channels, in the last axis of an array or before the pixels of a tensor.
     """
-    if isinstance(levels, np.ndarray) and levels.dtype == np.uint8:
+    if getattr(levels, "dtype", None) not in (np.uint8, torch.uint8):
+        raise TypeError(f"from_levels: expected 8-bit levels, got {getattr(levels, 'dtype', type(levels).__name__)}.")
+    last = isinstance(levels, np.ndarray)
+    if levels.ndim not in (3, 4) or levels.shape[-1 if last else -3] != 3:
+        expected = "an array H W 3 or b H W 3" if last else "a tensor 3 H W or b 3 H W"
+        raise ValueError(
+            f"from_levels: expected {expected}, got {tuple(levels.shape)}; move its channels there, or repeat a grey "
+            "image three times."
+        )
+    if isinstance(levels, np.ndarray):
         # a copy: arrays of Pillow cannot be written to, which PyTorch warns of
         levels = rearrange(torch.from_numpy(np.array(levels)), "... h w c -> ... c h w").contiguous()
-    if not isinstance(levels, Tensor) or levels.dtype != torch.uint8:
-        raise TypeError(f"from_levels: expected 8-bit levels, got {getattr(levels, 'dtype', type(levels).__name__)}.")
     return levels.float() / 255
 
 
@@ -95,7 +113,10 @@ def to_levels(unit: Float[Tensor, "*b 3 H W"]) -> UInt8[Tensor, "*b 3 H W"]:
     """Gives the nearest 8-bit levels of a unit image, `round(255 · unit)`, clamped to [0, 255].
 
     Args:
-        unit: Floating-point image, unit, [0, 1].
+        unit: Floating-point image of any shape, unit, [0, 1]. Values outside are clamped without an error.
+
+    Returns:
+        A tensor of the same shape, uint8.
 
     Raises:
         TypeError: It is no floating-point tensor.
@@ -110,11 +131,20 @@ def to_array(unit: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """Gives the levels of a unit image as an array, as Pillow and OpenCV take them.
 
     Args:
-        unit: Floating-point image, unit, [0, 1].
+        unit: Floating-point image `3 H W`, unit, [0, 1], on any device. Values outside are clamped without an error.
+
+    Returns:
+        An array `H W 3`, RGB, uint8, in new memory.
 
     Raises:
         TypeError: It is no floating-point tensor.
+        ValueError: It is not `3 H W`.
     """
+    _check_tensor("to_array", unit)
+    if unit.ndim != 3 or unit.shape[0] != 3:
+        raise ValueError(
+            f"to_array: expected one image 3 H W, got {tuple(unit.shape)}; take one of a batch, images[0]."
+        )
     return np.ascontiguousarray(rearrange(to_levels(unit), "c h w -> h w c").cpu().numpy())
 
 
@@ -122,9 +152,17 @@ def as_png(unit: Float[Tensor, "b 3 H W"], *, most: int = 8) -> bytes:
     """Gives images side by side as the bytes of a PNG file, as notebooks show them.
 
     Args:
-        unit: Unit, [0, 1].
+        unit: Floating-point images `b 3 H W`, unit, [0, 1]. Values outside are clamped without an error.
         most: Images that are shown; the first ones.
+
+    Returns:
+        A file of `3 H b·W`; of one white pixel where there are no images.
+
+    Raises:
+        TypeError: It is no tensor, or holds integers.
+        ValueError: It is not `b 3 H W`.
     """
+    check_pixels("as_png", unit)
     from PIL import Image as Pictures
 
     written: Any = io.BytesIO()
@@ -220,12 +258,26 @@ def _check_place(who: str, name: str, given: Tensor, module: nn.Module) -> None:
 
 
 def resize(image: Float[Tensor, "b c H W"], size: int) -> Float[Tensor, "b c size size"]:
-    """Gives unit images at another size: area averaging to shrink, bicubic to enlarge; clamped to [0, 1].
+    """Gives unit images at another size, square: area averaging to shrink, bicubic to enlarge; clamped to [0, 1].
 
     Args:
-        image: `b c H W`, unit.
-        size: New height and width, pixels.
+        image: Floating-point, `b c H W`, unit; of any proportions, which are not kept.
+        size: New height and width, pixels, 1 or more.
+
+    Returns:
+        `b c size size`, unit; the images themselves where they have this size.
+
+    Raises:
+        TypeError: It is no tensor, or holds integers.
+        ValueError: It is not `b c H W`, or the size is below 1.
     """
+    _check_tensor("resize", image)
+    if not image.is_floating_point():
+        raise TypeError(f"resize: expected floating-point images in [0, 1], got {image.dtype}; from_levels gives them.")
+    if image.ndim != 4 or size < 1:
+        raise ValueError(
+            f"resize: expected images b c H W and a size of 1 or more, got {tuple(image.shape)} and {size}."
+        )
     if image.shape[-2:] == (size, size):
         return image
     if size < min(image.shape[-2:]):

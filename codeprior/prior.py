@@ -13,6 +13,8 @@ from codeprior.images import as_png, to_unit
 from codeprior.layers import configured
 from codeprior.shapes import Image, Indices, Latent, Logits, ManyIndices, ManyLogits, brief
 
+__all__ = ["VQGAN", "CodePrior", "Frozen", "Reconstruction"]
+
 Frozen = bool | Literal["codebook"]
 """What of a prior does not learn: codebook and decoder, the codebook, or nothing."""
 

@@ -7,6 +7,8 @@ The aliases cost nothing at run time; the tests check them.
 from jaxtyping import Float, Int
 from torch import Tensor
 
+__all__ = ["Image", "Indices", "Latent", "Logits", "ManyIndices", "ManyLogits", "brief"]
+
 Image = Float[Tensor, "b 3 H W"]
 """A batch of RGB images; whether unit, [0, 1], or signed, [-1, 1], is said where it is used."""
 

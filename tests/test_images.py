@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codeprior import to_signed, to_unit
-from codeprior.images import as_png, from_levels, to_array, to_levels
+from codeprior.images import as_png, from_levels, resize, to_array, to_levels
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8))
@@ -63,3 +63,28 @@ def test_a_png_shows_the_first_images_side_by_side():
     with Image.open(io.BytesIO(as_png(images, most=2))) as shown:
         assert shown.size == (10, 4)
         assert np.array_equal(np.asarray(shown)[:, 5:], to_array(images[1]))
+
+
+def test_conversions_say_which_shapes_they_take():
+    for array in (np.zeros((4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)):
+        with pytest.raises(ValueError, match=r"from_levels: expected an array H W 3 or b H W 3, got \("):
+            from_levels(array)
+    with pytest.raises(ValueError, match=r"from_levels: expected a tensor 3 H W or b 3 H W, got \(4, 4, 3\); move its"):
+        from_levels(torch.zeros(4, 4, 3, dtype=torch.uint8))
+    for unit in (torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4)):
+        with pytest.raises(ValueError, match=r"to_array: expected one image 3 H W, got \(1, .*; take one of a batch"):
+            to_array(unit)
+    with pytest.raises(ValueError, match=r"as_png: expected images b 3 H W, got \(3, 4, 4\); add a batch axis"):
+        as_png(torch.zeros(3, 4, 4))
+    with pytest.raises(ValueError, match=r"resize: expected images b c H W and a size of 1 or more, got .* and 0"):
+        resize(torch.zeros(1, 3, 4, 4), 0)
+    with pytest.raises(TypeError, match=r"resize: expected floating-point images in \[0, 1\], got torch.uint8"):
+        resize(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), 2)
+
+
+def test_what_is_clamped_is_clamped_and_what_is_no_number_stays_so():
+    outside = torch.tensor([-300.0, 300.0, torch.nan], requires_grad=True)
+    unit = to_unit(outside)
+    assert unit[:2].tolist() == [0, 1] and bool(unit[2].isnan())
+    (slope,) = torch.autograd.grad(unit[:2].sum(), outside)
+    assert slope[:2].tolist() == [0, 0]

@@ -36,12 +36,12 @@ def from_picture(image: Any) -> Image:
         image = rearrange(torch.from_numpy(np.ascontiguousarray(image).copy()), "h w c -> c h w")
     if not isinstance(image, Tensor):
         raise TypeError(f"restorer: expected PIL images, arrays or tensors, got {type(image).__name__}.")
-    image = from_levels(image) if image.dtype == torch.uint8 else image
     image = image[None] if image.ndim == 3 else image
-    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+    if image.ndim != 4 or image.shape[1] != 3 or not (image.is_floating_point() or image.dtype == torch.uint8):
         raise ValueError(
             f"restorer: expected unit floats or uint8, b 3 H W, got {image.dtype} of shape {tuple(image.shape)}."
         )
+    image = from_levels(image) if image.dtype == torch.uint8 else image
     if image.numel() and not (image.min() >= -0.01 and image.max() <= 1.01):
         raise ValueError(
             f"restorer: expected unit values in [0, 1], got {image.min():.3g} to {image.max():.3g}; "
