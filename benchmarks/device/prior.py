@@ -1,7 +1,7 @@
 """Trains the embedded prior's stages on a lent GPU in a given time: the small and the medium chain side by side.
 
     python3 -m benchmarks.device.prior --stages hq_codebook --seconds 150 --often others --out "$OUT"
-    python3 -m benchmarks.device.prior --stages lq_codebook association restoration fidelity --seconds 380 \\
+    python3 -m benchmarks.device.prior --stages lq_codebook association restoration fidelity decoder --seconds 380 \\
         --often others --out "$OUT"
 
 A network of this size leaves most of a large GPU idle between its launches, so two chains take hardly more time than
@@ -49,8 +49,16 @@ PLANS = {
     "lq_codebook": Plan(0.13, {"small": 32, "medium": 24}, 5e-4, 0.995, WHOLE),
     "association": Plan(0.07, {"small": 24, "medium": 16}, 2e-4, 0.99, {}),
     "restoration": Plan(0.32, {"small": 32, "medium": 24}, 8e-4, 0.998, {}),
-    "fidelity": Plan(0.48, {"small": 32, "medium": 24}, 8e-4, 0.998, {}),
+    "fidelity": Plan(0.30, {"small": 32, "medium": 24}, 8e-4, 0.998, {}),
+    "decoder": Plan(0.18, {"small": 32, "medium": 24}, 5e-4, 0.998, {}),
 }  # fmt: skip
+
+
+_ENDS = (
+    ("hq_codebook", "vqgan", "hq_vqgan"), ("decoder", "restorer", "daefr"), ("fidelity", "restorer", "daefr"),
+    ("restoration", "restorer", "restorer"),
+)  # fmt: skip
+"""Stages, what each ends in, and its name among the results; a restorer holds those of the stages before it."""
 
 
 def write_all_pixels(pack: Path, folder: Path, sizes: tuple[int, ...]) -> None:
@@ -135,6 +143,8 @@ def _run(name: str, recipe: Any, plan: Plan, kind: str, runs: Path, given: argpa
         words += ["--start", str(_start(given.pack, kind))]
     elif stage == "fidelity":
         words += ["--restoration", str(runs / "with_taps")]
+    elif stage == "decoder":
+        words += ["--restoration", str(runs / f"fidelity_{kind}")]
     else:
         words += ["--hq", str(_first(runs, given.pack, kind))]
     fast = [] if given.dry else ["--precision", "bfloat16", "--channels-last"]
@@ -205,17 +215,12 @@ def write_results(given: argparse.Namespace) -> None:
 
     from codeprior import weights
 
-    wanted = {"hq_codebook": ("vqgan", "hq_vqgan"), "fidelity": ("restorer", "daefr"), "restoration": ("restorer", "")}
     for kind in KINDS:
-        for stage in given.stages:
-            part, name = wanted.get(stage, ("", ""))
+        made = set[str]()
+        for stage, part, name in _ENDS:
             path = given.runs / kind / f"{stage}_{kind}" / f"{part}.safetensors"
-            if not path.exists():
-                continue
-            if not name:
-                # the taps' stage holds this one too, where it came to its end
-                name = "" if (given.runs / kind / f"fidelity_{kind}" / "restorer.safetensors").exists() else "restorer"
-            if name:
+            if stage in given.stages and part not in made and path.exists():
+                made.add(part)
                 target = given.out / f"{name}_{kind}.safetensors"
                 weights.save(target, weights.load(path), dtype=torch.float16, overwrite=True)
     with tarfile.open(given.out / "prior_logs.tar.gz", "w:gz") as tar:

@@ -60,8 +60,16 @@ class CodeRestorer(nn.Module):
         """Pixels a grid step of the codes."""
         return self.prior.stride
 
-    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
-        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
+    def with_taps(
+        self, taps: nn.Module, tap_encoder: nn.Module | None = None, *, prior: CodePrior | None = None
+    ) -> Self:
+        """Gives a model of the same parts, shared, and these taps.
+
+        Args:
+            taps: What changes the decoder.
+            tap_encoder: The encoder that they read, where they have their own.
+            prior: In place of this model's, where the decoder has learned with the taps.
+        """
         raise NotImplementedError
 
     def predict(self, degraded: Image) -> tuple[Prediction, Recorder | None]:

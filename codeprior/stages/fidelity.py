@@ -1,7 +1,7 @@
 """Fidelity taps: how far the degraded image itself may change what the prior says.
 
 The restorer stays as it is; taps learn to modulate its decoder by an encoder's features. What is lost to codes, such as
-the shape of an eye that the degraded face still shows, can then come back.
+the shape of an eye that the degraded face still shows, can then come back. Its decoder may learn with them.
 """
 
 import copy
@@ -34,6 +34,9 @@ class TapsStage:
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
+
+    Raises:
+        ValueError: The share of faces that the codes alone restore is not in [0, 1).
     """
 
     measured: Measured = "restored"
@@ -49,6 +52,10 @@ class TapsStage:
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
     ):
+        if not 0 <= recipe.codes_alone < 1:
+            raise ValueError(
+                f"TapsStage: codes_alone is {recipe.codes_alone}; expected a share of each batch in [0, 1)."
+            )
         self.recipe: Any = recipe
         self.engine = engine or TorchEngine(device)
         device = self.engine.device
@@ -57,7 +64,7 @@ class TapsStage:
         self.model: Any = model.to(device).requires_grad_(False)
         self.taps = taps.requires_grad_(True)
         # the wrapped decoder holds the only parameters that are trained: those of the taps and of their encoder
-        self.decoder = self.engine.wrap(_Decoder(self.model))
+        self.decoder = self.engine.wrap(_Decoder(self.model, recipe.codes_alone))
         self.optimizer = adam(self.taps, recipe)
         self.average = WeightAverage(self.taps, decay=recipe.average)
 
@@ -142,12 +149,16 @@ class TapsStage:
 class _Decoder(nn.Module):
     """From degraded images to restored ones, with a graph through the decoder alone."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, codes_alone: float):
         super().__init__()
-        self.model = model
+        self.model, self.codes_alone = model, codes_alone
 
     def forward(self, degraded: Image) -> Image:
-        return self.model.decode(*self.model.predict(degraded), fidelity=1.0)
+        fidelity: float | Tensor = 1.0
+        if self.codes_alone:
+            fidelity = degraded.new_ones(len(degraded))
+            fidelity[: max(1, round(self.codes_alone * len(degraded)))] = 0.0
+        return self.model.decode(*self.model.predict(degraded), fidelity=fidelity)
 
 
 def _parts_size(images: Image) -> int:

@@ -117,7 +117,10 @@ class CodeSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FidelitySettings(StageSettings):
-    """Taps between an encoder and a frozen decoder learn how far the degraded image may change the answer.
+    """Taps between an encoder and a decoder learn how far the degraded image may change the answer.
+
+    The decoder is frozen, or learns with them. Then a share of each batch is restored by the codes alone, so that the
+    decoder goes on serving them as well.
 
     `weights` may also name `parts` and `parts_perceptual`: pyramid and chroma, and the perceptual distance, of eyes and
     mouth alone, enlarged (`codeprior.losses.crop_parts`); the faces must be aligned then. `hatch` keeps patterns of two
@@ -134,6 +137,8 @@ class FidelitySettings(StageSettings):
     average: float | None = 0.999
     weights: Mapping[str, float] = field(default_factory=lambda: loss_weights(pyramid=1.0, chroma=0.5, perceptual=0.1))
     perceptual: str = "vgg16"
+    decoder: Literal["frozen", "trained"] = "frozen"
+    codes_alone: float = 0.0  # share of each batch that is restored without taps
 
 
 def rate_at(settings: StageSettings, step: int) -> float:

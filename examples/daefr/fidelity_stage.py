@@ -1,12 +1,17 @@
-"""Stage 3b: how far the degraded face itself may change what the prior says. Ours, not the paper's.
+"""Stages 3b and 3c: how far the degraded face itself may change what the prior says. Ours, not the paper's.
 
 The taps read an encoder's features: the HQ encoder as stage 3 left it, which has learned what codes need and no more,
-or a copy of it that learns with the taps. See `codeprior.stages.TapsStage`.
+or a copy of it that learns with the taps. In stage 3c the decoder, which has seen the codes of clean faces alone until
+then, learns from what is predicted and from the taps. See `codeprior.stages.TapsStage`.
 """
+
+from typing import cast
 
 import torch
 from torch import nn
 
+from codeprior.decoders import Decoder
+from codeprior.prior import CodePrior
 from codeprior.stages import TapsStage
 from codeprior.stages.fidelity import reading_encoder
 from codeprior.training import Engine
@@ -20,8 +25,8 @@ class FidelityStage(TapsStage):
 
     Args:
         recipe: The configuration.
-        model: The restorer of stage 3; it is frozen, but for its taps and their own encoder; those that it has are
-            trained further.
+        model: The restorer of stage 3; it is frozen, but for its taps, their own encoder and, where the recipe says
+            so, its decoder. Taps that it has are trained further.
         perceptual: Distance of two signed images.
         device: Where to train; an engine's own device goes before it.
         engine: What distributes; one process without it.
@@ -43,13 +48,18 @@ class FidelityStage(TapsStage):
             own = reading_encoder(
                 model.tap_encoder or (model.hq_encoder if isinstance(model, DAEFR) else model.encoder)
             )
+        parts = {"taps": taps, "encoder": own, "decoder": model.prior.decoder if recipe.decoder == "trained" else None}
+        learn = {name: part for name, part in parts.items() if part is not None}
         super().__init__(
-            recipe, model=model.with_taps(taps, own),
-            taps=taps if own is None else nn.ModuleDict({"taps": taps, "encoder": own}),
+            recipe, model=model.with_taps(taps, own), taps=taps if len(learn) == 1 else nn.ModuleDict(learn),
             size=recipe.network.size, perceptual=perceptual, device=device, engine=engine,
         )  # fmt: skip
 
     def with_taps(self, taps: nn.Module) -> nn.Module:
-        """Gives the restorer of the same parts with other taps, and with their encoder where they have their own."""
-        parts = (taps["taps"], taps["encoder"]) if isinstance(taps, nn.ModuleDict) else (taps,)
-        return self.model.with_taps(*parts)
+        """Gives the restorer of the same parts with other taps, and with what has learned with them."""
+        if not isinstance(taps, nn.ModuleDict):
+            return self.model.with_taps(taps)
+        parts, prior = dict(taps.items()), self.model.prior
+        if "decoder" in parts:
+            prior = CodePrior(prior.codebook, cast(Decoder, parts["decoder"]))
+        return self.model.with_taps(parts["taps"], parts.get("encoder"), prior=prior)

@@ -58,9 +58,11 @@ class DAEFR(CodeRestorer):
         self.tap_encoder = tap_encoder
         self.decoding: Decoding = decoding
 
-    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
-        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
-        parts = self.prior, self.hq_encoder, self.lq_encoder, self.fusion, self.predictor
+    def with_taps(
+        self, taps: nn.Module, tap_encoder: nn.Module | None = None, *, prior: CodePrior | None = None
+    ) -> Self:
+        """Gives a model of the same parts, shared, and these taps; see `CodeRestorer.with_taps`."""
+        parts = prior or self.prior, self.hq_encoder, self.lq_encoder, self.fusion, self.predictor
         return type(self)(*parts, taps=taps, tap_encoder=tap_encoder, decoding=self.decoding)
 
     def forward(
@@ -111,9 +113,11 @@ class SingleEncoder(CodeRestorer):
         self.tap_encoder = tap_encoder
         self.decoding: Decoding = decoding
 
-    def with_taps(self, taps: nn.Module, tap_encoder: nn.Module | None = None) -> Self:
-        """Gives a model of the same parts, shared, and these taps, with an encoder of their own where one is given."""
-        parts = self.prior, self.encoder, self.predictor
+    def with_taps(
+        self, taps: nn.Module, tap_encoder: nn.Module | None = None, *, prior: CodePrior | None = None
+    ) -> Self:
+        """Gives a model of the same parts, shared, and these taps; see `CodeRestorer.with_taps`."""
+        parts = prior or self.prior, self.encoder, self.predictor
         return type(self)(*parts, taps=taps, tap_encoder=tap_encoder, decoding=self.decoding)
 
     def forward(

@@ -73,7 +73,10 @@ class RestorationRecipe(CodeSettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FidelityRecipe(FidelitySettings):
-    """Stage 3b: taps between the encoder and the frozen decoder of the restorer of stage 3. Not in the paper."""
+    """Stage 3b: taps between the encoder and the frozen decoder of the restorer of stage 3; 3c: both learn.
+
+    Not in the paper.
+    """
 
     network: Network = field(default_factory=Network)
     degradation: Degradation | None = field(default_factory=lambda: MIXED)
@@ -203,6 +206,24 @@ def fidelity_small() -> FidelityRecipe:
     )  # fmt: skip
 
 
+def decoder() -> FidelityRecipe:
+    """Stage 3c at full size: 10,000 steps in which the decoder learns with the taps."""
+    return _with_decoder(fidelity(), steps=10_000)
+
+
+def decoder_small() -> FidelityRecipe:
+    """Stage 3c of the embedded prior; a decoder that learns can follow a heavier perceptual term."""
+    return replace(
+        _with_decoder(fidelity_small(), steps=2_400), average=0.998,
+        weights=loss_weights(pyramid=1.0, chroma=0.5, perceptual=0.16, hatch=4.0, parts=1.0, parts_perceptual=0.08),
+    )  # fmt: skip
+
+
+def _with_decoder(recipe: FidelityRecipe, *, steps: int) -> FidelityRecipe:
+    """Gives stage 3c of a stage 3b: the decoder learns as well, and one face in eight is restored by codes alone."""
+    return replace(recipe, steps=steps, learning_rate=recipe.learning_rate * 0.6, decoder="trained", codes_alone=0.125)
+
+
 def medium_network() -> Network:
     """The small network on faces of 256 px: 32×32 places of two residual codes each."""
     return replace(small_network(), size=256)
@@ -233,10 +254,18 @@ def fidelity_medium() -> FidelityRecipe:
     return replace(fidelity_small(), network=medium_network())
 
 
-SMALL = ("hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small")
+def decoder_medium() -> FidelityRecipe:
+    """Stage 3c at 256 px."""
+    return replace(decoder_small(), network=medium_network())
+
+
+SMALL = (
+    "hq_codebook_small", "lq_codebook_small", "association_small", "restoration_small", "fidelity_small",
+    "decoder_small",
+)  # fmt: skip
 """The stages of the embedded prior, in their order."""
 
-MEDIUM = ("hq_codebook_medium", "lq_codebook_medium", "association_medium", "restoration_medium", "fidelity_medium")
+MEDIUM = tuple(name.replace("small", "medium") for name in SMALL)
 """Those of the one for 256 px."""
 
 PRESETS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({"paper": paper, "invariant": invariant})
@@ -246,11 +275,12 @@ RECIPES = MappingProxyType(
     {
         function.__name__: function
         for function in (
-            hq_codebook, lq_codebook, association, restoration, fidelity,
+            hq_codebook, lq_codebook, association, restoration, fidelity, decoder,
             hq_codebook_released, lq_codebook_released, association_released, restoration_released,
             hq_codebook_small, lq_codebook_small, association_small, restoration_small, fidelity_small,
-            single_encoder_small,
+            decoder_small, single_encoder_small,
             hq_codebook_medium, lq_codebook_medium, association_medium, restoration_medium, fidelity_medium,
+            decoder_medium,
         )
     }
 )  # fmt: skip

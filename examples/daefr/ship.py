@@ -24,7 +24,7 @@ FACTS: Mapping[str, str] = {
     "edition": "2",
 }
 FILES = {
-    "daefr_small": Shipped("fidelity_small", "restorer", DAEFR, ", ".join(SMALL)),
+    "daefr_small": Shipped("decoder_small", "restorer", DAEFR, ", ".join(SMALL)),
     "hq_vqgan_small": Shipped("hq_codebook_small", "vqgan", VQGAN, "hq_codebook_small"),
 }
 

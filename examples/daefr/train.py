@@ -85,8 +85,10 @@ def build(
         )  # fmt: skip
     perceptual = perceptual_loss(recipe.perceptual, arguments.perceptual_weights)
     if isinstance(recipe, FidelityRecipe):
-        restoration = arguments.restoration or runs / f"restoration{kind}"
-        model = load_part(restoration / "restorer.safetensors", DAEFR, SingleEncoder)
+        before = "fidelity" if recipe.decoder == "trained" else "restoration"
+        model = load_part(
+            (arguments.restoration or runs / f"{before}{kind}") / "restorer.safetensors", DAEFR, SingleEncoder
+        )
         return FidelityStage(recipe, model=model, perceptual=perceptual, engine=engine)
     if isinstance(recipe, AssociationRecipe):
         lq = arguments.lq or runs / f"lq_codebook{kind}"
@@ -129,7 +131,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hq", type=Path, help="folder of stage 1a; without it, hq_codebook beside --out")
     parser.add_argument("--lq", type=Path, help="folder of stage 1b; without it, lq_codebook beside --out")
     parser.add_argument("--associated", type=Path, help="folder of stage 2; without it, association beside --out")
-    parser.add_argument("--restoration", type=Path, help="folder of stage 3; without it, restoration beside --out")
+    parser.add_argument("--restoration", type=Path, help="folder of stage 3, or 3b; without it, the one beside --out")
     parser.add_argument("--start", type=Path, metavar="FILE", help="stages 1: weights of a VQGAN to go on from")
     parser.add_argument("--code-cache", type=Path, help="stage 3: file of target codes, made where it is missing")
 

@@ -1,5 +1,6 @@
 """The campaign for a lent GPU runs here on tiny sizes, and goes on whatever a step does."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -196,3 +197,23 @@ def test_a_dry_campaign_of_one_step_runs_in_seconds(tmp_path, monkeypatch):
     found = finished(tmp_path)["tune"]
     assert found["status"] == 0, (tmp_path / "tune.log").read_text()[-2000:]
     assert all(row["wrong"] == 0 for row in json.loads((tmp_path / "tiles.json").read_text()))
+
+
+def test_the_last_restorer_that_came_to_its_end_is_written_in_half_precision(tmp_path):
+    recipe = settings.restoration_small()
+    bare = restorer(recipe, load("small").model.prior)
+    runs, stages = tmp_path / "runs", ["restoration", "fidelity", "decoder"]
+    given = argparse.Namespace(runs=runs, out=tmp_path / "out", stages=stages)
+    given.out.mkdir()
+    for stage, expected in (("restoration", "restorer_small"), ("fidelity", "daefr_small"), ("decoder", "daefr_small")):
+        folder = runs / "small" / f"{stage}_small"
+        folder.mkdir(parents=True)
+        with torch.no_grad():
+            next(bare.predictor.parameters()).fill_(stages.index(stage))
+        weights.save(folder / "restorer.safetensors", bare)
+        for file in given.out.iterdir():
+            file.unlink()
+        prior.write_results(given)
+        assert [path.stem for path in given.out.glob("*.safetensors")] == [expected]
+        found = next(weights.load(given.out / f"{expected}.safetensors").predictor.parameters())
+        assert (found == stages.index(stage)).all()

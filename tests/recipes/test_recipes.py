@@ -49,6 +49,9 @@ def test_small_variants_differ_from_the_papers_only_where_they_say():
         "fidelity": {
             "network", "batch", "steps", "learning_rate", "warmup", "average", "tap_encoder", "perceptual", "weights",
         },
+        "decoder": {
+            "network", "batch", "steps", "learning_rate", "warmup", "average", "tap_encoder", "perceptual", "weights",
+        },
     }  # fmt: skip
     for name, fields in changed.items():
         real, small = RECIPES[name](), RECIPES[f"{name}_small"]()
@@ -58,7 +61,7 @@ def test_small_variants_differ_from_the_papers_only_where_they_say():
 
 def test_every_small_stage_has_the_network_of_the_prior():
     small = [RECIPES[name]().network for name in RECIPES if name.endswith("_small")]
-    assert len(small) == 6 and set(small) == {settings.small_network()}
+    assert len(small) == 7 and set(small) == {settings.small_network()}
     assert settings.small_network().grid == (16, 16) and settings.Network().grid == (16, 16)
 
 

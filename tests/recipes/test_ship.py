@@ -18,7 +18,7 @@ def _runs(folder):
     model = restorer(recipe, teacher.prior())
     for stage, part, module in (
         ("hq_codebook_small", "vqgan", teacher),
-        ("fidelity_small", "restorer", model.with_taps(fidelity_taps(recipe.network))),
+        ("decoder_small", "restorer", model.with_taps(fidelity_taps(recipe.network))),
     ):
         (folder / stage).mkdir(parents=True)
         weights.save(folder / stage / f"{part}.safetensors", module)
@@ -35,16 +35,16 @@ def test_shipped_weights_are_half_as_large_load_and_say_their_licence(tmp_path, 
     # what the card promises of the small network, whatever its weights
     assert sum(path.stat().st_size for path in out.glob("*.safetensors")) < 20e6
     header = weights.read_metadata(out / "daefr_small.safetensors")
-    assert header["licence"].startswith("CC-BY-4.0") and header["recipe"].endswith("restoration_small, fidelity_small")
+    assert header["licence"].startswith("CC-BY-4.0") and header["recipe"].endswith("fidelity_small, decoder_small")
     restored = load(out / "daefr_small.safetensors")(torch.rand(1, 3, 128, 128))
     assert restored.shape == (1, 3, 128, 128) and restored.isfinite().all()
     assert json.loads((out / "curves.json").read_text()) == {
-        stage: {"total": {"step": [25], "value": [1.2346]}} for stage in ("fidelity_small", "hq_codebook_small")
+        stage: {"total": {"step": [25], "value": [1.2346]}} for stage in ("decoder_small", "hq_codebook_small")
     }
 
 
 def test_a_run_that_lacks_a_stage_is_refused(tmp_path, capsys):
     runs = _runs(tmp_path / "runs")
-    (runs / "fidelity_small" / "restorer.safetensors").unlink()
+    (runs / "decoder_small" / "restorer.safetensors").unlink()
     assert main([str(runs), "--out", str(tmp_path / "weights")]) == 2
     assert "restorer.safetensors" in capsys.readouterr().err

@@ -6,39 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from codeprior import weights
 from codeprior.losses import PerceptualLoss
 from codeprior.recipes.daefr import settings
 from codeprior.recipes.daefr.association_stage import AssociationStage
 from codeprior.recipes.daefr.codebook_stage import CodebookStage
-from codeprior.recipes.daefr.fidelity_stage import FidelityStage
 from codeprior.recipes.daefr.model import DAEFR, SingleEncoder, vqgan
 from codeprior.recipes.daefr.restoration_stage import RestorationStage
 from codeprior.stages import Faces, Pair, going_on, rate_at, windows
-from codeprior.training import Batch
+from tests.recipes.tiny import SMALL, TINY, Colours, copied, moved, one_batch, restoration
 
-TINY = replace(
-    settings.small_network(), size=32, dim=8, codes=16, channels=8, multipliers=(1, 2), groups=4, fusion_groups=4,
-    fusion_heads=2, width=16, layers=1, heads=2, hidden=16, decoder_blocks=1,
-)  # fmt: skip
-SMALL = {"network": TINY, "degradation_size": 64, "batch": 2}
 CODEBOOK = SMALL | {"crop": None, "adversarial_from": None, "codes_from": 0.0, "perceptual_from": 0.0}
-
-
-class _Colours(nn.Module):
-    """A feature network that is the image itself, so that the perceptual term costs nothing."""
-
-    channels = (3,)
-
-    def forward(self, image):
-        return [image]
-
-
-def _batch(count=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    clean = torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    clean = clean.repeat_interleave(8, -1).repeat_interleave(8, -2)
-    return Batch(clean, torch.arange(count) + 17, torch.arange(count), torch.zeros(count, dtype=torch.bool))
 
 
 PLAIN = {"weights": {"l1": 1.0, "perceptual": 1.0, "adversarial": 0.8, "codebook": 1.0}}
@@ -47,21 +24,13 @@ PLAIN = {"weights": {"l1": 1.0, "perceptual": 1.0, "adversarial": 0.8, "codebook
 def _codebook(**changes):
     torch.manual_seed(0)
     recipe = replace(settings.hq_codebook_small(), **(CODEBOOK | changes))
-    return CodebookStage(recipe, perceptual=PerceptualLoss(_Colours()))
+    return CodebookStage(recipe, perceptual=PerceptualLoss(Colours()))
 
 
 def _association(**changes):
     torch.manual_seed(0)
     recipe = replace(settings.association_small(), **(CODEBOOK | changes))
-    return AssociationStage(recipe, hq=vqgan(TINY), lq=vqgan(TINY), perceptual=PerceptualLoss(_Colours()))
-
-
-def _restoration(**changes):
-    torch.manual_seed(0)
-    recipe = replace(settings.restoration_small(), **(SMALL | changes))
-    teacher = vqgan(TINY)
-    lq = None if recipe.branches == "single" else vqgan(TINY)
-    return RestorationStage(recipe, teacher=teacher, hq=vqgan(TINY), lq=lq)
+    return AssociationStage(recipe, hq=vqgan(TINY), lq=vqgan(TINY), perceptual=PerceptualLoss(Colours()))
 
 
 def _calls(module):
@@ -70,19 +39,11 @@ def _calls(module):
     return count
 
 
-def _moved(module, before):
-    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
-
-
-def _copy(module):
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
 @pytest.mark.parametrize(("generator_pass", "forwards"), [("shared", 1), ("sequential", 2)])
 def test_a_codebook_step_runs_the_generator_once_or_once_an_optimiser(generator_pass, forwards):
     stage = _codebook(generator_pass=generator_pass, adversarial_start=0)
     count = _calls(stage.model.decoder)
-    stage.update(_batch(), 0)
+    stage.update(one_batch(), 0)
     assert len(count) == forwards
 
 
@@ -90,7 +51,7 @@ def test_a_codebook_step_runs_the_generator_once_or_once_an_optimiser(generator_
 def test_an_association_step_runs_each_generator_once_or_once_an_optimiser(generator_pass, forwards):
     stage = _association(generator_pass=generator_pass, adversarial_start=0)
     counts = _calls(stage.hq.decoder), _calls(stage.lq.decoder)
-    stage.update(_batch(), 0)
+    stage.update(one_batch(), 0)
     # sequential: both networks, for each of four optimisers; shared: once each
     assert [len(count) for count in counts] == ([1, 1] if generator_pass == "shared" else [4, 4])
     assert sum(map(len, counts)) == (2 if generator_pass == "shared" else forwards)
@@ -101,7 +62,7 @@ def test_shared_and_sequential_passes_pull_the_generator_alike():
     shared, sequential = (
         _codebook(generator_pass=name, adversarial_start=0, codebook_term=1.0) for name in ("shared", "sequential")
     )
-    image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean
+    image = Faces(size=32, degradation=None, degradation_size=64)(one_batch()).clean
     pulls = [stage.objective.generator_pass(image, 0) for stage in (shared, sequential)]
     assert torch.equal(pulls[0].gradients[0], pulls[1].gradients[0])
     assert pulls[0].metrics["total"] == pulls[1].metrics["total"]
@@ -109,12 +70,12 @@ def test_shared_and_sequential_passes_pull_the_generator_alike():
 
 def test_the_gate_keeps_the_discriminator_out_until_its_step():
     stage = _codebook(adversarial_start=3)
-    before = _copy(stage.objective.discriminator)
-    metrics = stage.update(_batch(), 2)
-    assert "adversarial" not in metrics and not _moved(stage.objective.discriminator, before)
-    metrics = stage.update(_batch(), 3)
+    before = copied(stage.objective.discriminator)
+    metrics = stage.update(one_batch(), 2)
+    assert "adversarial" not in metrics and not moved(stage.objective.discriminator, before)
+    metrics = stage.update(one_batch(), 3)
     assert {"adversarial", "adaptive_weight", "discriminator"} <= set(metrics)
-    assert _moved(stage.objective.discriminator, before)
+    assert moved(stage.objective.discriminator, before)
 
 
 def test_the_cut_step_has_the_gradient_of_the_whole_objective():
@@ -122,7 +83,7 @@ def test_the_cut_step_has_the_gradient_of_the_whole_objective():
     stage = _codebook(adversarial_start=0, adaptive="local", discriminator_norm="group", **PLAIN)
     stage.model.double(), stage.objective.discriminator.double(), stage.objective.perceptual.double()
     stage.model.eval(), stage.objective.discriminator.eval()  # no averages move between the two passes
-    image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean.double()
+    image = Faces(size=32, degradation=None, degradation_size=64)(one_batch()).clean.double()
     weights = stage.recipe.weights
     pull = stage.objective.generator_pass(image, 0)
     torch.autograd.backward(pull.roots, pull.gradients)
@@ -147,7 +108,7 @@ def test_the_cut_step_has_the_gradient_of_the_whole_objective():
 
 def test_association_reaches_both_encoders_and_agrees_with_the_formula():
     stage = _association()
-    batch = _batch()
+    batch = one_batch()
     pair = stage.faces(batch)
     pulls = stage.hq_objective.generator_pass(pair.clean, 0), stage.lq_objective.generator_pass(pair.degraded, 0)
     loss = stage.association(*(pull.reconstruction.latent for pull in pulls))
@@ -157,16 +118,16 @@ def test_association_reaches_both_encoders_and_agrees_with_the_formula():
     truth = torch.arange(len(scores))
     written = (nn.functional.cross_entropy(scores, truth) + nn.functional.cross_entropy(scores.T, truth)) / 2
     torch.testing.assert_close(loss, written, rtol=1e-5, atol=1e-6)  # float32, another order of summation
-    before = _copy(stage.hq), _copy(stage.lq)
+    before = copied(stage.hq), copied(stage.lq)
     stage.update(batch, 0)
     assert all(
-        any("encoder" in name for name in _moved(m, b)) for m, b in zip((stage.hq, stage.lq), before, strict=True)
+        any("encoder" in name for name in moved(m, b)) for m, b in zip((stage.hq, stage.lq), before, strict=True)
     )
 
 
 def test_a_pass_without_a_graph_says_what_one_with_a_graph_says():
     stage = _codebook(adversarial_start=0)
-    image = Faces(size=32, degradation=None, degradation_size=64)(_batch()).clean
+    image = Faces(size=32, degradation=None, degradation_size=64)(one_batch()).clean
     stage.model.eval(), stage.objective.discriminator.eval()  # no averages move between the two passes
     trained = [name for name, parameter in stage.model.named_parameters() if parameter.requires_grad]
     recorded, bare = (stage.objective.generator_pass(image, 0, recorded=choice) for choice in (True, False))
@@ -176,23 +137,23 @@ def test_a_pass_without_a_graph_says_what_one_with_a_graph_says():
 
 
 def test_restoration_never_runs_the_decoder_in_training():
-    stage = _restoration()
+    stage = restoration()
     count = _calls(stage.model.prior.decoder)
-    stage.update(_batch(), 0)
+    stage.update(one_batch(), 0)
     assert not count
-    stage.preview(_batch())
+    stage.preview(one_batch())
     assert count
 
 
 @pytest.mark.parametrize(("branches", "model"), [("dual", DAEFR), ("single", SingleEncoder)])
 def test_restoration_moves_its_own_half_and_leaves_the_prior(branches, model):
-    stage = _restoration(branches=branches)
+    stage = restoration(branches=branches)
     assert isinstance(stage.model, model)
-    before, teacher = _copy(stage.model), _copy(stage.teacher)
-    stage.update(_batch(), 0)
-    moved = _moved(stage.model, before)
-    assert not _moved(stage.teacher, teacher) and not any(name.startswith("prior.") for name in moved)
-    halves = {name.split(".")[0] for name in moved}
+    before, teacher = copied(stage.model), copied(stage.teacher)
+    stage.update(one_batch(), 0)
+    learned = moved(stage.model, before)
+    assert not moved(stage.teacher, teacher) and not any(name.startswith("prior.") for name in learned)
+    halves = {name.split(".")[0] for name in learned}
     assert halves == (
         {"hq_encoder", "lq_encoder", "fusion", "predictor"} if branches == "dual" else {"encoder", "predictor"}
     )
@@ -211,8 +172,8 @@ def test_restoration_begins_where_association_ended():
 
 
 def test_restoration_learns_two_faces_by_heart():
-    stage = _restoration(learning_rate=1e-2, steps=40, decay_from=1.0)
-    batch = _batch(2)
+    stage = restoration(learning_rate=1e-2, steps=40, decay_from=1.0)
+    batch = one_batch(2)
     first = stage.update(batch, 0)
     for step in range(1, 40):
         last = stage.update(batch, step)
@@ -221,7 +182,7 @@ def test_restoration_learns_two_faces_by_heart():
 
 def test_a_degradation_depends_on_the_samples_key_alone():
     faces = Faces(size=32, degradation="daefr", degradation_size=64)
-    batch = _batch(3)
+    batch = one_batch(3)
     whole = faces(batch).degraded
     alone = faces(batch.parts(3)[1]).degraded
     assert torch.equal(whole[1:2], alone)
@@ -253,13 +214,13 @@ def test_the_rate_warms_up_and_falls_as_half_a_cosine():
 def test_codes_start_by_k_means_where_the_recipe_lets_them_in():
     stage = _codebook(codes_from=0.5, steps=8)
     codebook = stage.model.codebook
-    before = _copy(codebook)
+    before = copied(codebook)
     for step in range(4):
-        metrics = stage.update(_batch(seed=step), step)
+        metrics = stage.update(one_batch(seed=step), step)
         assert "perplexity" not in metrics and float(metrics["codebook"]) == 0
-    assert not _moved(codebook, before) and len(stage.objective.reservoir.held()) == 4 * 2 * 8 * 8
+    assert not moved(codebook, before) and len(stage.objective.reservoir.held()) == 4 * 2 * 8 * 8
     held = stage.objective.reservoir.held().clone()
-    metrics = stage.update(_batch(seed=4), 4)
+    metrics = stage.update(one_batch(seed=4), 4)
     assert float(metrics["codes_used"]) > 0.5
     # the first table stands among the vectors that were seen, not where it was drawn
     first = codebook.codebooks[0]
@@ -272,7 +233,7 @@ def test_every_rank_keeps_the_vectors_of_all_ranks_for_the_start(monkeypatch):
     # a checkpoint holds the reservoir of one rank: a run that is started again must not begin with that rank's alone
     monkeypatch.setattr("codeprior.distributed.gather", lambda value: [value, value + 100])
     stage = _codebook(codes_from=0.5, steps=8)
-    stage.update(_batch(), 0)
+    stage.update(one_batch(), 0)
     held = stage.objective.reservoir.held()
     assert len(held) == 2 * 2 * 8 * 8 and int((held > 50).all(1).sum()) == 2 * 8 * 8
 
@@ -283,12 +244,12 @@ def test_a_started_vqgan_goes_on_with_its_codes():
     recipe = replace(_codebook().recipe, steps=4, **options)
     start = vqgan(recipe.network)
     start.codebook.start(torch.randn(500, recipe.network.dim))
-    before = _copy(start.codebook)
-    stage = CodebookStage(recipe, perceptual=PerceptualLoss(_Colours()), start=start)
-    assert not _moved(stage.model.codebook, before)
+    before = copied(start.codebook)
+    stage = CodebookStage(recipe, perceptual=PerceptualLoss(Colours()), start=start)
+    assert not moved(stage.model.codebook, before)
     again = []
     stage.model.codebook.start = lambda *given, **more: again.append(given)
-    metrics = [stage.update(_batch(), step) for step in range(3)]
+    metrics = [stage.update(one_batch(), step) for step in range(3)]
     assert all({"codes_used", "perceptual"} <= set(one) for one in metrics)
     assert not again
     assert stage.recipe == going_on(recipe) and stage.recipe.crop_until == recipe.crop_until
@@ -297,19 +258,19 @@ def test_a_started_vqgan_goes_on_with_its_codes():
 @pytest.mark.parametrize(("below", "rests"), [(10.0, True), (1e-6, False)])
 def test_a_winning_discriminator_rests(below, rests):
     stage = _codebook(adversarial_start=0, discriminator_rest=below)
-    before = _copy(stage.objective.discriminator)
-    metrics = stage.update(_batch(), 0)
+    before = copied(stage.objective.discriminator)
+    metrics = stage.update(one_batch(), 0)
     # spectral norm's own vectors may follow; nothing that is trained moves
     trained = {name for name, _ in stage.objective.discriminator.named_parameters()}
-    moved = _moved(stage.objective.discriminator, before) & trained
-    assert bool(metrics["discriminator_rests"]) is rests and bool(moved) is not rests
+    learned = moved(stage.objective.discriminator, before) & trained
+    assert bool(metrics["discriminator_rests"]) is rests and bool(learned) is not rests
     assert 0 <= float(metrics["discriminator_right"]) <= 1
 
 
 def test_what_is_handed_on_is_the_average_of_the_weights():
     stage = _codebook(average=0.9)
     for step in range(3):
-        stage.update(_batch(seed=step), step)
+        stage.update(one_batch(seed=step), step)
     assert stage.results["vqgan"] is stage.objective.average.module
     assert not torch.equal(stage.results["vqgan"].encoder.conv_in.weight, stage.model.encoder.conv_in.weight)
     assert _codebook(average=None).results.keys() == {"vqgan", "discriminator"}
@@ -324,61 +285,14 @@ def test_long_gradients_are_cut_to_their_largest_norm(clip):
         seen.append(torch.stack([gradient.norm() for gradient in gradients]).norm())
 
     stage.objective.generator_optimizer.register_step_pre_hook(look)
-    stage.update(_batch(), 0)
+    stage.update(one_batch(), 0)
     assert seen[0] > 1e-2 if clip is None else seen[0] == pytest.approx(1e-3, rel=1e-3)
-
-
-def _fidelity(**changes):
-    torch.manual_seed(0)
-    recipe = replace(settings.fidelity_small(), **(SMALL | changes))
-    model = _restoration().model
-    return FidelityStage(recipe, model=model, perceptual=PerceptualLoss(_Colours()))
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("tap_encoder", ["shared", "own"])
-def test_the_fidelity_stage_moves_the_taps_and_their_own_encoder_alone(accumulate, tap_encoder):
-    stage = _fidelity(accumulate=accumulate, batch=2, tap_encoder=tap_encoder)
-    before = _copy(stage.model)
-    # the last layer of new taps is zero: the encoder behind it is moved from the second step on
-    metrics = stage.update(_batch(), 0)
-    stage.update(_batch(), 1)
-    moved = {name.split(".")[0] for name in _moved(stage.model, before)}
-    assert moved == ({"taps"} if tap_encoder == "shared" else {"taps", "tap_encoder"})
-    assert set(stage.recipe.weights) | {"total", "skipped"} == set(metrics)
-
-
-def test_taps_with_an_encoder_of_their_own_are_saved_and_trained_further(tmp_path):
-    stage = _fidelity(learning_rate=1e-2, warmup=0)
-    for step in range(3):
-        stage.update(_batch(), step)
-    degraded, found = stage.faces(_batch()).degraded, stage.result.eval()
-    weights.save(tmp_path / "model.safetensors", found)
-    again = weights.load(tmp_path / "model.safetensors").eval()
-    assert torch.equal(again.restore(degraded), found.restore(degraded))
-    assert not torch.equal(found.restore(degraded), found.with_taps(found.taps).eval().restore(degraded))
-    further = FidelityStage(stage.recipe, model=again, perceptual=PerceptualLoss(_Colours()))
-    assert torch.equal(further.result.eval().restore(degraded), found.restore(degraded))
-
-
-def test_fidelity_brings_faces_nearer_and_zero_is_the_restorer_of_stage_three():
-    stage = _fidelity(learning_rate=1e-2, warmup=0, steps=30, average=None, degradation="lcqs-mild")
-    batch = _batch()
-    pair = stage.faces(batch)
-    bare = stage.model.restore(pair.degraded, fidelity=0.0)
-    for step in range(30):
-        stage.update(batch, step)
-    near, zero = stage.restore(pair.degraded), stage.result.restore(pair.degraded, fidelity=0.0)
-    assert torch.equal(bare, zero)
-    assert (near - pair.clean).abs().mean() < 0.9 * (bare - pair.clean).abs().mean()
-    with pytest.raises(ValueError, match=r"restore: expected a fidelity in \[0, 1\], got 1.5"):
-        stage.model.restore(pair.degraded, fidelity=1.5)
 
 
 def test_a_mixture_gives_each_sample_one_damage_by_its_key():
     mixed = Faces(size=32, degradation={"daefr": 0.5, "clean": 0.5}, degradation_size=64)
     only = Faces(size=32, degradation="daefr", degradation_size=64)
-    batch = _batch(12)
+    batch = one_batch(12)
     found, clean, damaged = mixed(batch).degraded, mixed(batch).clean, only(batch).degraded
     kinds = [(torch.equal(f, c), torch.equal(f, d)) for f, c, d in zip(found, clean, damaged, strict=True)]
     assert set(kinds) == {(True, False), (False, True)}

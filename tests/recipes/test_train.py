@@ -39,13 +39,20 @@ def trained(faces, tmp_path_factory):
 
 
 def test_all_stages_end_in_a_restorer_that_loads(trained):
-    stages = ["association_small", "fidelity_small", "hq_codebook_small", "lq_codebook_small", "restoration_small"]
+    stages = [
+        "association_small",
+        "decoder_small",
+        "fidelity_small",
+        "hq_codebook_small",
+        "lq_codebook_small",
+        "restoration_small",
+    ]
     assert sorted(path.name for path in trained.iterdir()) == stages
     for stage in stages:
         steps = [json.loads(line).get("step") for line in (trained / stage / "log.jsonl").read_text().splitlines()]
         assert steps[-1] == 2 and list((trained / stage / "previews").glob("*.png"))
     image = torch.rand(1, 3, 128, 128)
-    for stage, tapped in (("restoration_small", False), ("fidelity_small", True)):
+    for stage, tapped in (("restoration_small", False), ("fidelity_small", True), ("decoder_small", True)):
         restorer = load(str(trained / stage / "restorer.safetensors"))
         assert restorer(image).shape == image.shape and (restorer.model.taps is not None) is tapped
 
