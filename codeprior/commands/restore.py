@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fidelity",
         default="auto",
         metavar="auto|0..1",
-        help="0 trusts the model, 1 the photograph; auto (default) chooses for each face by what it still holds",
+        help="0 follows the model, 1 the photograph; auto (default) chooses for each face by its remaining detail",
     )
     parser.add_argument(
         "--always",

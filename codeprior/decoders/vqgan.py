@@ -97,7 +97,7 @@ class VQGANDecoder(nn.Module):
         self.conv_in = nn.Conv2d(wide, deepest, 3, padding=1) if widening else nn.Identity()
         self.middle = middle_steps(deepest, heads=heads, groups=groups, guided=guided) if middle else nn.Sequential()
         self.guided = _guided_strides(self.tap_channels, attentive if heads else set(), middle) if guided else []
-        # finest first, like the encoder's; the walk goes through them backwards
+        # finest first, like the encoder's; the decoder goes through them backwards
         befores = widths if bilinear else [*widths[1:], deepest]
         self.levels = nn.ModuleList(
             _Level(

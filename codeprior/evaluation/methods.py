@@ -3,7 +3,7 @@
 A word such as `DAEFR, auto=daefr.safetensors?fidelity=auto` names a method, its weights and its options. Without
 `fidelity=auto` the model alone is measured: it is shown the degraded face at its own size, and whatever it answers is
 measured. With it the whole `Restorer` is measured: it is shown the degraded face at the size of degradation, estimates
-the damage there, chooses how far to trust the picture, and may leave it alone. All answers are resized to the size of
+the damage there, chooses the fidelity, and may leave the picture as it is. All answers are resized to the size of
 the table, so that models of different sizes can stand in one.
 """
 

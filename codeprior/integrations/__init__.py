@@ -1,1 +1,1 @@
-"""Other programs' doors: what a host needs to load and run models of this library, and what it can lend to it."""
+"""What other programs need to load and run models of this library, and what they can take from it."""

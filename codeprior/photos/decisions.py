@@ -42,7 +42,7 @@ class Decision(NamedTuple):
         side: Side of the face in the photograph, pixels.
         cycles: Highest trustworthy frequency, cycles a side; None where it was not estimated.
         damage: The estimate for this face, each part `(1,)`; None where there is none.
-        fidelity: For the model, [0, 1]: 0 trusts the prior, 1 the picture.
+        fidelity: For the model, [0, 1]: 0 follows the model alone, 1 the picture as far as the model can.
         crossover: Where a mended face passes into the restored one; None for the others.
     """
 
@@ -100,8 +100,8 @@ def decide(
         damage: What is estimated of it, each part `(1,)`; None where it could not be.
         side: Side of the face in the photograph, pixels.
         size: Side of the faces that the model takes, pixels.
-        fidelity: 0 the prior's word, 1 the picture's; it also moves the crossover, by `f / (1 − f)`. None chooses by
-            the estimate.
+        fidelity: 0 follows the model alone, 1 the picture as far as the model can; it also moves the crossover, by
+            `f / (1 − f)`. None chooses by the estimate.
         always: Restore as the model says, whatever the face.
         usual: Fidelity for the model where the estimate chooses.
     """

@@ -70,7 +70,7 @@ class Choices:
     strength: float = 1.0  # 0 the input face, 1 the restored one
     colour: bool = False  # match the restored face's colours to the input's
     tint: bool = True  # a grey face stays grey, one of a single tint stays in it
-    fidelity: float | str = "auto"  # 0 the prior's word, 1 the picture's; auto chooses for each face
+    fidelity: float | str = "auto"  # 0 follows the model, 1 the picture; auto chooses for each face
     always: bool = False  # restore faces that hold more than the model gives back, and keep nothing of any
     score: float = 0.9  # least score of a face
     smallest: float = 16.0  # least distance between the eyes, pixels

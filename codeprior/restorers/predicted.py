@@ -88,8 +88,8 @@ class CodeRestorer(nn.Module):
 
         Args:
             degraded: `b 3 size size`, signed.
-            fidelity: In [0, 1]: 0 is the prior's word, 1 follows the picture as far as the taps have learned to; a
-                number, or a tensor with one for each face. A model without taps has no use for it.
+            fidelity: In [0, 1]: 0 shows the predicted codes alone, 1 follows the picture as far as the taps have
+                learned to; a number, or a tensor with one for each face. A model without taps has no use for it.
 
         Raises:
             ValueError: The number is out of range.

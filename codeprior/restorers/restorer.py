@@ -131,8 +131,8 @@ class Restorer:
             images: A PIL image; an array `H W 3` of 8-bit levels or unit floats; a tensor `3 H W` or `b 3 H W`, unit or
                 uint8; or a list of these. Give them at the photograph's own resolution: their damage is estimated
                 there, then they are resized to the model's size, by area where they shrink.
-            fidelity: 0 the prior's word, 1 the picture's; `auto` chooses for each face by what it still holds; a tensor
-                `(b,)` gives one for each face.
+            fidelity: From 0, only what the model predicts, to 1, as near to the picture as the model can stay; `auto`
+                chooses for each face by the detail that it still has; a tensor `(b,)` gives one for each face.
             always: Restore every face as the model says, and keep nothing of it but its tint.
             options: Further options of the model by name, each a value for all faces, or a tensor of one row per face.
 

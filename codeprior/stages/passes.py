@@ -35,7 +35,7 @@ class BackwardInputs(NamedTuple):
     """What a generator pass gives to the backward pass, and what it logs.
 
     Attributes:
-        roots: Tensors to walk back from.
+        roots: Tensors at which the backward pass begins.
         gradients: The gradient at each root; None for scalars.
         metrics: Detached scalars by name.
         reconstruction: What the VQGAN gave.

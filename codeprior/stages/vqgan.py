@@ -172,7 +172,7 @@ class VQGANObjective:
             image: `b 3 H W`, signed; what to give back.
             step: Number of the update.
             known: The losses, where they have been computed already; see `accumulated.precompute`.
-            recorded: Whether anything will walk back; without a graph the scalars are the same.
+            recorded: Whether a backward pass follows; without a graph the scalars are the same.
         """
         recipe = self.recipe
         result, entering = self.reconstruction(image, step, recorded=recorded)

@@ -28,7 +28,7 @@ from codeprior.training.steps import Guard
 from codeprior.training.watch import Log, Means, Progress, save_grid
 
 REQUEUE = 75
-"""Exit status of a run that was asked to stop, stopped cleanly, and wants to be started again (BSD's `EX_TEMPFAIL`)."""
+"""Exit status of a run that was asked to stop, stopped cleanly, and should be started again (BSD's `EX_TEMPFAIL`)."""
 
 
 _ASKED_EVERY = 10

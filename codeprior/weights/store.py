@@ -4,7 +4,7 @@ The header keeps the class name, the constructor arguments (`module.config`), th
 class, the caller's metadata and a SHA-256 of all of it with the tensors. Loading builds the class from a fixed list of
 rooms and the installed families, within the size that the file itself declares, and fills it strictly. A file can name
 a class and an installed family; it can never name something else to import, to open or to download.
-This is the last room of the walk: the file of a trained model.
+It is the file that a training ends with.
 """
 
 import hashlib

@@ -24,7 +24,9 @@ FAMILY = Family(
         "fidelity": f"{__name__}.fidelity_stage:FidelityStage",
     },
     tasks={"inpaint": "codeprior.restorers.tasks:inpaint", "colourise": "codeprior.restorers.tasks:colourise"},
-    options={"fidelity": Option(float, 0.5, 0.0, 1.0, "the paper's w: 0 the prior's word, 1 the picture's")},
+    options={
+        "fidelity": Option(float, 0.5, 0.0, 1.0, "the paper's w: 0 the predicted codes alone, 1 follows the picture")
+    },
     # the publisher gives no checksums; these are what several independent users recorded of the released files
     published=(
         Published(

@@ -100,8 +100,8 @@ class CodeFormer(nn.Module):
 
         Args:
             degraded: `b 3 H W`, signed.
-            fidelity: The paper's `w`, in [0, 1]: 0 is the prior's word, 1 follows the picture; a number, or a tensor
-                with one for each face. None is that of the task.
+            fidelity: The paper's `w`, in [0, 1]: 0 shows the predicted codes alone, 1 follows the picture; a number, or
+                a tensor with one for each face. None is that of the task.
             adapt: Whether the codes take over the statistics of the degraded face; None is that of the task.
 
         Raises:

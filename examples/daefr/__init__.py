@@ -20,7 +20,7 @@ FAMILY = Family(
         "restoration": f"{__name__}.restoration_stage:RestorationStage",
         "fidelity": f"{__name__}.fidelity_stage:FidelityStage",
     },
-    options={"fidelity": Option(float, 1.0, 0.0, 1.0, "0 the prior's word, 1 the picture's; of models with taps")},
+    options={"fidelity": Option(float, 1.0, 0.0, 1.0, "0 follows the codes alone, 1 the picture; of models with taps")},
     embedded=EMBEDDED,
     licence="CC BY 4.0",
 )

@@ -1,7 +1,7 @@
 """What the page does with photographs, without the page: opening, choosing faces, restoring one or many.
 
-Everything goes the way of `codeprior restore`: the same reading of files that nobody trusts, the same decisions, the
-same writing. One photograph is worked on at a time, whoever asked for it.
+Everything is done as `codeprior restore` does it: files of unknown origin are read with the same care, decisions and
+writing are the same. One photograph is worked on at a time, whoever asked for it.
 """
 
 import tempfile
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
 
     Attributes:
         weights: One of `Bench.names`.
-        fidelity: `auto`, or from 0, the model's word, to 1, the photograph's.
+        fidelity: `auto`, or in [0, 1]: 0 follows the model alone, 1 the photograph as far as the model can.
         strength: 0 the input face, 1 the restored one.
         always: Restore faces too that hold more than the model gives back.
     """

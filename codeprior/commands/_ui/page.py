@@ -45,7 +45,7 @@ def page(bench: Bench) -> Any:
                 weights.value = next(iter(bench.names))
                 automatic = gradio.Checkbox(True, label="Fidelity: chosen for each face by what it still holds")
                 fidelity = gradio.Slider(
-                    0, 1, 0.5, step=0.05, label="Fidelity", info="0 trusts the model, 1 the photograph", visible=False
+                    0, 1, 0.5, step=0.05, label="Fidelity", info="0 follows the model, 1 the photograph", visible=False
                 )
                 strength = gradio.Slider(
                     0, 1, 1, step=0.05, label="Strength", info="0 the face as it was, 1 as restored", elem_id="strength"

@@ -75,7 +75,7 @@ class RestoreFaces:
                 "images": ("IMAGE",),
                 "restorer": ("CODEPRIOR_RESTORER",),
                 "faces": (["all", "largest", "centre"],),
-                "fidelity": ("FLOAT", {"default": 0.5, **share, "tooltip": "0 the model's word, 1 the picture's"}),
+                "fidelity": ("FLOAT", {"default": 0.5, **share, "tooltip": "0 follows the model, 1 the picture"}),
                 "choose_fidelity": ("BOOLEAN", {"default": True, "tooltip": "choose it for each face by its damage"}),
                 "strength": ("FLOAT", {"default": 1.0, **share, "tooltip": "0 the face as it was, 1 the restored one"}),
                 "do_no_harm": (
@@ -104,7 +104,7 @@ class RestoreFaces:
                 they were.
             restorer: What `LoadRestorer` gives.
             faces: `all`, `largest` or `centre`.
-            fidelity: 0 the model's word, 1 the picture's, where it is not chosen.
+            fidelity: 0 follows the model alone, 1 the picture as far as the model can; not used where it is chosen.
             choose_fidelity: Whether it is chosen for each face.
             strength: 0 the face as it was, 1 the restored one.
             do_no_harm: Whether faces are left that hold more than the model gives back.

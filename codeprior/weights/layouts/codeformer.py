@@ -113,7 +113,7 @@ def _predictor(state: State) -> dict:
 
 
 def _strides(state: State, *, levels: int) -> dict[str, int]:
-    """Gives the stride of each fused size, in the order of the walk up; sizes are named for the published input."""
+    """Gives the stride of each fused size, in the order of the decoder; sizes are named for the published input."""
     sizes = {key.split(".")[1] for key in state if key.startswith("fuse_convs_dict.")}
     side = math.isqrt(state["position_emb"].shape[0]) * 2 ** (levels - 1) if sizes else 0
     return {size: side // int(size) for size in sorted(sizes, key=int)}
