@@ -35,15 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = (__doc__ or "").split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m codeprior.recipes.gpen.ablate", description=text)
     parser.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of clean faces")
-    parser.add_argument("--model", action="append", required=True, metavar="NAME=FOLDER", help="a run; repeatable")
+    parser.add_argument(
+        "--model", action="append", required=True, metavar="NAME=FOLDER", help="a run, or its weights; repeatable"
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of the table and the picture")
     parser.add_argument("--limit", type=int, default=200, help="at most so many faces (200)")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.limit < 1:
+            raise ValueError(f"--limit: expected 1 face or more, got {arguments.limit}.")
         names = [_named(word) for word in arguments.model]
         models: dict[str, list[GPEN]] = {}
         for name, folder in names:
-            models.setdefault(name, []).append(load_model(folder / "restorer.safetensors"))
+            models.setdefault(name, []).append(load_model(_weights(folder)))
         clean, degraded = test_faces(finetuning_small(), arguments.faces, limit=arguments.limit)
         figures = measured(models, clean, degraded)
     except (ValueError, FileNotFoundError) as error:
@@ -126,6 +130,10 @@ def _named(word: str) -> tuple[str, Path]:
     if not (name and sign and folder):
         raise ValueError(f"expected NAME=FOLDER, got {word!r}.")
     return name, Path(folder)
+
+
+def _weights(path: Path) -> Path:
+    return path if path.is_file() else path / "restorer.safetensors"
 
 
 if __name__ == "__main__":

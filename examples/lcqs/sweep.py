@@ -2,9 +2,9 @@ r"""What the level does: quality and identity of test faces as it rises, and how
 
     python -m codeprior.recipes.lcqs.sweep --weights restorer.safetensors --faces TEST --clean CLEAN --out OUT
 
-OUT gets `sweep.json`, `sweep.md` and `sweep.png`. For each severity the faces are degraded as in training, restored at
-each level and measured: without their truth by two figures that training does not use, and against it by dlib's
-identity. `--clean` names other clean faces, which the kernel distance compares with.
+OUT gets `sweep.json`, `sweep.md` and `sweep.png`; the tables are printed too. For each severity the faces are degraded
+as in training, restored at each level and measured: without their truth by two figures that training does not use, and
+against it by dlib's identity. `--clean` names other clean faces, which the kernel distance compares with.
 """
 
 import argparse
@@ -15,23 +15,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image as Pictures
 from torch import Tensor
-from torch.nn import functional as F
 
 from codeprior import files
-from codeprior.extras import needed
 from codeprior.images import to_array, to_signed, to_unit
-from codeprior.metrics import DlibFace, EfficientNetLiteTrunk, eight_bit, identity_angle, kid, niqe
 from codeprior.shapes import Image
 from codeprior.stages import Faces
 from codeprior.training import Batch, open_images
 
+from . import FAMILY
+from .judging import FOLDS, Measuring, identity_lost, rises, separability
 from .model import LCQS
 from .restore import load_model
 from .settings import SEVERITIES
@@ -41,24 +40,6 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 
 IDENTITY_BOUND = 0.1
 """How much further from the truth than at level 0 the identity of a face may be in the mean, radians."""
-
-_NATURAL = 192  # pixels, side at which naturalness is measured: two blocks of 96
-
-
-class Row(NamedTuple):
-    """Figures of one level, means over the faces.
-
-    Attributes:
-        level: How far along the shift.
-        kernel: Kernel distance of the set from other clean faces, in features of EfficientNet-Lite0; lower is better.
-        naturalness: NIQE of the faces enlarged to 192 px; lower is more natural.
-        identity: Angle between dlib's embeddings of restored and true faces, radians.
-    """
-
-    level: float
-    kernel: float
-    naturalness: float
-    identity: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,91 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"sweep: {files.printable(error)}\n")
         return 2
     return 0
-
-
-def rises(rows: Sequence[Row]) -> bool:
-    """Says whether the kernel distance falls from each level to the next, up to level 1.
-
-    Args:
-        rows: By level, ascending.
-    """
-    inside = [row.kernel for row in rows if row.level <= 1]
-    return all(after < before for before, after in itertools.pairwise(inside))
-
-
-def identity_lost(rows: Sequence[Row]) -> float:
-    """Gives the most that the identity is further from the truth than at the first level, up to level 1, radians.
-
-    Args:
-        rows: By level, ascending.
-    """
-    return max(row.identity - rows[0].identity for row in rows if row.level <= 1)
-
-
-def separability(high: Tensor, low: Tensor, groups: Sequence[str], *, folds: int = 5) -> list[float]:
-    """Gives the accuracy of a linear classifier of the two qualities on each fold that it has not seen.
-
-    Args:
-        high: Styles of clean faces, `n` rows.
-        low: Styles of degraded faces, `n` rows, of the same faces in the same order.
-        groups: Who is on each face; nobody is on both sides of a fold.
-        folds: How many.
-
-    Returns:
-        Accuracies, [0, 1]; 0.5 is chance.
-
-    Source: a linear support vector machine on styles, as in InterFaceGAN (Shen et al. 2020).
-    """
-    svm, pick = (needed(f"sklearn.{part}", who="separability") for part in ("svm", "model_selection"))
-    scaling, together = (needed(f"sklearn.{part}", who="separability") for part in ("preprocessing", "pipeline"))
-    rows = torch.cat((high.flatten(1), low.flatten(1))).double().numpy()
-    labels = np.repeat([1, 0], [len(high), len(low)])
-    classifier = together.make_pipeline(scaling.StandardScaler(), svm.LinearSVC(C=0.01, random_state=0, dual=True))
-    scores = pick.cross_val_score(
-        classifier, rows, labels, groups=[*groups, *groups], cv=pick.GroupKFold(n_splits=folds)
-    )
-    return [float(score) for score in scores]
-
-
-class Measuring:
-    """The networks and reference faces that the levels are measured by.
-
-    Args:
-        reference: Clean faces of other people, unit.
-
-    Raises:
-        FileNotFoundError: The weights of a measure are not on this machine.
-    """
-
-    def __init__(self, reference: Image):
-        self.trunk, self.people = EfficientNetLiteTrunk(), DlibFace()
-        self.reference = self.features(reference)
-
-    @torch.no_grad()
-    def features(self, faces: Image) -> Tensor:
-        """Gives one row of features a face: those of stride 16, over the places, of the face enlarged to 128 px."""
-        large = F.interpolate(faces, size=(128, 128), mode="bilinear")
-        return torch.cat([self.trunk(part)[-1].mean((2, 3)) for part in large.split(16)])
-
-    @torch.no_grad()
-    def identities(self, faces: Image) -> Tensor:
-        """Gives dlib's embedding of each face."""
-        return torch.cat([self.people(part) for part in faces.split(16)])
-
-    def row(self, level: float, faces: Image, truth: Tensor) -> Row:
-        """Gives the figures of a level.
-
-        Args:
-            level: How far along the shift.
-            faces: Restored, unit.
-            truth: What `identities` gives of the true faces.
-        """
-        faces = eight_bit(faces)
-        large = F.interpolate(faces, size=(_NATURAL, _NATURAL), mode="bicubic").clamp(0, 1)
-        return Row(
-            level=level, kernel=kid(self.features(faces), self.reference), naturalness=float(niqe(large).nanmean()),
-            identity=float(identity_angle(self.identities(faces), truth).mean()),
-        )  # fmt: skip
 
 
 def degraded_faces(levels: Tensor, preset: str | None, *, size: int, degradation_size: int) -> Image:
@@ -178,13 +74,20 @@ def styles_of(encoder: torch.nn.Module, faces: Image) -> Tensor:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    _check_levels(arguments.levels)
     model = load_model(arguments.weights).eval()
     taken, names = _pictures(arguments.faces, arguments.degradation_size, arguments.limit)
+    groups = _people(arguments.index, names)
+    if (people := len(set(groups))) < FOLDS:
+        raise ValueError(
+            f"expected test faces of {FOLDS} people or more, because separability is measured by {FOLDS} folds, got "
+            f"{people}; name more --faces, or raise --limit."
+        )
     others, _ = _pictures(arguments.clean, arguments.degradation_size, arguments.limit)
     sizes = {"size": model.size, "degradation_size": arguments.degradation_size}
     clean = degraded_faces(taken, None, **sizes)
     measuring = Measuring(degraded_faces(others, None, **sizes))
-    truth, groups = measuring.identities(clean), _people(arguments.index, names)
+    truth = measuring.identities(clean)
     high = styles_of(model.high, clean)
     found: dict[str, Any] = {}
     strips = []
@@ -207,6 +110,7 @@ def _run(arguments: argparse.Namespace) -> None:
     files.write(arguments.out / "sweep.json", json.dumps(facts | {"presets": found}, indent=2).encode())
     files.write(arguments.out / "sweep.md", tables(found).encode())
     _draw(arguments.out / "sweep.png", strips)
+    sys.stdout.write(tables(found))
 
 
 def tables(found: Mapping[str, Any]) -> str:
@@ -229,6 +133,17 @@ def tables(found: Mapping[str, Any]) -> str:
             f"| {preset} | {'yes' if one['falls'] else 'no'} | {one['identity_lost']:+.3f} | {' | '.join(means)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _check_levels(levels: Sequence[float]) -> None:
+    option = FAMILY.options["level"]
+    for level in levels:
+        option.check("level", level)
+    if levels[0] != 0 or any(after <= before for before, after in itertools.pairwise(levels)):
+        raise ValueError(
+            f"--levels: expected them ascending, the first one 0, which the others are compared with; got "
+            f"{' '.join(f'{level:g}' for level in levels)}."
+        )
 
 
 def _pictures(folders: Sequence[Path], size: int, limit: int) -> tuple[Tensor, list[str]]:

@@ -1,6 +1,6 @@
 r"""The command that runs either stage of LCQS, or the small recipe from end to end.
 
-`python -m codeprior.recipes.lcqs.train small --faces CLEAN --low DEGRADED --out runs`
+`python -m codeprior.recipes.lcqs.train small --faces PEOPLE --low OTHERS --out runs`
 
 `--faces` names clean pictures, `--low` those of the other side, which the recipe's degradation is applied to. Nobody
 should be in both. Each stage is a folder; started again on the same folder, it goes on.

@@ -269,6 +269,11 @@ def test_the_ablation_measures_every_seed_on_the_same_faces(tmp_path: Path, monk
     assert "| GPEN | 2 |" in table and "±" in table and (tmp_path / "out" / "faces.png").stat().st_size
     assert ablate.main([*call, "--model=GPEN"]) == 2
     assert "ablate: expected NAME=FOLDER, got 'GPEN'" in capsys.readouterr().err
+    assert ablate.main([*call[:-1], "0", *runs]) == 2
+    assert "ablate: --limit: expected 1 face or more, got 0." in capsys.readouterr().err
+    capsys.readouterr()
+    assert ablate.main([*call, f"{runs[0]}/restorer.safetensors"]) == 0  # the file in place of its folder
+    assert "| GPEN | 1 |" in capsys.readouterr().out
 
 
 def test_a_table_has_means_and_deviations_over_seeds():

@@ -1,13 +1,11 @@
 """LCQS at a tiny size: what each stage trains and where it begins, that runs resume and split, and what is refused."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 import codeprior
 from codeprior.encoders.timm import _strides as timm_strides
@@ -17,12 +15,10 @@ from codeprior.generators import MappingNetwork, StyleGANGenerator, SynthesisNet
 from codeprior.images import to_unit
 from codeprior.losses import PerceptualLoss, style_loss
 from codeprior.recipes.lcqs import settings as numbers
-from codeprior.recipes.lcqs import sweep
 from codeprior.recipes.lcqs import train as command
 from codeprior.recipes.lcqs.encoder_stage import EncoderStage
 from codeprior.recipes.lcqs.model import LCQS, QualityShift, StyleEncoder, fresh
 from codeprior.recipes.lcqs.shift_stage import ShiftStage
-from codeprior.recipes.lcqs.sweep import Row, identity_lost, rises, separability
 from codeprior.recipes.lcqs.unpaired import Sides
 from codeprior.restorers import Restorer
 from codeprior.stages import loss_weights
@@ -355,37 +351,6 @@ def test_the_numbers_of_the_slides_stand_in_the_settings():
     network = numbers.Network()
     assert (network.size, network.backbone, network.space) == (256, "resnet34", "w")
     assert set(numbers.shift().degradation) == {"lcqs-mild", "lcqs-moderate", "lcqs-severe"}
-
-
-def test_qualities_that_a_line_divides_are_separable_and_noise_is_not():
-    draw = torch.Generator().manual_seed(0)
-    styles, people = torch.randn(60, 3, 4, generator=draw), [str(number // 2) for number in range(60)]
-    assert separability(styles + 2, styles - 2, people) == [1.0] * 5
-    other = torch.randn(60, 3, 4, generator=draw)
-    assert 0.3 < sum(separability(styles, other, people)) / 5 < 0.7
-
-
-def test_a_sweep_says_whether_quality_rises_and_what_identity_it_costs():
-    rows = [Row(0.0, 9.0, 5.0, 0.5), Row(0.5, 7.0, 5.0, 0.55), Row(1.0, 6.0, 5.0, 0.52), Row(1.25, 8.0, 5.0, 0.9)]
-    assert rises(rows) and identity_lost(rows) == pytest.approx(0.05)
-    assert not rises([rows[0], rows[2], rows[1]])
-
-
-def test_a_sweep_writes_figures_tables_and_a_picture(tmp_path: Path):
-    for name in ("faces", "clean"):
-        stream(tmp_path / name)
-    codeprior.save(tmp_path / "lcqs.safetensors", _model(moved=True))
-    words = ["--weights", str(tmp_path / "lcqs.safetensors"), "--faces", str(tmp_path / "faces"), "--clean",
-             str(tmp_path / "clean"), "--out", str(tmp_path / "out"), "--preset", "lcqs-mild", "--levels", "0", "1",
-             "--limit", "6", "--degradation-size", "64"]  # fmt: skip
-    assert sweep.main(words) == 0
-    found = json.loads((tmp_path / "out/sweep.json").read_text())
-    assert found["faces"] == found["people"] == 6
-    (preset,) = found["presets"].values()
-    assert [row["level"] for row in preset["levels"]] == [0.0, 1.0] and len(preset["separable"]) == 5
-    assert "| lcqs-mild | input |" in (tmp_path / "out/sweep.md").read_text()
-    assert Image.open(tmp_path / "out/sweep.png").size == (2 * 4 * SIZE, 2 * 3 * SIZE)
-    assert sweep.main([*words[:1], str(tmp_path / "none.safetensors"), *words[2:]]) == 2
 
 
 def test_the_small_network_loads_in_a_process_that_has_never_built_its_backbone(tmp_path: Path):
