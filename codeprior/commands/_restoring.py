@@ -200,9 +200,11 @@ def _faces(done: Finished) -> list[dict[str, Any]]:
     """Gives what a report says about each face that was found, or about the one of an aligned photograph."""
     found = [_found(face) for face in done.found] or [{}]
     doubts = iter(done.uncertainty if done.uncertainty is not None else ())
-    for number, decision in zip(done.chosen or [0], done.decisions, strict=True):
+    for number, decision, grain in zip(done.chosen or [0], done.decisions, done.grain, strict=True):
         restored = decision is None or decision.action != "left"
         found[number] |= {"restored": restored} | (decision.described() if decision else {})
+        if grain:
+            found[number]["grain"] = round(grain, 2)
         if restored and done.uncertainty is not None:
             found[number]["uncertainty"] = round(float(next(doubts).mean()), 4)
     return found

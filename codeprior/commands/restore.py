@@ -64,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="0 follows the model, 1 the photograph; auto (default) chooses for each face by its remaining detail",
     )
     parser.add_argument(
+        "--grain",
+        default="auto",
+        metavar="auto|0..1",
+        help="share of the photograph's grain that a mended face has again; auto (default): all of fine grain, a part "
+        "of heavy noise, none in videos",
+    )
+    parser.add_argument(
         "--always",
         action="store_true",
         help="restore every face as the model says, also those that hold more than the model gives back",
@@ -186,6 +193,7 @@ def _worker(arguments: argparse.Namespace, points: dict[Path, list[Any]]) -> Any
         colour=arguments.match_colour,
         tint=arguments.match_colour,
         fidelity=arguments.fidelity,
+        grain=arguments.grain,
         always=arguments.always,
         score=arguments.score,
         smallest=arguments.smallest,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -86,21 +86,35 @@ def levels_of(count: int) -> Iterator[slice]:
 
 def _spectra(planes: Tensor, across: int) -> Tensor:
     """Gives the logarithm of mean, lower tenth, middle and upper tenth of tiles' power, ring by ring."""
-    tiles = rearrange(_tiles(planes, across), "c n h w -> n c h w")
-    window = torch.hann_window(TILE, periodic=False)
-    window = window[:, None] * window
-    mean = (tiles * window).sum((2, 3), keepdim=True) / window.sum()
-    power = torch.fft.rfft2((tiles - mean) * window).abs().square().sum(1) / window.square().sum()  # n 32 17
+    power = power_of_tiles(tiles(planes, across)).sum(1)  # n 32 17
     rings = rearrange(power, "n h w -> n (h w)") @ _ring_weights()
     levels = (rings + _SMALLEST).log2()  # n 16
     tenths = levels.quantile(torch.tensor([0.1, 0.5, 0.9]), dim=0)
     return torch.cat([(rings.mean(0) + _SMALLEST).log2(), tenths[0], tenths[1], tenths[2]])
 
 
-def _tiles(planes: Tensor, across: int) -> Tensor:
+def tiles(planes: Float[Tensor, "c H W"], across: int) -> Float[Tensor, "n c t t"]:
+    """Gives tiles of `TILE` pixels a side, half a tile apart, or evenly spread where that would be too many.
+
+    Args:
+        planes: Of at least one tile a side.
+        across: Tiles along a side, at most.
+    """
     rows, columns = ((_places(side, across)[:, None] + torch.arange(TILE)).flatten() for side in planes.shape[1:])
     side_by_side = planes.index_select(1, rows).index_select(2, columns)
-    return rearrange(side_by_side, "c (h y) (w x) -> c (h w) y x", y=TILE, x=TILE)
+    return rearrange(side_by_side, "c (h y) (w x) -> (h w) c y x", y=TILE, x=TILE)
+
+
+def power_of_tiles(found: Float[Tensor, "n c t t"]) -> Float[Tensor, "n c t f"]:
+    """Gives the power of each wave of each tile under a Hann window; noise of variance `v` has the mean power `v`.
+
+    Args:
+        found: What `tiles` gives.
+    """
+    window = torch.hann_window(TILE, periodic=False)
+    window = window[:, None] * window
+    mean = (found * window).sum((2, 3), keepdim=True) / window.sum()
+    return torch.fft.rfft2((found - mean) * window).abs().square() / window.square().sum()
 
 
 def _places(side: int, most: int) -> Tensor:
@@ -110,9 +124,15 @@ def _places(side: int, most: int) -> Tensor:
 
 
 @functools.cache
-def _ring_weights() -> Tensor:
+def ring_numbers() -> Int[Tensor, "t f"]:
+    """Gives the number of the ring of each wave of a tile: its cycles a tile, rounded."""
     radius = torch.hypot(torch.fft.fftfreq(TILE)[:, None], torch.fft.rfftfreq(TILE)[None]) * TILE
-    ring = radius.round().long()
+    return radius.round().long()
+
+
+@functools.cache
+def _ring_weights() -> Tensor:
+    ring = ring_numbers()
     weights = F.one_hot(ring.clamp(0, _RINGS + 1), _RINGS + 2).float()[..., 1 : _RINGS + 1]
     weights = rearrange(weights, "h w k -> (h w) k")
     return weights / weights.sum(0)

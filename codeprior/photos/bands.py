@@ -88,11 +88,11 @@ def keep_trustworthy(
     for upper, band in _octaves(radius, crossover.reach, side / 2):
         part = _image(band * missing, side)
         if upper > 2 * SLOWEST:
-            power = _turned(_image(band * own, side)).square()
+            power = turned(_image(band * own, side)).square()
             brightness, colours = _signal_share(
                 torch.stack([power[0], power[1:].mean(0)]), band, upper, crossover.noise / 255
             )
-            part = _turned(_turned(part) * torch.stack([brightness, colours, colours]), back=True)
+            part = turned(turned(part) * torch.stack([brightness, colours, colours]), back=True)
         result = result + part
     return result.clamp(0, 1)
 
@@ -150,7 +150,7 @@ def _octaves(radius: Tensor, reach: float, fastest: float) -> list[tuple[float, 
     return list(zip(edges, [*bands, passes[-1]], strict=True))
 
 
-def _turned(image: Tensor, *, back: bool = False) -> Tensor:
+def turned(image: Tensor, *, back: bool = False) -> Tensor:
     """Gives brightness and two differences of colour, in which white noise is as strong as in red, green and blue.
 
     Detail is mostly in brightness; weighted together with it, the noise of the colours would stay.
@@ -191,11 +191,11 @@ def _falling(radius: Tensor, half: float, *, exponent: int = 4) -> Tensor:
 def _borders(side: int) -> tuple[int, int]:
     """Gives how much is mirrored before and after a face: after it, so much more that the transform is a fast one."""
     border = min(side - 1, max(4, side // _EDGE))
-    after = _fast(side + 2 * border) - side - border
+    after = fast_length(side + 2 * border) - side - border
     return border, after if after < side else border
 
 
-def _fast(length: int) -> int:
+def fast_length(length: int) -> int:
     """Gives the next even length without a prime factor above 5, for which a Fourier transform takes half the time."""
     length += length % 2
     while pow(30, 12, length):  # a number of these factors alone divides a high power of their product

@@ -13,7 +13,7 @@ from codeprior.estimators.damage import LARGEST
 from codeprior.photos.bands import SLOWEST, Crossover
 from codeprior.shapes import Image
 
-__all__ = ["LARGEST", "SMALLEST", "Decision", "Estimator", "as_shown", "check_fidelity", "decide"]
+__all__ = ["LARGEST", "SMALLEST", "Decision", "Estimator", "as_shown", "check_share", "decide"]
 
 SMALLEST = 32
 """Side of the smallest face that an estimator can look at, pixels; `LARGEST` is that of the largest."""
@@ -65,23 +65,24 @@ class Decision(NamedTuple):
         return text
 
 
-def check_fidelity(fidelity: float | str) -> float | None:
-    """Gives a fidelity as a number, or None where it is chosen for each face.
+def check_share(value: float | str, *, name: str = "fidelity") -> float | None:
+    """Gives a fidelity, or another share, as a number, or None where it is chosen for each face.
 
     Args:
-        fidelity: `auto`, or a number in [0, 1].
+        value: `auto`, or a number in [0, 1].
+        name: What it is, for the error.
 
     Raises:
         ValueError: It is neither.
     """
-    if fidelity == "auto":
+    if value == "auto":
         return None
     try:
-        number = float(fidelity)
+        number = float(value)
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
-        raise ValueError(f"fidelity must be auto or a number from 0 to 1, got {fidelity!r}")
+        raise ValueError(f"{name} must be auto or a number from 0 to 1, got {value!r}")
     return number
 
 

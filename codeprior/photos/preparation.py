@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from codeprior.photos.decisions import LARGEST, Decision, as_shown, check_fidelity
+from codeprior.photos.decisions import LARGEST, Decision, as_shown, check_share
 from codeprior.photos.faces import Crop, Detector, Face, alignment, choose, search, usable
 from codeprior.photos.faces.geometry import at_side, resample, transform
 from codeprior.photos.pictures import nearly_square
@@ -71,6 +71,7 @@ class Choices:
     colour: bool = False  # match the restored face's colours to the input's
     tint: bool = True  # a grey face stays grey, one of a single tint stays in it
     fidelity: float | str = "auto"  # 0 follows the model, 1 the picture; auto chooses for each face
+    grain: float | str = "auto"  # share of the photograph's grain that mended faces have again; auto bounds it
     always: bool = False  # restore faces that hold more than the model gives back, and keep nothing of any
     score: float = 0.9  # least score of a face
     smallest: float = 16.0  # least distance between the eyes, pixels
@@ -85,7 +86,8 @@ class Choices:
         if self.faces not in ("all", "largest", "centre") and not self.faces.isdecimal():
             raise ValueError(f"Choices: faces must be all, largest, centre or a number, got {self.faces!r}.")
         try:
-            check_fidelity(self.fidelity)
+            check_share(self.fidelity)
+            check_share(self.grain, name="grain")
         except ValueError as error:
             raise ValueError(f"Choices: {error}.") from error
 
@@ -153,7 +155,7 @@ def _cut(
     for matrix in matrices:
         image = resample(planes, matrix, height=size, width=size).clamp(0, 1)
         side = size * math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-        fidelity = check_fidelity(choices.fidelity)
+        fidelity = check_share(choices.fidelity)
         decision = None
         if judge is not None:
             decision = judge(_around(planes, matrix, size), side=side, fidelity=fidelity, always=choices.always)

@@ -16,9 +16,10 @@ from torch import Tensor
 from codeprior.estimators import Damage
 from codeprior.images import as_png
 from codeprior.photos.bands import keep_trustworthy, scaled
-from codeprior.photos.decisions import Decision
+from codeprior.photos.decisions import Decision, check_share
 from codeprior.photos.faces import Crop, Detector, Face, match_colour, paste
 from codeprior.photos.faces.geometry import at_side
+from codeprior.photos.grain import GrainKeeper
 from codeprior.photos.preparation import Choices, Judge, Prepared, prepare
 from codeprior.photos.tints import Tint
 from codeprior.photos.upscaling import Upscaling, enlarged, scaled_crop
@@ -81,6 +82,7 @@ class Finished(NamedTuple):
         uncertainty: `n h w`, [0, 1], of the faces that the network was asked about; None where that is not known.
         decisions: What was done with each chosen face.
         deep: The same as `pixels` in 16-bit levels, where those of the photograph were given.
+        grain: Standard deviation of the grain that each chosen face got back, 8-bit levels; 0 for those that got none.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -91,6 +93,7 @@ class Finished(NamedTuple):
     uncertainty: Float[Tensor, "n h w"] | None
     decisions: list[Decision | None]
     deep: UInt16[np.ndarray, "H W 3"] | None = None
+    grain: Sequence[float] = ()
 
     @property
     def untouched(self) -> bool:
@@ -130,7 +133,7 @@ def finish(
     if not bool(images.isfinite().all()):
         raise ValueError("the restorer gave values that are not finite")
     before, after = [crop.image for crop in prepared.crops], [crop.image for crop in prepared.crops]
-    crops = []
+    crops, grain = [], [0.0] * len(before)
     for at, image in zip(asked, images.clamp(0, 1), strict=True):
         own = prepared.own[at]
         before[at], after[at] = _put_together(own.image, image, prepared.decisions[at], prepared.tints[at], choices)
@@ -141,7 +144,11 @@ def finish(
         if upscaling is not None:
             whole = enlarged(prepared.pixels, upscaling)
             crops, left = ([scaled_crop(crop, upscaling.factor) for crop in part] for part in (crops, left))
-        pixels = paste(whole, crops, beside=left, mask=mask)
+        share = check_share(choices.grain, name="grain")
+        keeper = GrainKeeper(whole, share=share, tints=[prepared.tints[at] for at in asked])
+        pixels = paste(whole, crops, beside=left, mask=mask, added=None if share == 0 else keeper)
+        for at, levels in zip(asked, keeper.levels, strict=True):
+            grain[at] = levels
     else:
         pixels = (prepared.pixels if deep is None else deep).copy()
         if crops:
@@ -150,8 +157,9 @@ def finish(
     if deep is not None:
         deep, pixels = pixels, (pixels >> 8).astype(np.uint8)
     return Finished(
-        pixels, prepared.found, prepared.chosen, before, after, restored.uncertainty, list(prepared.decisions), deep
-    )
+        pixels, prepared.found, prepared.chosen, before, after, restored.uncertainty, list(prepared.decisions), deep,
+        grain,
+    )  # fmt: skip
 
 
 def answer(

@@ -21,7 +21,7 @@ from codeprior import hub
 from codeprior.estimators import Damage
 from codeprior.images import to_signed, to_unit
 from codeprior.photos.bands import keep_trustworthy
-from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_fidelity, decide
+from codeprior.photos.decisions import SMALLEST, Decision, Estimator, check_share, decide
 from codeprior.photos.pictures import face_from_picture, photograph_levels, to_picture
 from codeprior.photos.restoration import Choices, Restored, restore_photo
 from codeprior.photos.tints import find_tint
@@ -187,6 +187,7 @@ class Restorer:
         faces: Sequence[Any] | None = None,
         fidelity: float | str | None = None,
         always: bool | None = None,
+        grain: float | str | None = None,
     ) -> Any:
         """Restores the faces of a whole photograph; those that hold more than the model gives back stay untouched.
 
@@ -196,6 +197,8 @@ class Restorer:
             faces: Faces whose points are known; else the default detector finds them.
             fidelity: As in a call; None leaves it to `choices`.
             always: As in a call; None leaves it to `choices`.
+            grain: Share of the photograph's grain that mended faces have again, [0, 1]; `auto` takes all of fine grain
+                and a part of heavy noise; None leaves it to `choices`.
 
         Returns:
             The same type, the same size.
@@ -210,6 +213,7 @@ class Restorer:
         choices = choices or Choices()
         choices = choices if fidelity is None else replace(choices, fidelity=fidelity)
         choices = choices if always is None else replace(choices, always=always)
+        choices = choices if grain is None else replace(choices, grain=grain)
         found = None if faces is not None else detector()
         restored = restore_photo(pixels, self, detector=found, faces=faces, choices=choices).pixels
         return Pictures.fromarray(restored) if isinstance(picture, Pictures.Image) else restored
@@ -373,10 +377,10 @@ def entropy(logits: Logits | Float[Tensor, "b m h w k"]) -> Float[Tensor, "b h w
 def _numbers(fidelity: Any, faces: int) -> list[float | None]:
     """Gives one fidelity a face, None where it is chosen."""
     if getattr(fidelity, "ndim", 0) == 0:
-        return [check_fidelity(fidelity)] * faces
+        return [check_share(fidelity)] * faces
     if fidelity.shape != (faces,):
         raise ValueError(f"fidelity: expected one number for each of {faces} faces, got shape {tuple(fidelity.shape)}.")
-    return [check_fidelity(float(one)) for one in fidelity]
+    return [check_share(float(one)) for one in fidelity]
 
 
 def _of_faces(value: Any, at: Tensor, faces: int, device: str | torch.device) -> Any:

@@ -12,7 +12,7 @@ from PIL import Image
 import codeprior as cp
 from codeprior.integrations import comfyui
 from codeprior.integrations.comfyui import nodes
-from codeprior.photos.faces import from_landmarks, template
+from codeprior.photos.faces import NoFaceError, from_landmarks, template
 from codeprior.photos.restoration import restore_photo
 from tests.test_import_cost import ROOT
 
@@ -39,8 +39,9 @@ def test_a_node_declares_what_comfyui_reads(name):
     taken = set(inspect.signature(getattr(node(), node.FUNCTION)).parameters)
     given = node.INPUT_TYPES()
     assert set(given) <= {"required", "optional"}
-    assert set(given["required"]) == taken
-    for kind, *rest in given["required"].values():
+    inputs = given["required"] | given.get("optional", {})
+    assert set(inputs) == taken
+    for kind, *rest in inputs.values():
         offered = kind if isinstance(kind, list) else []
         assert all(isinstance(one, str) for one in offered) and (offered or kind in _KINDS)
         for settings in rest:
@@ -73,6 +74,20 @@ def test_aligned_faces_are_restored_as_the_library_does(restorer):
     assert restored.dtype == torch.float32 and restored.shape == (1, *truth.shape)
     assert np.array_equal((restored[0].numpy() * 255).round().astype(np.uint8), truth)
     assert report.startswith("image 0, face 0: ")
+
+
+def test_the_choice_about_grain_reaches_the_library(restorer, monkeypatch):
+    asked = []
+
+    def restore(pixels, restorer, *, detector, choices):
+        asked.append(choices.grain)
+        raise NoFaceError("none")
+
+    monkeypatch.setattr(nodes, "restore_photo", restore)
+    for keep in (True, False):
+        comfyui.RestoreFaces().restore(_picture(), restorer, keep_grain=keep)
+    assert asked == ["auto", 0.0]
+    assert comfyui.RestoreFaces.INPUT_TYPES()["optional"]["keep_grain"][1]["default"] is True  # older workflows lack it
 
 
 def test_strength_zero_gives_the_face_back(restorer):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeprior.estimators import Damage
-from codeprior.photos.decisions import as_shown, check_fidelity, decide
+from codeprior.photos.decisions import as_shown, check_share, decide
 
 
 def _damage(**figures: float) -> Damage:
@@ -134,6 +134,6 @@ def test_more_is_kept_of_a_blurred_face_than_of_a_reduced_one_and_least_where_it
 @pytest.mark.parametrize("wrong", ["most", -0.1, 1.5, "nan", "2"])
 def test_other_fidelities_are_refused(wrong):
     with pytest.raises(ValueError, match="fidelity must be auto or a number from 0 to 1, got"):
-        check_fidelity(wrong)
-    assert check_fidelity("auto") is None
-    assert check_fidelity("0.3") == 0.3
+        check_share(wrong)
+    assert check_share("auto") is None
+    assert check_share("0.3") == 0.3

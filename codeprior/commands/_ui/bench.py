@@ -51,16 +51,21 @@ class Settings(NamedTuple):
         fidelity: `auto`, or in [0, 1]: 0 follows the model alone, 1 the photograph as far as the model can.
         strength: 0 the input face, 1 the restored one.
         always: Restore faces too that hold more than the model gives back.
+        grain: Give mended faces the photograph's grain back.
     """
 
     weights: str
     fidelity: float | str = "auto"
     strength: float = 1.0
     always: bool = False
+    grain: bool = True
 
     def choices(self) -> Choices:
         """Gives them as `codeprior.photos` takes them."""
-        return Choices(strength=self.strength, fidelity=self.fidelity, always=self.always, colour=True)
+        return Choices(
+            strength=self.strength, fidelity=self.fidelity, always=self.always, colour=True,
+            grain="auto" if self.grain else 0.0,
+        )  # fmt: skip
 
 
 class Opened(NamedTuple):

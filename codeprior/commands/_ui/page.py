@@ -51,6 +51,7 @@ def page(bench: Bench) -> Any:
                     0, 1, 1, step=0.05, label="Strength", info="0 the face as it was, 1 as restored", elem_id="strength"
                 )
                 always = gradio.Checkbox(False, label="Also restore faces that are sharper than the model's answer")
+                grain = gradio.Checkbox(True, label="Give mended faces the photograph's grain back")
                 with gradio.Row():
                     one = gradio.Button("Restore", variant="primary", elem_id="restore")
                     many = gradio.Button("Restore all, as ZIP", elem_id="restore-all")
@@ -70,7 +71,7 @@ def page(bench: Bench) -> Any:
                         label="What the faces went through: the paler the frame, the more detail was lost",
                         interactive=False, format="webp", elem_id="damage", buttons=["download", "fullscreen"],
                     )  # fmt: skip
-        chosen = [weights, automatic, fidelity, strength, always]
+        chosen = [weights, automatic, fidelity, strength, always, grain]
         results = [slider, said, download, guessed, damage]
 
         def take(paths: list[str] | None) -> Any:
@@ -120,7 +121,9 @@ def page(bench: Bench) -> Any:
     return blocks
 
 
-def settings(weights: str, automatic: bool, fidelity: float, strength: float, always: bool) -> Settings:
+def settings(
+    weights: str, automatic: bool, fidelity: float, strength: float, always: bool, grain: bool = True
+) -> Settings:
     """Gives what the parts of the page say.
 
     Args:
@@ -129,8 +132,9 @@ def settings(weights: str, automatic: bool, fidelity: float, strength: float, al
         fidelity: Else, [0, 1].
         strength: [0, 1].
         always: Restore every face.
+        grain: Give mended faces the photograph's grain back.
     """
-    return Settings(weights, "auto" if automatic else float(fidelity), float(strength), bool(always))
+    return Settings(weights, "auto" if automatic else float(fidelity), float(strength), bool(always), bool(grain))
 
 
 def _asked(gradio: Any, function: Any, *arguments: Any, **more: Any) -> Any:

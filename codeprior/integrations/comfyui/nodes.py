@@ -83,7 +83,10 @@ class RestoreFaces:
                     {"default": True, "tooltip": "leave faces that hold more than the model gives back"},
                 ),
                 "aligned": ("BOOLEAN", {"default": False, "tooltip": "each image is one aligned face already"}),
-            }
+            },
+            "optional": {
+                "keep_grain": ("BOOLEAN", {"default": True, "tooltip": "give mended faces the image's grain back"}),
+            },
         }
 
     def restore(
@@ -96,6 +99,7 @@ class RestoreFaces:
         strength: float = 1.0,
         do_no_harm: bool = True,
         aligned: bool = False,
+        keep_grain: bool = True,
     ) -> tuple[Tensor, str]:
         """Gives the restored images, and a line for each image and face.
 
@@ -109,6 +113,7 @@ class RestoreFaces:
             strength: 0 the face as it was, 1 the restored one.
             do_no_harm: Whether faces are left that hold more than the model gives back.
             aligned: Whether each image is one aligned face already; the answers then have the restorer's size at least.
+            keep_grain: Whether mended faces have the image's grain again, of heavy noise a part.
 
         Returns:
             Images of the same kind, an image without a usable face unchanged, and the report.
@@ -119,7 +124,7 @@ class RestoreFaces:
         _check("RestoreFaces", images)
         choices = Choices(
             faces=faces, aligned=aligned, strength=strength, fidelity="auto" if choose_fidelity else fidelity,
-            always=not do_no_harm, colour=True,
+            always=not do_no_harm, colour=True, grain="auto" if keep_grain else 0.0,
         )  # fmt: skip
         found = None if aligned else _detector()
         restored, lines = [], []

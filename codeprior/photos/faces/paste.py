@@ -32,6 +32,24 @@ class Crop(NamedTuple):
     matrix: Float[np.ndarray, "2 3"]
 
 
+class Window(NamedTuple):
+    """Where a face is pasted, at the photograph's own pixels.
+
+    Attributes:
+        rows: Of the photograph.
+        columns: Of the photograph.
+        below: The photograph there, unit.
+        colours: What is pasted, unit.
+        weights: Its weights, [0, 1].
+    """
+
+    rows: slice
+    columns: slice
+    below: Float[Tensor, "3 h w"]
+    colours: Float[Tensor, "3 h w"]
+    weights: Float[Tensor, "1 h w"]
+
+
 def align(photo: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "5 2"], *, size: int = 512) -> Crop:
     """Cuts a face out of a photograph, upright and in the place that face models expect.
 
@@ -72,6 +90,7 @@ def paste(
     *,
     beside: Sequence[Crop] = (),
     mask: Callable[[Float[Tensor, "3 size size"]], Float[Tensor, "size size"]] | None = None,
+    added: Callable[[int, Window], Float[Tensor, "3 h w"] | None] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"] | UInt16[np.ndarray, "H W 3"]:
     """Gives the photograph with restored faces in their places.
 
@@ -81,6 +100,8 @@ def paste(
         beside: Crops that are not pasted; what is nearer to them than to a pasted face stays as it is.
         mask: What gives each crop its weights in [0, 1], such as a face parser; `soft_mask` where None. It is always
             multiplied with `soft_mask`, so that no mask can leave a square.
+        added: What is asked with the number of each face and its window, and gives what is added to the pasted pixels,
+            unit, such as grain; 0 where nothing is pasted.
 
     Returns:
         A new photograph of the same size and depth. Pixels outside every mask are untouched, and where crops overlap
@@ -107,7 +128,12 @@ def paste(
                 weights = weights * _share(faces[number], Crop(neighbour, its_matrix), left=left, top=top, **window)
         below = _levels(photo[top:bottom, left:right])
         # shares of overlapping faces sum to one: what each adds is counted from the photograph, not from the last face
-        mixed = _levels(pasted[top:bottom, left:right]) + weights * (colours.clamp(0, 1) * most - below)
+        colours = colours.clamp(0, 1)
+        mixed = _levels(pasted[top:bottom, left:right]) + weights * (colours * most - below)
+        if added is not None:
+            window_of_face = Window(slice(top, bottom), slice(left, right), below / most, colours, weights)
+            addition = added(number, window_of_face)
+            mixed = mixed if addition is None else mixed + addition * most
         mixed = rearrange(mixed.round().clamp(0, most), "c h w -> h w c").numpy()
         pasted[top:bottom, left:right] = mixed.astype(photo.dtype)
     return pasted

@@ -119,5 +119,6 @@ class FrameRestorer:
 
 
 def _for_known(choices: Choices) -> Choices:
-    """Gives choices for faces that are chosen already."""
-    return Choices(**asdict(choices) | {"faces": "all", "score": 0.0, "smallest": 0.0})
+    """Gives choices for faces that are chosen already; grain, new in each frame, comes back only where asked for."""
+    grain = 0.0 if choices.grain == "auto" else choices.grain
+    return Choices(**asdict(choices) | {"faces": "all", "score": 0.0, "smallest": 0.0, "grain": grain})

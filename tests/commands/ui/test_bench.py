@@ -151,6 +151,8 @@ def test_the_damage_map_frames_a_face_brighter_the_more_it_lost():
 def test_settings_say_what_the_page_says():
     assert settings("a", True, 0.3, 0.5, False) == Settings("a", "auto", 0.5, False)
     assert settings("a", False, 0.3, 1, True) == Settings("a", 0.3, 1.0, True)
+    assert settings("a", True, 0.3, 1, True, True).choices().grain == "auto"
+    assert settings("a", True, 0.3, 1, True, False).choices().grain == 0
 
 
 def test_names_are_no_markup():
