@@ -25,6 +25,7 @@ from codeprior.stages.settings import (
 from codeprior.stages.shipping import Shipped, curves, ship
 from codeprior.stages.updates import (
     adam,
+    gradients_of_gradients,
     means,
     prefixed,
     set_rate,
@@ -67,6 +68,7 @@ __all__ = [
     "as_released",
     "curves",
     "going_on",
+    "gradients_of_gradients",
     "invariant",
     "loss_weights",
     "means",

@@ -17,7 +17,7 @@ from codeprior.discriminators import Judged, StyleGANDiscriminator, WaveletDiscr
 from codeprior.losses import logistic_discriminator_loss, path_length_penalty, path_lengths, r1_penalty
 from codeprior.shapes import Image
 from codeprior.stages.settings import StageSettings
-from codeprior.stages.updates import set_rate, without_graph
+from codeprior.stages.updates import gradients_of_gradients, set_rate, without_graph
 from codeprior.training import Engine, WeightAverage, step_if_finite
 
 
@@ -87,7 +87,8 @@ class Adversary:
         if self.settings.r1_every and step % self.settings.r1_every == 0:
             self.optimizer.zero_grad(set_to_none=True)
             images = real.detach().requires_grad_()
-            scores = self.judge(images)
+            with gradients_of_gradients():
+                scores = self.judge(images)
             penalty = r1_penalty(scores, images)
             # ranks wait for a gradient of every parameter, also of the last bias, on which R1 does not depend
             weighted = self.settings.r1_weight / 2 * self.settings.r1_every * penalty + 0 * scores.sum()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,14 @@ def update_by(
     skipped = step_if_finite(optimizer, clip=settings.clip)
     average.update()
     return means(found) | {"skipped": skipped}
+
+
+def gradients_of_gradients() -> AbstractContextManager[Any]:
+    """Opens a forward pass whose gradients are differentiated again: compiled modules run as they are written.
+
+    `torch.compile` gives no gradients of gradients, and R1 and the path length are made of them.
+    """
+    return torch.compiler.set_stance("force_eager")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from codeprior.generators import StyleGANGenerator
 from codeprior.images import to_unit
 from codeprior.losses import feature_matching_loss, logistic_generator_loss
 from codeprior.shapes import Image
-from codeprior.stages import Adversary, Faces, Measured, Pair, PathLength, rate_at, weighted
+from codeprior.stages import Adversary, Faces, Measured, Pair, PathLength, gradients_of_gradients, rate_at, weighted
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, step_if_finite
 
 from .model import GPEN, Generated, begin, gpen
@@ -106,7 +106,9 @@ class FineTuningStage:
         skipped = torch.maximum(found["skipped"], step_if_finite(self.optimizer, clip=self.recipe.clip))
         found |= {name: value.detach() for name, value in terms.items()} | {"total": total.detach()}
         if self.path.due(step):
-            found["path"], left_out = self.path.learn(*self._made(pair, rng), rng, optimizer=self.optimizer)
+            with gradients_of_gradients():
+                again = self._made(pair, rng)
+            found["path"], left_out = self.path.learn(*again, rng, optimizer=self.optimizer)
             skipped = torch.maximum(skipped, left_out)
         self.average.update()
         return found | {"skipped": skipped}

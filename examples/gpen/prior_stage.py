@@ -13,7 +13,7 @@ from codeprior.generators import Noise, StyleGANGenerator
 from codeprior.images import to_unit
 from codeprior.losses import logistic_generator_loss
 from codeprior.shapes import Image
-from codeprior.stages import Adversary, Faces, PathLength, rate_at, set_rate
+from codeprior.stages import Adversary, Faces, PathLength, gradients_of_gradients, rate_at, set_rate
 from codeprior.training import Batch, Engine, TorchEngine, WeightAverage, step_if_finite
 
 from .model import Generated, generator
@@ -82,7 +82,9 @@ class PriorStage:
         skipped = torch.maximum(found["skipped"], step_if_finite(self.optimizer, clip=self.recipe.clip))
         found |= {"adversarial": fooling.detach(), "skipped": skipped}
         if self.path.due(step):
-            found["path"], left_out = self.path.learn(*self._made(len(real), rng), rng, optimizer=self.optimizer)
+            with gradients_of_gradients():
+                again = self._made(len(real), rng)
+            found["path"], left_out = self.path.learn(*again, rng, optimizer=self.optimizer)
             found["skipped"] = torch.maximum(skipped, left_out)
         self.average.update()
         return found

@@ -1,6 +1,7 @@
 """The second stage: faces are carried to the other quality and back, and discriminators judge what they look like."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from codeprior.discriminators import StyleGANDiscriminator
 from codeprior.images import to_unit
 from codeprior.losses import logistic_discriminator_loss, logistic_generator_loss, r1_penalty
 from codeprior.shapes import Image
-from codeprior.stages import rate_at, weighted
+from codeprior.stages import gradients_of_gradients, rate_at, weighted
 from codeprior.training import Batch, Engine, Source, Stream, WeightAverage, full, step_if_finite
 
 from .encoder_stage import set_rates, trained, trained_generator
@@ -196,7 +197,8 @@ class ShiftStage(UnpairedStage):
 
     def _judge(self, sides: Sides, made: Translated, *, penalised: bool) -> dict[str, Tensor]:
         real = [image.detach().requires_grad_(penalised) for image in sides]
-        scores = self.judging(real[0], made.restored.detach(), real[1], made.degraded.detach())
+        with gradients_of_gradients() if penalised else nullcontext():
+            scores = self.judging(real[0], made.restored.detach(), real[1], made.degraded.detach())
         losses = {
             "discriminator_high": logistic_discriminator_loss(scores[0], scores[1]),
             "discriminator_low": logistic_discriminator_loss(scores[2], scores[3]),

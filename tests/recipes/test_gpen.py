@@ -1,6 +1,7 @@
 """GPEN: the model and its variants, both stages at a tiny size, that a resumed run is the same run, what is refused."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from codeprior.recipes.gpen.prior_stage import PriorStage
 from codeprior.restorers import Restorer, load_restorer
 from codeprior.restorers.tasks import draw, inpaint
 from codeprior.stages import loss_weights
-from codeprior.training import train
+from codeprior.training import TorchEngine, train
 from tests.recipes.coarse import coarse_faces
 from tests.recipes.steps import RUN, assert_a_resumed_run_is_the_same
 from tests.torture.stages import digest, stream
@@ -29,22 +30,22 @@ TINY = replace(numbers.small_network(), size=16, dim=8, layers=2, narrow=1 / 128
 SMALL = {"network": TINY, "degradation_size": 32, "batch": 4, "steps": 40, "r1_every": 2}
 
 
-def _prior(seed: int = 0, **changes) -> PriorStage:
+def _prior(seed: int = 0, *, engine: TorchEngine | None = None, **changes) -> PriorStage:
     torch.manual_seed(seed)
-    return PriorStage(replace(numbers.prior_small(), **(SMALL | {"path_every": 3} | changes)))
+    return PriorStage(replace(numbers.prior_small(), **(SMALL | {"path_every": 3} | changes)), engine=engine)
 
 
-def _finetuning(seed: int = 0, preset=lambda recipe: recipe, noise=None, **changes) -> FineTuningStage:
+def _finetuning(seed: int = 0, preset=lambda recipe: recipe, noise=None, engine=None, **changes) -> FineTuningStage:
     recipe = preset(replace(numbers.finetuning_small(), **(SMALL | changes)))
     torch.manual_seed(1)
     begun = generator(replace(recipe.network, noise=noise or recipe.network.noise))
     torch.manual_seed(seed)
-    return FineTuningStage(recipe, prior=begun if recipe.begins == "prior" else None)
+    return FineTuningStage(recipe, prior=begun if recipe.begins == "prior" else None, engine=engine)
 
 
-def _code(seed: int = 0) -> FineTuningStage:
+def _code(seed: int = 0, *, engine: TorchEngine | None = None) -> FineTuningStage:
     return _finetuning(
-        seed, begins="fresh", content="smooth_l1", grey=0.5, path_every=2,
+        seed, engine=engine, begins="fresh", content="smooth_l1", grey=0.5, path_every=2,
         weights=loss_weights(adversarial=1.0, content=1.0),
     )  # fmt: skip
 
@@ -66,6 +67,20 @@ def test_ranks_end_alike_with_every_penalty(build_stage, tmp_path: Path):
     # R1, and the path length whose running mean is kept, are both counted within five steps
     (one, mean), (other, same) = on_ranks(2, _ends, build_stage, tmp_path)
     assert one == other and mean == same > 0
+
+
+@pytest.mark.parametrize("build_stage", [_prior, pytest.param(_code, marks=pytest.mark.slow)])
+def test_compiled_networks_have_their_penalties_too(build_stage, tmp_path: Path, monkeypatch):
+    data = stream(tmp_path / "faces")
+    # the graphs as torch.compile makes them, without the minutes of its C++ compiler
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    found = []
+    for compiled in (False, True):
+        stage = build_stage(engine=TorchEngine(compiled=compiled))
+        found.append({name: float(value) for name, value in stage.update(data.at(0), 0).items()})
+    plain, compiled = found
+    assert {"r1", "path"} <= set(plain)
+    assert compiled == pytest.approx(plain, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(
