@@ -14,6 +14,7 @@ from codeprior.photos.restoration import Choices, Restored, finish, prepare, res
 from codeprior.photos.tints import find_tint
 from codeprior.photos.upscaling import Upscaling
 from codeprior.photos.video.frames import FrameRestorer
+from codeprior.restorers import Restorer
 
 _HEIGHT, _WIDTH, _SIDE = 300, 320, 180
 _LEFT, _TOP = 70, 60  # of the face's crop
@@ -273,6 +274,29 @@ def test_a_video_gets_grain_only_where_a_number_asks_for_it():
         assert faces == 1
     assert np.array_equal(answers["auto"], answers[0])
     assert abs(_deviation(answers[1.0], _INSIDE) / _deviation(photo, _BESIDE) - 1) < 0.1
+
+
+def test_a_restorer_hands_the_share_on():
+    class Half(torch.nn.Module):
+        size = 128
+
+        def restore(self, signed):
+            return torch.nn.functional.avg_pool2d(signed, 17, 1, 8, count_include_pad=False)
+
+    photo, restorer = _grainy(5), Restorer(Half())
+    given = {
+        grain: restorer.photograph(photo, faces=_FACES, always=True, grain=grain) for grain in (None, "auto", 0, 0.5)
+    }
+    assert np.array_equal(given[None], given["auto"])
+    assert (
+        _deviation(given[0], _INSIDE)
+        < 1
+        < 2
+        < _deviation(given[0.5], _INSIDE)
+        < 3
+        < 4
+        < _deviation(given[None], _INSIDE)
+    )
 
 
 @pytest.mark.parametrize("wrong", ["much", -0.1, 1.5, float("nan")])
