@@ -73,6 +73,8 @@ def places_together(feature: Tensor) -> Tensor:
 
 def why_unfit_for_cpp(tensors: Sequence[Tensor]) -> dict[str, str]:
     """Gives why a convolution in C++, which multiplies float32 and records no gradients, cannot read these tensors."""
+    if exporting():
+        return {"compiled": "an exported graph has PyTorch's own operators only"}
     if any(tensor.dtype != torch.float32 for tensor in tensors):
         return {"compiled": "it multiplies float32"}
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):

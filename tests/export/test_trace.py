@@ -44,6 +44,18 @@ def test_a_small_model_is_traced_for_any_batch():
     _holds(_program(single()))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_small_model_is_traced_by_torchscript_as_well():
+    program = _program(single())
+    with torch.no_grad():
+        traced = torch.jit.trace(program, _inputs(program, 16), check_trace=False)
+        other = pictures(16)[1:2]
+        found, truth = traced(other), program(other)
+    assert {node.kind().split("::")[0] for node in traced.inlined_graph.nodes()} <= {"aten", "prim"}
+    assert torch.equal(found[1], truth[1])
+    torch.testing.assert_close(found[0], truth[0], rtol=1e-4, atol=1e-5)
+
+
 def test_seeded_noise_is_a_constant_of_the_graph():
     torch.manual_seed(0)
     model = GPEN(8, scale=2, dim=8, layers=2, multiplier=1, narrow=1 / 64).requires_grad_(False)

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._choose import choose
-from codeprior.kernels._exporting import exporting
 from codeprior.kernels._layout import why_unfit_for_cpp
 from codeprior.kernels.convolution import compiled
 from codeprior.kernels.convolution.reference import Norm, convolution_reference
@@ -54,12 +53,12 @@ def convolution(
             f"convolution: a norm of {tuple(norm.weight.shape)} weights in {norm.groups} groups does not fit "
             f"{feature.shape[1]} channels."
         )
-    shape = (feature.shape[0], weight.shape[0], feature.shape[2] << doubled, feature.shape[3] << doubled)
+    shape = (feature.shape[0], weight.shape[0], *(side * (1 + doubled) for side in feature.shape[2:]))
     if residual is not None and residual.shape != shape:
         raise ValueError(f"convolution: expected a residual {tuple(shape)}, got {tuple(residual.shape)}.")
     tensors = [part for part in (feature, weight, bias, residual, *(norm or ())[:2]) if isinstance(part, Tensor)]
     slow = _why_slow(shape[2] * shape[3], weight)
-    if choose("convolution", impl, str(feature.device), unfit=_why_unfit(tensors), slow=slow) == "reference":
+    if choose("convolution", impl, str(feature.device), unfit=why_unfit_for_cpp(tensors), slow=slow) == "reference":
         if _is_small(feature, shape):
             feature = feature.contiguous()
         return convolution_reference(feature, weight, bias, norm=norm, residual=residual, doubled=doubled)
@@ -95,12 +94,7 @@ def _is_small(feature: Tensor, shape: tuple[int, ...]) -> bool:
 
 
 def _why_slow(places: int, weight: Tensor) -> str | None:
-    smallest = _SMALLER if weight.numel() in _MODERATE else _SMALLEST
+    # a size that is traced is no int, and `in` would compare it with every number of the range
+    smallest = _SMALLER if _MODERATE.start <= weight.numel() < _MODERATE.stop else _SMALLEST
     few = places < smallest or places * weight.numel() < _FEWEST
     return "on so small a grid it is not faster" if few else None
-
-
-def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
-    if exporting():
-        return {"compiled": "an exported graph has PyTorch's own operators only"}
-    return why_unfit_for_cpp(tensors)

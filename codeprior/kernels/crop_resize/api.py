@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from codeprior.kernels._choose import choose
+from codeprior.kernels._exporting import exporting
 from codeprior.kernels.crop_resize import compiled
 from codeprior.kernels.crop_resize.reference import crop_resize_reference
 
@@ -67,6 +68,8 @@ def _(image, boxes, rows, columns, outside, antialias) -> Tensor:
 
 
 def _why_unfit(image: Tensor, boxes: Tensor) -> dict[str, str]:
+    if exporting():
+        return {"compiled": "an exported graph has PyTorch's own operators only"}
     if image.dtype not in (torch.float32, torch.uint8):
         return {"compiled": "it sums float32 or 8-bit levels"}
     if torch.is_grad_enabled() and image.requires_grad:

@@ -83,6 +83,5 @@ def _(feature, weight, bias, offsets, mask) -> Tensor:
 
 
 def _why_unfit(tensors: list[Tensor]) -> dict[str, str]:
-    if torch.onnx.is_in_onnx_export() or exporting() or torch.jit.is_tracing():
-        return dict.fromkeys(("compiled", "torchvision"), "an exported graph has PyTorch's own operators only")
-    return why_unfit_for_cpp(tensors)
+    reasons = why_unfit_for_cpp(tensors)
+    return reasons | {"torchvision": reasons["compiled"]} if exporting() else reasons
