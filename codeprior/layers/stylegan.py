@@ -40,6 +40,9 @@ class ModulatedConvolution(nn.Module):
         resampling: What is done with the grid. Up: a transposed convolution, then a blur; down: a blur, then stride 2;
             bilinear: the feature is doubled by interpolation, then convolved.
 
+    Raises:
+        ValueError: The kernel is even, or there is no such resampling.
+
     Source: Karras et al. 2020 (StyleGAN2), section 2.2; bilinear is of GFP-GAN's clean version (Wang et al. 2021).
     """
 
@@ -54,6 +57,12 @@ class ModulatedConvolution(nn.Module):
         resampling: Resampling = "none",
     ):
         super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"ModulatedConvolution: expected an odd kernel, which keeps the grid, got {kernel}.")
+        if resampling not in ("none", "up", "down", "bilinear"):
+            raise ValueError(
+                f"ModulatedConvolution: resampling is 'none', 'up', 'down' or 'bilinear', got {resampling!r}."
+            )
         self.weight = nn.Parameter(torch.randn(out_channels, channels, kernel, kernel))
         self.modulation = EqualisedLinear(dim, channels, bias=1.0)
         self.demodulated, self.resampling = demodulated, resampling
@@ -61,7 +70,21 @@ class ModulatedConvolution(nn.Module):
         self.blur = blurs[resampling]
 
     def forward(self, feature: Float[Tensor, "b c h w"], style: Float[Tensor, "b d"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Gives the feature after the convolution of each sample."""
+        """Gives the feature after the convolution of each sample.
+
+        Args:
+            feature: What comes in.
+            style: One vector per sample.
+
+        Raises:
+            ValueError: The feature has other channels, or the style another width.
+        """
+        channels, dim = self.weight.shape[1], self.modulation.weight.shape[1]
+        if feature.shape[1] != channels or style.shape[-1] != dim:
+            raise ValueError(
+                f"ModulatedConvolution: expected a feature of {channels} channels and styles of width {dim}, got "
+                f"{feature.shape[1]} and {style.shape[-1]}."
+            )
         if exporting():
             return self._with_shared_weights(feature, style)
         weight = self.weights(style)
