@@ -55,7 +55,7 @@ test-browser: $(or $(VENV),.venv-browser)/.codeprior-browser
 demo: $(DEMO)/.codeprior-photos
 	$(DEMO)/bin/codeprior demo --out demo
 
-# all four stages of the small DAEFR on a folder of aligned faces: make train-small FACES=dir OUT=dir
+# all stages of the small DAEFR on a folder of aligned faces: make train-small FACES=dir OUT=dir
 train-small: $(TEST)/.codeprior-all
 	@test -n "$(FACES)" -a -n "$(OUT)" || { echo "usage: make train-small FACES=folder-of-faces OUT=folder"; exit 2; }
 	$(RUN) -m codeprior.recipes.daefr.train small --faces $(FACES) --out "$(OUT)"

@@ -24,6 +24,7 @@ ROWS = {
     "fidelity_parts": ("3b, eyes and mouth", "pyramid", "parts_perceptual", "validation_identity"),
     "fidelity_hatch": ("3b, hatch", "pyramid", "hatch", "validation_identity"),
     "fidelity_small": ("3b, last", "pyramid", "perceptual", "validation_identity"),
+    "decoder_small": ("3c", "pyramid", "perceptual", "validation_identity"),
 }
 
 

@@ -124,8 +124,8 @@ def prior_small() -> PriorSettings:
 def finetuning_small() -> FineTuningSettings:
     """The second stage at small size: higher rates than the paper's, which fall at the end, and R1, for so few steps.
 
-    The weights of the noise are single numbers that begin near zero: how fast they can grow is the rate, and at a rate
-    of 1e-3 the encoder's features had not reached the decoder after 300 steps.
+    The encoder's features reach the decoder through the weights of the noise, single numbers that begin near zero and
+    can grow by about the rate at a step.
 
     Faces are degraded at 256 px by DAEFR's range: of what the paper's leaves, up to 200 times smaller, nothing is to be
     seen at 64 px, and the released code's hardly harms a face of 64 px.
